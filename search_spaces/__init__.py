@@ -1,0 +1,69 @@
+"""What may be tried: placements, the networks that carry them, and the spaces to search.
+
+Names that need torch are loaded on first use, so that checking input does not import it.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from search_spaces.backbones import FAMILIES, Backbone, Family, Site
+from search_spaces.errors import InputError
+from search_spaces.modules import (
+    module_name_of,
+    module_names,
+    module_placement,
+    ratio_text,
+    reference_modules,
+    resolve_placement,
+)
+from search_spaces.placement import Placement
+from search_spaces.space import GRANULARITIES, Granularity, SearchSpace
+
+if TYPE_CHECKING:
+    from search_spaces.complexity import Complexity as Complexity
+    from search_spaces.complexity import measure_complexity as measure_complexity
+    from search_spaces.networks import Network as Network
+    from search_spaces.networks import build as build
+    from search_spaces.sites import apply_placement as apply_placement
+    from search_spaces.sites import relu_sites as relu_sites
+
+_NEEDS_TORCH = {
+    "Complexity": "complexity",
+    "measure_complexity": "complexity",
+    "Network": "networks",
+    "build": "networks",
+    "apply_placement": "sites",
+    "relu_sites": "sites",
+}
+
+__all__ = [
+    "FAMILIES",
+    "GRANULARITIES",
+    "Backbone",
+    "Complexity",
+    "Family",
+    "Granularity",
+    "InputError",
+    "Network",
+    "Placement",
+    "SearchSpace",
+    "Site",
+    "apply_placement",
+    "build",
+    "measure_complexity",
+    "module_name_of",
+    "module_names",
+    "module_placement",
+    "ratio_text",
+    "reference_modules",
+    "relu_sites",
+    "resolve_placement",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name in _NEEDS_TORCH:
+        return getattr(import_module(f"search_spaces.{_NEEDS_TORCH[name]}"), name)
+    raise AttributeError(f"module 'search_spaces' has no attribute {name!r}")

@@ -1,0 +1,271 @@
+"""Backbone: the frozen description of a network, and the table of families. No torch in here.
+
+Sources: "Rethinking ReLU to Train Better CNNs" (the paper), arXiv:1611.07718 (merge-and-run, DFN)
+and "Identity Mappings in Deep Residual Networks", ECCV 2016 (pre-activation).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import cached_property
+
+from search_spaces.errors import InputError
+from search_spaces.placement import Placement
+
+STAGES = 3
+MAX_DEPTH = 1202
+"""Deepest supported network: the deepest that the ResNet papers trained."""
+MAX_WIDTH = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """What all backbones of one name share.
+
+    Attributes:
+        convs_per_block: convolutions in a block, all branches counted (b in the paper's depths).
+        block_sites: module paths of the ReLU sites within a block, in forward order.
+        last_block_sites: the same for the last block of the net, where it differs (DFN).
+        pattern_positions: for each of `last_block_sites`, the positions of `block_sites` that it
+            stands for: under a shared pattern it is kept if any of them is.
+        preactivation: BN and ReLU come before each convolution; one final BN-ReLU before pooling.
+        pair_sites: sites that make one block of the search space (two in plain nets, where a
+            "block" is a pair of consecutive convolutions; else all sites of the block).
+        title: one line for help and tables.
+    """
+
+    convs_per_block: int
+    block_sites: tuple[str, ...]
+    last_block_sites: tuple[str, ...] | None = None
+    pattern_positions: tuple[tuple[int, ...], ...] | None = None
+    preactivation: bool = False
+    pair_sites: int
+    title: str
+
+
+FAMILIES: dict[str, Family] = {
+    "plain": Family(
+        convs_per_block=1,
+        block_sites=("relu",),
+        pair_sites=2,
+        title="no shortcuts; conv-BN-ReLU",
+    ),
+    "preplain": Family(
+        convs_per_block=1,
+        block_sites=("relu",),
+        pair_sites=2,
+        preactivation=True,
+        title="no shortcuts; BN-ReLU-conv",
+    ),
+    "resnet": Family(
+        convs_per_block=2,
+        block_sites=("relu1", "relu2"),
+        pair_sites=2,
+        title="building block conv-BN-ReLU-conv-BN, + shortcut, ReLU",
+    ),
+    "preresnet": Family(
+        convs_per_block=2,
+        block_sites=("relu1", "relu2"),
+        pair_sites=2,
+        preactivation=True,
+        title="BN-ReLU-conv-BN-ReLU-conv, + shortcut",
+    ),
+    "preresnet-bottleneck": Family(
+        convs_per_block=3,
+        block_sites=("relu1", "relu2", "relu3"),
+        pair_sites=3,
+        preactivation=True,
+        title="BN-ReLU-1x1-BN-ReLU-3x3-BN-ReLU-1x1, + shortcut",
+    ),
+    "dfn": Family(
+        convs_per_block=4,
+        block_sites=("branch1.relu", "relu1", "branch2.relu", "relu2"),
+        last_block_sites=("branch1.relu", "branch2.relu", "relu"),
+        pattern_positions=((0,), (2,), (1, 3)),
+        pair_sites=4,
+        title="DFN-MR1, merge-and-run; depth counts both branches (dfn-110 is actually 56 deep)",
+    ),
+}
+
+_DFN_SWAP = {"branch1.relu": "branch2.relu", "relu1": "relu2"}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """One searchable ReLU.
+
+    Attributes:
+        index: position in the placement, 0-based, in forward order.
+        name: path of the module in the built network, such as `blocks.3.relu1`.
+        stage: 0, 1 or 2.
+        block: block of the search space (in plain nets a pair of convolutions), 0-based.
+        positions: positions within a shared block pattern; kept if any of them is kept.
+    """
+
+    index: int
+    name: str
+    stage: int
+    block: int
+    positions: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network family at a depth and width; plain, checked, hashable data.
+
+    ```python
+    Backbone.parse("preresnet-110").sites   # 108 ReLU sites
+    Backbone("plain", 38, width=8).name     # "plain-38"
+    ```
+
+    Attributes:
+        family: a key of `FAMILIES`.
+        depth: D as the paper counts it: convolutions of all blocks + stem + classifier.
+        width: channels of the first stage; the stages have width, 2*width and 4*width.
+
+    Raises:
+        InputError: unknown family, or a depth or width that the family cannot have.
+    """
+
+    family: str
+    depth: int
+    width: int = 16
+
+    def __post_init__(self) -> None:
+        if self.family not in FAMILIES:
+            raise InputError(
+                f"backbone family {self.family!r} is unknown; use one of {', '.join(FAMILIES)}"
+            )
+        if not 1 <= self.width <= MAX_WIDTH:
+            raise InputError(f"width {self.width} is out of range; use 1 to {MAX_WIDTH} channels")
+        per_block = FAMILIES[self.family].convs_per_block
+        if not _is_valid_depth(self.depth, per_block):
+            nearest = " and ".join(
+                f"{self.family}-{d}" for d in _nearest_depths(self.depth, per_block)
+            )
+            raise InputError(
+                f"{self.family}-{self.depth} does not exist: depth - 2 must be a multiple of "
+                f"{per_block}, at least {STAGES * per_block}, and the depth at most {MAX_DEPTH}; "
+                f"nearest: {nearest}"
+            )
+
+    @classmethod
+    def parse(cls, name: str | Backbone, width: int = 16) -> Backbone:
+        """Read a name such as `preresnet-bottleneck-110`; a `Backbone` is returned as it is.
+
+        Raises:
+            InputError: the name is not FAMILY-DEPTH with a known family and a valid depth.
+        """
+        if isinstance(name, Backbone):
+            return name
+        match = re.fullmatch(r"([a-z-]+?)-([0-9]{1,6})", name.strip())
+        if match is None or match[1] not in FAMILIES:
+            raise InputError(
+                f"backbone {name[:60]!r} is unknown; write FAMILY-DEPTH, such as plain-38, with "
+                f"family one of {', '.join(FAMILIES)}"
+            )
+        return cls(match[1], int(match[2]), width)
+
+    @property
+    def name(self) -> str:
+        """The contract's name, without the width."""
+        return f"{self.family}-{self.depth}"
+
+    @property
+    def spec(self) -> Family:
+        return FAMILIES[self.family]
+
+    @property
+    def blocks_per_stage(self) -> tuple[int, ...]:
+        """Blocks of each stage; later stages get the remainder (plain-84 is 27, 27, 28)."""
+        per_block = self.spec.convs_per_block
+        used, counts = 2, []
+        for stage in range(STAGES):
+            count = (self.depth - used) // (per_block * (STAGES - stage))
+            counts.append(count)
+            used += count * per_block
+        return tuple(counts)
+
+    @property
+    def convs(self) -> int:
+        """Convolutions of the blocks, the N side of the conv:ReLU ratio."""
+        return sum(self.blocks_per_stage) * self.spec.convs_per_block
+
+    @cached_property
+    def sites(self) -> tuple[Site, ...]:
+        """Every ReLU site of the blocks, in forward order. Stem and final ReLU are not sites."""
+        spec = self.spec
+        stages = [s for s, n in enumerate(self.blocks_per_stage) for _ in range(n)]
+        sites: list[Site] = []
+        for block, stage in enumerate(stages):
+            is_last = block == len(stages) - 1
+            names, positions = spec.block_sites, tuple((p,) for p in range(len(spec.block_sites)))
+            if is_last and spec.last_block_sites and spec.pattern_positions:
+                names, positions = spec.last_block_sites, spec.pattern_positions
+            for name, where in zip(names, positions, strict=True):
+                i = len(sites)
+                if spec.convs_per_block == 1:
+                    pair, place = divmod(i, spec.pair_sites)
+                    sites.append(Site(i, f"blocks.{block}.{name}", stage, pair, (place,)))
+                else:
+                    sites.append(Site(i, f"blocks.{block}.{name}", stage, block, where))
+        return tuple(sites)
+
+    @cached_property
+    def symmetry(self) -> tuple[int, ...] | None:
+        """Site permutation under which the network is the same function, or None.
+
+        Only merge-and-run nets have one: exchanging the two branches in all blocks at once.
+        """
+        if self.family != "dfn":
+            return None
+        index = {site.name: site.index for site in self.sites}
+        swapped = dict(_DFN_SWAP) | {b: a for a, b in _DFN_SWAP.items()}
+        permutation = []
+        for site in self.sites:
+            prefix, block, within = site.name.split(".", 2)
+            permutation.append(index[f"{prefix}.{block}.{swapped.get(within, within)}"])
+        return tuple(permutation)
+
+    def canonical(self, placement: Placement) -> Placement:
+        """The representative of all placements that give the same family of functions."""
+        self.check(placement)
+        if self.symmetry is None:
+            return placement
+        swapped = "".join(placement.bits[i] for i in self.symmetry)
+        return Placement(min(placement.bits, swapped), placement.block_norm)
+
+    def check(self, placement: Placement) -> None:
+        """Reject a placement that is not one of this backbone.
+
+        Raises:
+            InputError: wrong number of sites, or an end-of-block norm where no block can have it.
+        """
+        if len(placement) != len(self.sites):
+            raise InputError(
+                f"placement {placement.text[:60]!r} has {len(placement)} sites but {self.name} "
+                f"has {len(self.sites)}; write one bit for each ReLU site, or a module name"
+            )
+        if placement.block_norm == "end" and not self.family.startswith("preresnet"):
+            raise InputError(
+                f"{self.name} has no block with a BatchNorm at its end; @end-norm fits "
+                "preresnet and preresnet-bottleneck"
+            )
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _is_valid_depth(depth: int, convs_per_block: int) -> bool:
+    blocks, rest = divmod(depth - 2, convs_per_block)
+    return rest == 0 and blocks >= STAGES and depth <= MAX_DEPTH
+
+
+def _nearest_depths(depth: int, convs_per_block: int) -> list[int]:
+    """The valid depths next to `depth`, at most one on each side."""
+    smallest = 2 + STAGES * convs_per_block
+    largest = MAX_DEPTH - (MAX_DEPTH - 2) % convs_per_block
+    below = depth - (depth - 2) % convs_per_block
+    candidates = {min(max(d, smallest), largest) for d in (below, below + convs_per_block)}
+    return sorted(candidates)

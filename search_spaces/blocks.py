@@ -1,0 +1,217 @@
+"""One class per block of the paper. A block's docstring is its order of operations.
+
+Every block is written paired: each ReLU is its own `nn.ReLU` attribute, never shared and never
+in-place, and `sites` names them in forward order. `search_spaces.sites` swaps dropped ones for
+`nn.Identity`, so parameters and `state_dict` keys are the same for every placement.
+
+Shapes: x is (N, C_in, H, W); a block returns (N, C_out, ceil(H/stride), ceil(W/stride)).
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+BN_EPS = 2e-5
+BN_MOMENTUM = 0.1
+"""The recipe's running-average momentum 0.9, in PyTorch's convention."""
+
+
+def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 3, stride, padding=1, bias=False)
+
+
+def conv1x1(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels_in, channels_out, 1, stride, bias=False)
+
+
+def batch_norm(channels: int) -> nn.BatchNorm2d:
+    return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
+
+
+class PlainBlock(nn.Module):
+    """conv3x3 - BN - ReLU."""
+
+    sites: ClassVar[tuple[str, ...]] = ("relu",)
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv = conv3x3(channels_in, width, stride)
+        self.norm = batch_norm(width)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.relu(self.norm(self.conv(x)))
+
+
+class PrePlainBlock(nn.Module):
+    """BN - ReLU - conv3x3."""
+
+    sites: ClassVar[tuple[str, ...]] = ("relu",)
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.norm = batch_norm(channels_in)
+        self.relu = nn.ReLU()
+        self.conv = conv3x3(channels_in, width, stride)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.relu(self.norm(x)))
+
+
+class BasicBlock(nn.Module):
+    """conv3x3 - BN - ReLU1 - conv3x3 - BN, + shortcut, ReLU2.
+
+    The shortcut is the identity, or 1x1 conv - BN where the width changes.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("relu1", "relu2")
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(channels_in, width, stride)
+        self.norm1 = batch_norm(width)
+        self.relu1 = nn.ReLU()
+        self.conv2 = conv3x3(width, width)
+        self.norm2 = batch_norm(width)
+        self.shortcut = _normed_projection(channels_in, width, stride)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, x: Tensor) -> Tensor:
+        residual = self.norm2(self.conv2(self.relu1(self.norm1(self.conv1(x)))))
+        return self.relu2(residual + self.shortcut(x))
+
+
+class PreBasicBlock(nn.Module):
+    """BN - ReLU1 - conv3x3 - BN - ReLU2 - conv3x3 (- BN in PyramidNet's form), + shortcut.
+
+    Where the width changes the shortcut is a 1x1 conv of the pre-activated input, without BN.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("relu1", "relu2")
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.norm1 = batch_norm(channels_in)
+        self.relu1 = nn.ReLU()
+        self.conv1 = conv3x3(channels_in, width, stride)
+        self.norm2 = batch_norm(width)
+        self.relu2 = nn.ReLU()
+        self.conv2 = conv3x3(width, width)
+        self.end_norm: nn.Module = nn.Identity()
+        self.projection = conv1x1(channels_in, width, stride) if channels_in != width else None
+        self.channels_out = width
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.relu1(self.norm1(x))
+        residual = self.conv2(self.relu2(self.norm2(self.conv1(activated))))
+        shortcut = x if self.projection is None else self.projection(activated)
+        return self.end_norm(residual) + shortcut
+
+
+class PreBottleneckBlock(nn.Module):
+    """BN - ReLU1 - 1x1(w) - BN - ReLU2 - 3x3(w) - BN - ReLU3 - 1x1(4w), + shortcut.
+
+    PyramidNet's form ends with one more BN. Where the width changes the shortcut is a 1x1 conv of
+    the pre-activated input, without BN. The stride is on the first convolution.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("relu1", "relu2", "relu3")
+    expansion: ClassVar[int] = 4
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        channels_out = width * self.expansion
+        self.norm1 = batch_norm(channels_in)
+        self.relu1 = nn.ReLU()
+        self.conv1 = conv1x1(channels_in, width, stride)
+        self.norm2 = batch_norm(width)
+        self.relu2 = nn.ReLU()
+        self.conv2 = conv3x3(width, width)
+        self.norm3 = batch_norm(width)
+        self.relu3 = nn.ReLU()
+        self.conv3 = conv1x1(width, channels_out)
+        self.end_norm: nn.Module = nn.Identity()
+        self.projection = (
+            conv1x1(channels_in, channels_out, stride) if channels_in != channels_out else None
+        )
+        self.channels_out = channels_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        activated = self.relu1(self.norm1(x))
+        residual = self.conv1(activated)
+        residual = self.conv2(self.relu2(self.norm2(residual)))
+        residual = self.conv3(self.relu3(self.norm3(residual)))
+        shortcut = x if self.projection is None else self.projection(activated)
+        return self.end_norm(residual) + shortcut
+
+
+class Branch(nn.Module):
+    """conv3x3 - BN - ReLU - conv3x3 - BN: one residual branch F of a merge-and-run block."""
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(channels_in, width, stride)
+        self.norm1 = batch_norm(width)
+        self.relu = nn.ReLU()
+        self.conv2 = conv3x3(width, width)
+        self.norm2 = batch_norm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm2(self.conv2(self.relu(self.norm1(self.conv1(x)))))
+
+
+class MergeRunBlock(nn.Module):
+    """s = (P1(x1) + P2(x2)) / 2; out1 = ReLU1(s + F1(x1)), out2 = ReLU2(s + F2(x2)).
+
+    P is the identity, or 1x1 conv - BN where the width changes. Source: arXiv:1611.07718.
+    """
+
+    sites: ClassVar[tuple[str, ...]] = ("branch1.relu", "relu1", "branch2.relu", "relu2")
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.branch1 = Branch(channels_in, width, stride)
+        self.shortcut1 = _normed_projection(channels_in, width, stride)
+        self.relu1 = nn.ReLU()
+        self.branch2 = Branch(channels_in, width, stride)
+        self.shortcut2 = _normed_projection(channels_in, width, stride)
+        self.relu2 = nn.ReLU()
+
+    def forward(self, inputs: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        x1, x2 = inputs
+        shared = (self.shortcut1(x1) + self.shortcut2(x2)) / 2
+        return self.relu1(shared + self.branch1(x1)), self.relu2(shared + self.branch2(x2))
+
+
+class MergeRunLastBlock(nn.Module):
+    """s = (P1(x1) + P2(x2)) / 2; out = ReLU(s + F1(x1) + F2(x2)): the branches join."""
+
+    sites: ClassVar[tuple[str, ...]] = ("branch1.relu", "branch2.relu", "relu")
+
+    def __init__(self, channels_in: int, width: int, stride: int) -> None:
+        super().__init__()
+        self.branch1 = Branch(channels_in, width, stride)
+        self.shortcut1 = _normed_projection(channels_in, width, stride)
+        self.branch2 = Branch(channels_in, width, stride)
+        self.shortcut2 = _normed_projection(channels_in, width, stride)
+        self.relu = nn.ReLU()
+
+    def forward(self, inputs: tuple[Tensor, Tensor]) -> Tensor:
+        x1, x2 = inputs
+        shared = (self.shortcut1(x1) + self.shortcut2(x2)) / 2
+        return self.relu(shared + self.branch1(x1) + self.branch2(x2))
+
+
+class Fork(nn.Module):
+    """x -> (x, x): the first merge-and-run block gets the stem's output twice."""
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x, x
+
+
+def _normed_projection(channels_in: int, channels_out: int, stride: int) -> nn.Module:
+    if channels_in == channels_out:
+        return nn.Identity()
+    return nn.Sequential(conv1x1(channels_in, channels_out, stride), batch_norm(channels_out))

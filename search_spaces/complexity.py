@@ -1,0 +1,94 @@
+"""What a network costs, measured on the real module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from search_spaces.backbones import Backbone
+from search_spaces.errors import InputError
+from search_spaces.networks import build
+from search_spaces.placement import Placement
+from search_spaces.sites import relu_sites
+
+SMALLEST_IMAGE = 8
+"""Pixels per side below which the third stage would have a single pixel left."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Complexity:
+    """Cost of one forward pass of one image.
+
+    Attributes:
+        params: trainable parameters.
+        macs: multiply-accumulates of convolutions and classifier, by torch's FLOP counter.
+        relu_layers: ReLU modules that run, stem and final included.
+        relu_elements: values that pass through a ReLU, stem and final included: the cost that
+            matters in private inference.
+        site_elements: values at each site, kept or dropped, in forward order.
+    """
+
+    params: int
+    macs: int
+    relu_layers: int
+    relu_elements: int
+    site_elements: tuple[int, ...]
+
+
+def measure_complexity(
+    backbone: Backbone,
+    placement: Placement,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    image_size: tuple[int, int] = (32, 32),
+) -> Complexity:
+    """Build the network without memory for weights (meta device), run it once, and count.
+
+    Args:
+        image_size: (height, width) in pixels.
+
+    Raises:
+        InputError: the image is smaller than 8x8, or the placement does not fit.
+    """
+    if min(image_size) < SMALLEST_IMAGE:
+        raise InputError(
+            f"images are {image_size[0]}x{image_size[1]} pixels; three stages need at least "
+            f"{SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
+        )
+    return _measure(backbone, placement, num_classes, in_channels, image_size)
+
+
+@lru_cache(maxsize=1024)
+def _measure(
+    backbone: Backbone,
+    placement: Placement,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+) -> Complexity:
+    with torch.device("meta"):
+        model = build(backbone, placement, num_classes=num_classes, in_channels=in_channels).eval()
+        images = torch.empty(1, in_channels, *image_size)
+    elements: dict[nn.Module, int] = {}
+
+    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
+        elements[module] = output.numel()
+
+    sites = [model.get_submodule(name) for name in relu_sites(model)]
+    relus = [module for module in model.modules() if isinstance(module, nn.ReLU)]
+    for module in dict.fromkeys([*sites, *relus]):
+        module.register_forward_hook(count)
+    with FlopCounterMode(display=False) as flops, torch.no_grad():
+        model(images)
+    return Complexity(
+        params=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        macs=flops.get_total_flops() // 2,
+        relu_layers=len(relus),
+        relu_elements=sum(elements[module] for module in relus),
+        site_elements=tuple(elements[module] for module in sites),
+    )

@@ -1,0 +1,157 @@
+"""Build a backbone as an `nn.Module`, with a placement applied."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from search_spaces.backbones import Backbone
+from search_spaces.blocks import (
+    BasicBlock,
+    Fork,
+    MergeRunBlock,
+    MergeRunLastBlock,
+    PlainBlock,
+    PreBasicBlock,
+    PreBottleneckBlock,
+    PrePlainBlock,
+    batch_norm,
+    conv3x3,
+)
+from search_spaces.errors import InputError
+from search_spaces.modules import resolve_placement
+from search_spaces.placement import Placement
+from search_spaces.sites import apply_placement, current_placement
+
+BLOCKS: dict[str, type[nn.Module]] = {
+    "plain": PlainBlock,
+    "preplain": PrePlainBlock,
+    "resnet": BasicBlock,
+    "preresnet": PreBasicBlock,
+    "preresnet-bottleneck": PreBottleneckBlock,
+    "dfn": MergeRunBlock,
+}
+
+
+class Network(nn.Module):
+    """stem - blocks - final BN-ReLU (pre-activation only) - global average pool - classifier.
+
+    Input (N, in_channels, H, W) float; output (N, num_classes) logits.
+    Source: the paper's Section IV and arXiv:1611.07718, Table 1.
+
+    Attributes:
+        backbone: what was built.
+        num_classes, in_channels: sizes at both ends.
+    """
+
+    def __init__(self, backbone: Backbone, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.stem = _stem(backbone, in_channels)
+        self.blocks = nn.Sequential(*_blocks(backbone))
+        channels = _channels_out(backbone, stage=2)
+        self.final = nn.Sequential()
+        if backbone.spec.preactivation:
+            self.final = nn.Sequential(batch_norm(channels), nn.ReLU())
+        self.classifier = nn.Linear(channels, num_classes)
+
+    @property
+    def placement(self) -> Placement:
+        """The placement in force, read off the modules."""
+        return current_placement(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = self.final(self.blocks(self.stem(x)))
+        return self.classifier(features.mean((2, 3)))
+
+
+def build(
+    backbone: str | Backbone,
+    placement: str | Placement | None = None,
+    *,
+    num_classes: int = 10,
+    in_channels: int = 3,
+    width: int = 16,
+    generator: torch.Generator | None = None,
+) -> Network:
+    """Build a network with a placement.
+
+    ```python
+    model = build("preresnet-110", placement="2:1/first", num_classes=100)
+    logits = model(torch.randn(8, 3, 32, 32))   # (8, 100)
+    ```
+
+    Args:
+        backbone: a name of the contract, or a `Backbone` (then `width` is the backbone's own).
+        placement: placement text, a module name, a `Placement`, or None for paired.
+        num_classes: at least 2.
+        in_channels: 1 (grey) or 3 (colour).
+        width: channels of the first stage.
+        generator: source of the initial weights; torch's global one when None. The draws do not
+            depend on the placement: equal seeds give equal initial weights.
+
+    Raises:
+        InputError: unknown backbone, impossible depth, or a placement that does not fit.
+    """
+    spec = Backbone.parse(backbone, width)
+    resolved = resolve_placement(spec, placement)
+    if num_classes < 2:
+        raise InputError(f"num_classes is {num_classes}; a classifier needs at least 2 classes")
+    if in_channels not in (1, 3):
+        raise InputError(f"in_channels is {in_channels}; use 1 (grey) or 3 (colour)")
+    model = Network(spec, num_classes, in_channels)
+    initialise(model, generator)
+    apply_placement(model, resolved)
+    return model
+
+
+def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
+    """The recipe's initial weights (arXiv:1611.07718, Section 4).
+
+    Convolutions normal with std sqrt(2 / fan_in); classifier weights uniform in
+    +-1/sqrt(fan_in), classifier bias zero; BN weight one, bias zero.
+    """
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            fan_in = module.in_channels * math.prod(module.kernel_size)
+            nn.init.normal_(module.weight, std=math.sqrt(2 / fan_in), generator=generator)
+        elif isinstance(module, nn.Linear):
+            bound = 1 / math.sqrt(module.in_features)
+            nn.init.uniform_(module.weight, -bound, bound, generator=generator)
+            nn.init.zeros_(module.bias)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+
+
+def _stem(backbone: Backbone, in_channels: int) -> nn.Sequential:
+    """3x3 conv to `width` channels; post-activation nets add BN-ReLU, merge-and-run nets fork."""
+    layers: list[nn.Module] = [conv3x3(in_channels, backbone.width)]
+    if not backbone.spec.preactivation:
+        layers += [batch_norm(backbone.width), nn.ReLU()]
+    if backbone.family == "dfn":
+        layers.append(Fork())
+    return nn.Sequential(*layers)
+
+
+def _blocks(backbone: Backbone) -> list[nn.Module]:
+    block_class = BLOCKS[backbone.family]
+    channels = backbone.width
+    blocks: list[nn.Module] = []
+    total = sum(backbone.blocks_per_stage)
+    for stage, count in enumerate(backbone.blocks_per_stage):
+        for i in range(count):
+            if backbone.family == "dfn" and len(blocks) == total - 1:
+                block_class = MergeRunLastBlock
+            stride = 2 if stage > 0 and i == 0 else 1
+            blocks.append(block_class(channels, backbone.width * 2**stage, stride))
+            channels = _channels_out(backbone, stage)
+    return blocks
+
+
+def _channels_out(backbone: Backbone, stage: int) -> int:
+    expansion: int = getattr(BLOCKS[backbone.family], "expansion", 1)
+    return backbone.width * 2**stage * expansion

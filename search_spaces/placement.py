@@ -1,0 +1,159 @@
+"""Placement: which ReLUs of a backbone are kept. Standard library only."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from search_spaces.errors import InputError
+
+MAX_SITES = 4096
+"""Upper limit on the sites of a placement, so that `1*999999999` cannot take the memory."""
+
+BlockNorm = Literal["none", "end"]
+"""Extra BatchNorm per block: `none`, or one at the `end` of every residual branch (PyramidNet)."""
+
+_SEGMENT = re.compile(r"([01]+)(?:\*([0-9]{1,9}))?")
+_SUFFIX = "@end-norm"
+_LONGEST_PERIOD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """A keep/drop bit for every ReLU site of a backbone, in forward order.
+
+    ```python
+    p = Placement.parse("11*9+01*18")   # 9 paired blocks, then 18 without their first ReLU
+    p.kept, len(p), p.text              # 36, 54, "1*18+01*18"
+    ```
+
+    Attributes:
+        bits: one character per site; `1` keeps the ReLU, `0` replaces it by the identity.
+        block_norm: `end` adds a BatchNorm at the end of every residual branch (PyramidNet,
+            arXiv:1610.02915); it is part of the identity of the placement.
+
+    Raises:
+        InputError: `bits` is empty, too long, or holds anything but 0 and 1.
+    """
+
+    bits: str
+    block_norm: BlockNorm = "none"
+
+    def __post_init__(self) -> None:
+        if not self.bits or set(self.bits) - {"0", "1"}:
+            raise InputError(
+                f"placement {_shorten(self.bits)!r} is not a string of 0 and 1: write one bit per "
+                "ReLU site, 1 = kept and 0 = dropped, for example 01*27"
+            )
+        if len(self.bits) > MAX_SITES:
+            raise InputError(
+                f"placement has {len(self.bits)} sites; at most {MAX_SITES} are supported"
+            )
+        if self.block_norm not in get_args(BlockNorm):
+            raise InputError(
+                f"block norm {self.block_norm!r} is unknown; use one of {get_args(BlockNorm)}"
+            )
+
+    @classmethod
+    def parse(cls, text: str) -> Placement:
+        """Read the text form: segments of bits, `*n` repeats one, `+` joins them.
+
+        The suffix `@end-norm` stands for `block_norm="end"`.
+
+        Raises:
+            InputError: the text does not follow that grammar or describes too many sites.
+        """
+        body, has_suffix, rest = text.strip().partition(_SUFFIX)
+        if rest:
+            raise InputError(
+                f"placement {_shorten(text)!r} has text after {_SUFFIX!r}; write it last"
+            )
+        pieces: list[str] = []
+        total = 0
+        for segment in body.split("+"):
+            match = _SEGMENT.fullmatch(segment.strip())
+            if match is None:
+                raise InputError(
+                    f"placement {_shorten(text)!r}: cannot read segment {_shorten(segment)!r}; "
+                    "write bits, repeat with *n and join with +, for example 11*9+01*18"
+                )
+            bits, times = match[1], int(match[2] or 1)
+            total += len(bits) * times
+            if times < 1 or total > MAX_SITES:
+                raise InputError(
+                    f"placement {_shorten(text)!r}: segment {_shorten(segment)!r} must repeat at "
+                    f"least once, and all segments together at most to {MAX_SITES} sites"
+                )
+            pieces.append(bits * times)
+        return cls("".join(pieces), "end" if has_suffix else "none")
+
+    @property
+    def text(self) -> str:
+        """The short text form: equal placements have equal text, and `parse` reads it back."""
+        segments: list[str] = []
+        literal = ""
+        position = 0
+        while position < len(self.bits):
+            period, times = _best_repeat(self.bits, position)
+            if times == 1:
+                literal += self.bits[position]
+                position += 1
+                continue
+            if literal:
+                segments.append(literal)
+                literal = ""
+            segments.append(f"{self.bits[position : position + period]}*{times}")
+            position += period * times
+        if literal:
+            segments.append(literal)
+        return "+".join(segments) + (_SUFFIX if self.block_norm == "end" else "")
+
+    @property
+    def kept(self) -> int:
+        """Number of ReLUs kept."""
+        return self.bits.count("1")
+
+    def to_json(self) -> str:
+        """A JSON value (a string) from which `from_json` rebuilds the placement."""
+        return self.text
+
+    @classmethod
+    def from_json(cls, value: object) -> Placement:
+        """Rebuild a placement from `to_json`'s value.
+
+        Raises:
+            InputError: the value is not a placement text.
+        """
+        if not isinstance(value, str):
+            raise InputError(f"placement must be a text such as '01*27', got {value!r}")
+        return cls.parse(value)
+
+    def __iter__(self) -> Iterator[bool]:
+        return (bit == "1" for bit in self.bits)
+
+    def __len__(self) -> int:
+        return len(self.bits)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _best_repeat(bits: str, start: int) -> tuple[int, int]:
+    """The (period, times) at `start` whose text saves the most characters; (1, 1) if none does."""
+    best, best_saving = (1, 1), 0
+    for period in range(1, _LONGEST_PERIOD + 1):
+        segment = bits[start : start + period]
+        end = start + period
+        while bits.startswith(segment, end):
+            end += period
+        times = (end - start) // period
+        saving = period * times - len(f"{segment}*{times}+")
+        if len(segment) == period and times > 1 and saving > best_saving:
+            best, best_saving = (period, times), saving
+    return best
+
+
+def _shorten(text: str, limit: int = 60) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"

@@ -1,0 +1,284 @@
+"""SearchSpace: which placements may be tried, and how they are written as choices."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+from typing import Literal, get_args
+
+from search_spaces.backbones import STAGES, Backbone, Site
+from search_spaces.errors import InputError
+from search_spaces.placement import Placement
+
+Granularity = Literal["network", "stage", "block", "site"]
+GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
+ENUMERABLE = 65_536
+"""Largest number of choice combinations that `enumerate` walks through."""
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One decision of the search: a pattern for some sites.
+
+    Attributes:
+        name: parameter name in the Optuna study, such as `stage2` or `block07`.
+        sites: the sites that the decision sets.
+        choices: choice label -> bits of those sites; no two choices give the same bits.
+    """
+
+    name: str
+    sites: tuple[int, ...]
+    choices: dict[str, str]
+
+
+class SearchSpace:
+    """All placements of a backbone that one granularity can express, within limits.
+
+    ```python
+    space = SearchSpace("preresnet-110", granularity="block")
+    space.size                                   # 4**54 - 1: all-linear is excluded
+    space.decode(dict.fromkeys(space.choices, "01")).text   # "01*54"
+    ```
+
+    Granularities: `network` has one pattern for all blocks, `stage` one per stage, `block` one
+    per block; `site` decides each ReLU alone (the same placements as `block`, learnt bit by bit).
+    In plain nets a block is a pair of consecutive convolutions.
+
+    Args:
+        backbone: a `Backbone` or its name.
+        granularity: the unit that one decision covers.
+        min_relus: fewest ReLUs kept in the blocks; 1 excludes the all-linear net, 0 admits it.
+        max_relus: most ReLUs kept; None for no limit.
+        width: of the backbone, when it is given by name.
+
+    Raises:
+        InputError: unknown granularity, or limits that no placement meets.
+    """
+
+    def __init__(
+        self,
+        backbone: str | Backbone,
+        granularity: Granularity = "block",
+        *,
+        min_relus: int = 1,
+        max_relus: int | None = None,
+        width: int = 16,
+    ) -> None:
+        self.backbone = Backbone.parse(backbone, width)
+        if granularity not in GRANULARITIES:
+            raise InputError(
+                f"granularity {granularity!r} is unknown; use one of {', '.join(GRANULARITIES)}"
+            )
+        self.granularity = granularity
+        sites = len(self.backbone.sites)
+        self.min_relus = min_relus
+        self.max_relus = sites if max_relus is None else max_relus
+        if not 0 <= self.min_relus <= self.max_relus:
+            raise InputError(
+                f"ReLU limits {self.min_relus} to {self.max_relus} are impossible; "
+                f"{self.backbone.name} has {sites} sites, so use 0 <= min <= max <= {sites}"
+            )
+        self.units = _units(self.backbone, granularity)
+        if self.size == 0:
+            raise InputError(
+                f"no placement of {self.backbone.name} at granularity {granularity} keeps "
+                f"{self.min_relus} to {self.max_relus} ReLUs; widen the limits"
+            )
+
+    @property
+    def choices(self) -> dict[str, tuple[str, ...]]:
+        """Parameter name -> its choices: the search space as plain data."""
+        return {unit.name: tuple(unit.choices) for unit in self.units}
+
+    def decode(self, params: Mapping[str, str]) -> Placement:
+        """The placement that a choice for every unit stands for.
+
+        Raises:
+            InputError: a unit is missing or its choice unknown.
+        """
+        bits = ["0"] * len(self.backbone.sites)
+        for unit in self.units:
+            choice = params.get(unit.name)
+            if choice not in unit.choices:
+                raise InputError(
+                    f"{unit.name} = {choice!r} is not a choice; use one of {list(unit.choices)}"
+                )
+            for site, bit in zip(unit.sites, unit.choices[choice], strict=True):
+                bits[site] = bit
+        return Placement("".join(bits))
+
+    def encode(self, placement: Placement) -> dict[str, str] | None:
+        """The choices that decode to this very placement, or None if the space cannot write it."""
+        self.backbone.check(placement)
+        if placement.block_norm != "none":
+            return None
+        params: dict[str, str] = {}
+        for unit in self.units:
+            wanted = "".join(placement.bits[site] for site in unit.sites)
+            label = next((c for c, bits in unit.choices.items() if bits == wanted), None)
+            if label is None:
+                return None
+            params[unit.name] = label
+        return params
+
+    def canonical(self, placement: Placement) -> Placement:
+        """The one representative of all placements that give the same function."""
+        return self.backbone.canonical(placement)
+
+    def admits(self, placement: Placement) -> bool:
+        """Whether the number of kept ReLUs is within the limits."""
+        return self.min_relus <= placement.kept <= self.max_relus
+
+    @cached_property
+    def size(self) -> int:
+        """Number of different functions in the space, exact at any size.
+
+        With a symmetry of order two (exchanged branches) it is Burnside's count: half of all
+        placements plus half of those that the exchange leaves alone.
+        """
+        total = _within(_counts_of_all(self.units), self.min_relus, self.max_relus)
+        if self.backbone.symmetry is None:
+            return total
+        fixed = _counts_of_fixed(self.units, self.backbone.symmetry)
+        return (total + _within(fixed, self.min_relus, self.max_relus)) // 2
+
+    def enumerate(self) -> Iterator[Placement]:
+        """Every placement of the space once, in canonical form.
+
+        Raises:
+            InputError: there are more than 65,536 combinations.
+        """
+        if self.combinations > ENUMERABLE:
+            raise InputError(
+                f"{self.backbone.name} at granularity {self.granularity} has {self.combinations} "
+                f"combinations; at most {ENUMERABLE} can be enumerated, so use a coarser "
+                "granularity"
+            )
+        for labels in product(*(unit.choices for unit in self.units)):
+            names = (unit.name for unit in self.units)
+            placement = self.decode(dict(zip(names, labels, strict=True)))
+            if self.admits(placement) and self.canonical(placement) == placement:
+                yield placement
+
+    @cached_property
+    def combinations(self) -> int:
+        """Number of choice combinations, limits and symmetry left aside."""
+        result = 1
+        for unit in self.units:
+            result *= len(unit.choices)
+        return result
+
+    def sample(self, rng: random.Random) -> dict[str, str]:
+        """Choices drawn uniformly from all combinations within the limits.
+
+        Exact for any limits: each unit's choice is weighted by the number of completions it has.
+        """
+        low, high = self.min_relus, self.max_relus
+        params: dict[str, str] = {}
+        for unit, completions in zip(self.units, self._completions, strict=True):
+            labels = list(unit.choices)
+            kept = [unit.choices[label].count("1") for label in labels]
+            weights = [_within(completions, low - k, high - k) for k in kept]
+            ticket = rng.randrange(sum(weights))
+            for label, weight, k in zip(labels, weights, kept, strict=True):
+                if ticket < weight:
+                    params[unit.name] = label
+                    low, high = low - k, high - k
+                    break
+                ticket -= weight
+        return params
+
+    @cached_property
+    def _completions(self) -> list[list[int]]:
+        """For each unit: ways to choose all later units, by the ReLUs that those keep."""
+        result = [[1]]
+        for unit in reversed(self.units[1:]):
+            result.append(_times(result[-1], _choice_counts(unit)))
+        return result[::-1]
+
+
+def _units(backbone: Backbone, granularity: Granularity) -> tuple[Unit, ...]:
+    if granularity == "site":
+        digits = len(str(len(backbone.sites)))
+        return tuple(
+            Unit(f"site{site.index + 1:0{digits}d}", (site.index,), {"0": "0", "1": "1"})
+            for site in backbone.sites
+        )
+    groups: dict[str, list[Site]] = {}
+    digits = len(str(backbone.sites[-1].block + 1))
+    for site in backbone.sites:
+        name = {
+            "network": "network",
+            "stage": f"stage{site.stage + 1:0{len(str(STAGES))}d}",
+            "block": f"block{site.block + 1:0{digits}d}",
+        }[granularity]
+        groups.setdefault(name, []).append(site)
+    return tuple(
+        _pattern_unit(name, sites, backbone.spec.pair_sites) for name, sites in groups.items()
+    )
+
+
+def _pattern_unit(name: str, sites: list[Site], pattern_length: int) -> Unit:
+    """A unit whose choices are the block patterns; of equal outcomes the first label stays."""
+    choices: dict[str, str] = {}
+    seen: set[str] = set()
+    for pattern in map("".join, product("01", repeat=pattern_length)):
+        bits = "".join("1" if any(pattern[p] == "1" for p in s.positions) else "0" for s in sites)
+        if bits not in seen:
+            seen.add(bits)
+            choices[pattern] = bits
+    return Unit(name, tuple(site.index for site in sites), choices)
+
+
+# Counting. A list c stands for the polynomial sum(c[k] * x**k): c[k] ways to keep k ReLUs.
+
+
+def _choice_counts(unit: Unit) -> list[int]:
+    counts = [0] * (len(unit.sites) + 1)
+    for bits in unit.choices.values():
+        counts[bits.count("1")] += 1
+    return counts
+
+
+def _counts_of_all(units: tuple[Unit, ...]) -> list[int]:
+    counts = [1]
+    for unit in units:
+        counts = _times(counts, _choice_counts(unit))
+    return counts
+
+
+def _counts_of_fixed(units: tuple[Unit, ...], symmetry: tuple[int, ...]) -> list[int]:
+    """Combinations that the symmetry maps to themselves, by kept ReLUs."""
+    unit_of = {site: unit for unit in units for site in unit.sites}
+    counts = [1]
+    for unit in units:
+        partner = unit_of[symmetry[unit.sites[0]]]
+        if partner is unit:
+            place = {site: i for i, site in enumerate(unit.sites)}
+            fixed = [0] * (len(unit.sites) + 1)
+            for bits in unit.choices.values():
+                if all(bits[i] == bits[place[symmetry[s]]] for s, i in place.items()):
+                    fixed[bits.count("1")] += 1
+            counts = _times(counts, fixed)
+        elif unit.sites < partner.sites:  # a pair of units that exchange places, counted once
+            both = [0] * (2 * len(unit.sites) + 1)
+            for bits in unit.choices.values():
+                both[2 * bits.count("1")] += 1
+            counts = _times(counts, both)
+    return counts
+
+
+def _times(a: list[int], b: list[int]) -> list[int]:
+    result = [0] * (len(a) + len(b) - 1)
+    for j, y in enumerate(b):
+        if y:
+            for i, x in enumerate(a):
+                result[i + j] += x * y
+    return result
+
+
+def _within(counts: list[int], low: int, high: int) -> int:
+    return sum(counts[max(low, 0) : max(high + 1, 0)])

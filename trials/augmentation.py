@@ -1,0 +1,98 @@
+"""Random crop and flip of whole batches, as one gather on the device that holds the images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def stream(seed: int, *purpose: int) -> torch.Generator:
+    """An independent CPU random generator for (seed, purpose...)."""
+    state = np.random.SeedSequence([seed, *purpose]).generate_state(1, np.uint64)[0]
+    return torch.Generator().manual_seed(int(state >> np.uint64(1)))
+
+
+@dataclass(frozen=True)
+class EpochDraws:
+    """All random draws of one epoch over N images; they depend on (seed, epoch) alone.
+
+    Attributes:
+        order: int64 (N,), a permutation of the images.
+        top, left: int64 (N,), crop corner in the padded image, 0 to 2*pad.
+        flipped: bool (N,).
+    """
+
+    order: Tensor
+    top: Tensor
+    left: Tensor
+    flipped: Tensor
+
+    @classmethod
+    def draw(cls, images: int, *, pad: int, flip: bool, seed: int, epoch: int) -> EpochDraws:
+        """Draw for one epoch (1-based)."""
+        generator = stream(seed, epoch)
+        order = torch.randperm(images, generator=generator)
+        top, left = torch.randint(0, 2 * pad + 1, (2, images), generator=generator)
+        flipped = torch.rand(images, generator=generator) < (0.5 if flip else 0.0)
+        return cls(order, top, left, flipped)
+
+    def to(self, device: torch.device) -> EpochDraws:
+        return EpochDraws(
+            self.order.to(device),
+            self.top.to(device),
+            self.left.to(device),
+            self.flipped.to(device),
+        )
+
+    def batch(self, start: int, size: int) -> EpochDraws:
+        """The draws of images start to start + size of this epoch."""
+        part = slice(start, start + size)
+        return EpochDraws(self.order[part], self.top[part], self.left[part], self.flipped[part])
+
+
+def crop_and_flip(padded: Tensor, draws: EpochDraws, height: int, width: int) -> Tensor:
+    """The images `draws.order`, cropped at their corners and mirrored where drawn.
+
+    Equal to torchvision's RandomCrop (after padding) and RandomHorizontalFlip with equal draws.
+
+    Args:
+        padded: uint8 (N, H + 2*pad, W + 2*pad, C), contiguous.
+        draws: of B images.
+        height, width: of the crop.
+
+    Returns:
+        uint8 (B, height, width, C).
+    """
+    _, padded_height, padded_width, channels = padded.shape
+    across = torch.arange(width, device=padded.device)
+    rows = draws.top[:, None] + torch.arange(height, device=padded.device)
+    columns = draws.left[:, None] + torch.where(draws.flipped[:, None], across.flip(0), across)
+    lines = draws.order[:, None] * padded_height + rows
+    pixels = lines[:, :, None] * padded_width + columns[:, None, :]
+    gathered = padded.view(-1, channels).index_select(0, pixels.view(-1))
+    return gathered.view(-1, height, width, channels)
+
+
+class Normalise:
+    """uint8 (B, H, W, C) -> float32 (B, C, H, W) in channels_last: (x - mean) / std per channel.
+
+    Args:
+        mean, std: per channel, in 0-255.
+        width: image width; the arithmetic runs over whole lines, several times faster than over
+            three channels.
+    """
+
+    def __init__(
+        self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
+    ) -> None:
+        self.line_mean = torch.tensor(mean, device=device).repeat(width)
+        self.line_scale = (1 / torch.tensor(std, device=device)).repeat(width)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        batch, height, width, channels = images.shape
+        lines = images.reshape(batch, height, width * channels).float()
+        lines = lines.sub_(self.line_mean).mul_(self.line_scale)
+        return lines.view(batch, height, width, channels).permute(0, 3, 1, 2)

@@ -1,0 +1,202 @@
+"""The data of a search: a training and a validation split. The test split is not in here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import InputError
+from trials.sources import Images, Labels, Source, open_source
+
+DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
+VALIDATION_SHARE = 5
+"""One image in five is held out for validation, up to `MAX_VALIDATION`."""
+MAX_VALIDATION = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images and their classes.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,).
+    """
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Everything that a search may see of a data set. Arrays are shared: never write into them.
+
+    Attributes:
+        name: the contract's name, such as `cifar10` or `parquet:DIR`.
+        train: training images, already padded by `pad` pixels of the mean colour on every side.
+        validation: validation images, not padded; taken from the training set, stratified.
+        pad: pixels of padding around each training image, the range of the random crop.
+        flip: whether random horizontal flips keep the labels.
+        mean, std: per channel, in 0-255.
+        classes: class names, in label order.
+        split_seed: seed of the validation split.
+        split_digest: SHA-256 over the validation indices, to recognise the split.
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    pad: int
+    flip: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    split_seed: int
+    split_digest: str
+
+    @property
+    def in_channels(self) -> int:
+        return int(self.validation.images.shape[3])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.validation.images.shape[1]), int(self.validation.images.shape[2])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+
+def load_data(
+    name: str = "digits",
+    *,
+    data_dir: str | Path | None = None,
+    train_limit: int | None = None,
+    validation_images: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> TrainingData:
+    """Load the training set of a data set and split validation images off it.
+
+    ```python
+    data = load_data("digits")
+    len(data.train), len(data.validation)   # 1038, 259
+    ```
+
+    Args:
+        name: a data name of the contract.
+        data_dir: where torchvision's data sets lie; else `RELU_SEARCH_DATA`, else `./data`.
+        train_limit: train on so many images only (a stratified draw); None for all.
+        validation_images: size of the validation split; by default a fifth of the training set,
+            at most 5,000.
+        seed: of the split and of the draw under `train_limit`.
+        download: let torchvision fetch a data set that is not there.
+
+    Raises:
+        InputError: unknown name, unreadable data, or sizes that the data set cannot give.
+    """
+    source = open_source(name, "train", data_directory(data_dir), download=download)
+    train_rows, validation_rows = split_rows(
+        source.labels, train_limit=train_limit, validation_images=validation_images, seed=seed
+    )
+    train, validation = source.read(train_rows), source.read(validation_rows)
+    if train.shape[1:] != validation.shape[1:]:
+        raise InputError(
+            f"data {name!r}: training images are {train.shape[1:]} but validation images "
+            f"{validation.shape[1:]} (height, width, channels); bring all to one form"
+        )
+    mean, std = _channel_statistics(source, train)
+    pad = min(train.shape[1:3]) // 8
+    return TrainingData(
+        name=name,
+        train=ImageSet(
+            images=pad_with_mean(train, pad, mean), labels=source.labels[train_rows].copy()
+        ),
+        validation=ImageSet(images=validation, labels=source.labels[validation_rows].copy()),
+        pad=pad,
+        flip=source.flip,
+        mean=mean,
+        std=std,
+        classes=source.classes,
+        split_seed=seed,
+        split_digest=hashlib.sha256(validation_rows.tobytes()).hexdigest()[:16],
+    )
+
+
+def data_directory(data_dir: str | Path | None) -> Path:
+    """The folder of torchvision's data sets: the argument, the environment's, or `./data`."""
+    return Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
+
+
+def split_rows(
+    labels: Labels, *, train_limit: int | None, validation_images: int | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Stratified, seeded row numbers of the training and of the validation split, both sorted.
+
+    Raises:
+        InputError: sizes that the labels cannot give.
+    """
+    from sklearn.model_selection import train_test_split
+
+    total, classes = len(labels), len(np.unique(labels))
+    if validation_images is None:
+        validation_images = min(total // VALIDATION_SHARE, MAX_VALIDATION)
+    left = total - validation_images
+    if not classes <= validation_images <= total - classes:
+        raise InputError(
+            f"{validation_images} validation images of {total} training images in {classes} "
+            f"classes are impossible; use {classes} to {total - classes}"
+        )
+    if train_limit is not None and not classes <= train_limit <= left:
+        raise InputError(
+            f"train limit {train_limit} is impossible: {left} images in {classes} classes are "
+            f"left after {validation_images} for validation; use {classes} to {left}"
+        )
+    try:
+        rest, validation = train_test_split(
+            np.arange(total), test_size=validation_images, stratify=labels, random_state=seed
+        )
+        if train_limit is not None and train_limit < left:
+            if left - train_limit < classes:  # too few to leave out for a stratified draw
+                rest = rest[:train_limit]
+            else:
+                rest, _ = train_test_split(
+                    rest, train_size=train_limit, stratify=labels[rest], random_state=seed
+                )
+    except ValueError as error:
+        raise InputError(f"the labels cannot be split by class: {error}") from error
+    return np.sort(rest), np.sort(validation)
+
+
+def pad_with_mean(images: Images, pad: int, mean: tuple[float, ...]) -> Images:
+    """(N, H, W, C) -> (N, H+2*pad, W+2*pad, C), the border in the mean colour."""
+    n, height, width, channels = images.shape
+    padded = np.empty((n, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+    padded[...] = np.round(mean).astype(np.uint8)
+    padded[:, pad : pad + height, pad : pad + width] = images
+    return padded
+
+
+def _channel_statistics(
+    source: Source, train: Images
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The published mean and std of a data set, or those of the training images."""
+    if source.mean is not None and source.std is not None:
+        return source.mean, source.std
+    counts = [np.bincount(train[..., c].ravel(), minlength=256) for c in range(train.shape[3])]
+    values = np.arange(256)
+    means = [float((count * values).sum() / count.sum()) for count in counts]
+    variances = [
+        float((count * (values - mean) ** 2).sum() / count.sum())
+        for count, mean in zip(counts, means, strict=True)
+    ]
+    return tuple(means), tuple(max(variance**0.5, 1.0) for variance in variances)

@@ -1,0 +1,87 @@
+"""Recipe: everything that fixes a training run besides network, data and seed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from search_spaces import InputError
+
+Schedule = Literal["step", "one-cycle"]
+Precision = Literal["fp32", "bf16"]
+
+MAX_EPOCHS = 100_000
+_STEPS = (1 / 2, 3 / 4, 7 / 8)
+_WARM_UP = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """SGD with Nesterov momentum, weight decay on all parameters, and a schedule.
+
+    Attributes:
+        name: `paper`, `short`, or the user's own.
+        epochs: passes over the training images.
+        batch_size: images per step.
+        learning_rate: the highest learning rate.
+        schedule: `step` multiplies by 0.1 at 1/2, 3/4 and 7/8 of the epochs; `one-cycle` rises
+            linearly over the first 30 % of the steps and falls linearly to zero.
+        momentum: Nesterov's.
+        weight_decay: on all parameters.
+        precision: `fp32`, or `bf16` autocast (CUDA only; never in reference runs).
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    name: str = "custom"
+    epochs: int
+    batch_size: int = 64
+    learning_rate: float = 0.1
+    schedule: Schedule = "step"
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    precision: Precision = "fp32"
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= MAX_EPOCHS, "epochs", self.epochs, f"1 to {MAX_EPOCHS}")
+        _require(2 <= self.batch_size <= 65_536, "batch size", self.batch_size, "2 to 65536")
+        _require(0 < self.learning_rate < 100, "learning rate", self.learning_rate, "0 to 100")
+        _require(0 < self.momentum < 1, "momentum", self.momentum, "between 0 and 1")
+        _require(0 <= self.weight_decay < 1, "weight decay", self.weight_decay, "0 to 1")
+        schedules, precisions = get_args(Schedule), get_args(Precision)
+        _require(self.schedule in schedules, "schedule", self.schedule, " or ".join(schedules))
+        _require(self.precision in precisions, "precision", self.precision, " or ".join(precisions))
+
+    @classmethod
+    def named(cls, name: str, epochs: int | None = None) -> Recipe:
+        """A recipe by name, optionally with another number of epochs.
+
+        Raises:
+            InputError: no recipe of that name.
+        """
+        if name not in RECIPES:
+            raise InputError(f"recipe {name[:60]!r} is unknown; use one of {', '.join(RECIPES)}")
+        return RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
+
+    def learning_rate_at(self, progress: float) -> float:
+        """Learning rate at `progress` = steps done / all steps, in [0, 1)."""
+        if self.schedule == "step":
+            return self.learning_rate * math.prod(0.1 for step in _STEPS if progress >= step)
+        if progress < _WARM_UP:
+            return self.learning_rate * progress / _WARM_UP
+        return self.learning_rate * (1 - progress) / (1 - _WARM_UP)
+
+
+def _require(condition: bool, what: str, value: object, rule: str) -> None:
+    if not condition:
+        raise InputError(f"{what} is {value!r}; it must be {rule}")
+
+
+RECIPES = {
+    # arXiv:1611.07718, Section 4.1, which the paper follows.
+    "paper": Recipe(name="paper", epochs=400),
+    # A few epochs: measures early trainability, not the accuracy of a trained network.
+    "short": Recipe(name="short", epochs=5, batch_size=32, schedule="one-cycle"),
+}

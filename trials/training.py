@@ -1,0 +1,171 @@
+"""The training loop: one EpochMetrics per epoch. Knows nothing of Ray or of searching."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces import InputError
+from trials.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.data import ImageSet, TrainingData
+from trials.recipe import Recipe
+
+EVALUATION_BATCH = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochMetrics:
+    """What is known after an epoch.
+
+    Attributes:
+        epoch: 1-based.
+        train_loss: mean cross-entropy over the epoch's augmented images, as they were trained on.
+        train_accuracy: of the same, 0 to 1.
+        val_loss, val_accuracy: on the validation split after the epoch, in eval mode.
+        seconds: wall time of this epoch, validation included.
+    """
+
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+    def to_json(self) -> dict[str, float]:
+        return asdict(self)
+
+
+class NonFiniteLossError(RuntimeError):
+    """Training diverged: a loss became infinite or NaN."""
+
+    def __init__(self, epoch: int, what: str, value: float) -> None:
+        super().__init__(f"{what} became {value} in epoch {epoch}")
+        self.epoch = epoch
+
+
+def train(
+    model: nn.Module,
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> Iterator[EpochMetrics]:
+    """Train a model in place, yielding after every epoch.
+
+    Image order, crops and flips come from one generator per (seed, epoch), so that all models
+    trained with one seed see the same pixels in the same order. On CPU with one thread the
+    metrics are bit-identical from run to run. There is no synchronisation with the device
+    inside an epoch.
+
+    Raises:
+        NonFiniteLossError: the training or validation loss is not finite at the end of an epoch.
+        InputError: bf16 was asked for on a device other than CUDA.
+    """
+    device = torch.device(device)
+    if recipe.precision == "bf16" and device.type != "cuda":
+        raise InputError("precision bf16 needs a CUDA device; use fp32 on the CPU")
+    model = model.to(device=device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+    images = torch.from_numpy(data.train.images).to(device)
+    labels = torch.from_numpy(data.train.labels).to(device)
+    normalise = Normalise(data.mean, data.std, data.image_size[1], device)
+    for epoch in range(1, recipe.epochs + 1):
+        started = time.perf_counter()
+        draws = EpochDraws.draw(
+            len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
+        ).to(device)
+        train_loss, train_accuracy = _train_epoch(
+            model, optimizer, recipe, epoch, images, labels, draws, normalise, data.image_size
+        )
+        _require_finite(epoch, "training loss", train_loss)
+        val_loss, val_accuracy = evaluate(model, data.validation, normalise, recipe)
+        _require_finite(epoch, "validation loss", val_loss)
+        yield EpochMetrics(
+            epoch=epoch,
+            train_loss=train_loss,
+            train_accuracy=train_accuracy,
+            val_loss=val_loss,
+            val_accuracy=val_accuracy,
+            seconds=time.perf_counter() - started,
+        )
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    recipe: Recipe,
+    epoch: int,
+    images: Tensor,
+    labels: Tensor,
+    draws: EpochDraws,
+    normalise: Normalise,
+    image_size: tuple[int, int],
+) -> tuple[float, float]:
+    """One pass over all images, the last short batch included; (mean loss, accuracy)."""
+    model.train()
+    count = len(labels)
+    steps = math.ceil(count / recipe.batch_size)
+    loss_sum = torch.zeros((), device=images.device)
+    correct = torch.zeros((), device=images.device)
+    for step in range(steps):
+        progress = (epoch - 1 + step / steps) / recipe.epochs
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.learning_rate_at(progress)
+        batch = draws.batch(step * recipe.batch_size, recipe.batch_size)
+        x = normalise(crop_and_flip(images, batch, *image_size))
+        y = labels[batch.order]
+        with _autocast(recipe, images.device):
+            logits = model(x)
+            loss = functional.cross_entropy(logits, y)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        loss_sum += loss.detach() * len(y)
+        correct += (logits.detach().argmax(1) == y).sum()
+    return loss_sum.item() / count, correct.item() / count
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, images: ImageSet, normalise: Normalise, recipe: Recipe
+) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy 0 to 1) in eval mode; the model is left in eval mode."""
+    model.eval()
+    device = next(model.parameters()).device
+    loss_sum = torch.zeros((), device=device, dtype=torch.float64)
+    correct = torch.zeros((), device=device)
+    for start in range(0, len(images), EVALUATION_BATCH):
+        part = slice(start, start + EVALUATION_BATCH)
+        x = normalise(torch.from_numpy(images.images[part]).to(device))
+        y = torch.from_numpy(images.labels[part]).to(device)
+        with _autocast(recipe, device):
+            logits = model(x).float()
+        loss_sum += functional.cross_entropy(logits, y, reduction="sum")
+        correct += (logits.argmax(1) == y).sum()
+    return loss_sum.item() / len(images), correct.item() / len(images)
+
+
+def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
+
+
+def _require_finite(epoch: int, what: str, value: float) -> None:
+    if not math.isfinite(value):
+        raise NonFiniteLossError(epoch, what, value)

@@ -1,0 +1,139 @@
+"""One whole training run: TrialSpec in, TrialResult out. Works without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from search_spaces import Backbone, InputError, build, resolve_placement
+from search_spaces.networks import Network
+from trials.augmentation import stream
+from trials.checkpoint import save_weights
+from trials.data import TrainingData
+from trials.recipe import Recipe
+from trials.training import EpochMetrics, NonFiniteLossError, train
+
+_INITIAL_WEIGHTS = 0
+"""Purpose of the random stream that draws initial weights; epochs 1, 2, ... draw the data's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialSpec:
+    """What to train: plain data that survives JSON.
+
+    Attributes:
+        backbone: name of the contract, such as `plain-38`.
+        width: channels of the first stage.
+        placement: placement text or module name.
+        recipe: how to train.
+        seed: of initial weights, image order, crops and flips.
+
+    Raises:
+        InputError: unknown backbone, or a placement that does not fit it.
+    """
+
+    backbone: str
+    placement: str
+    recipe: Recipe
+    width: int = 16
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.seed < 0:
+            raise InputError(f"seed is {self.seed}; use 0 or a positive integer")
+        resolve_placement(Backbone.parse(self.backbone, self.width), self.placement)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrialSpec:
+        """Rebuild a spec from `to_json`'s value.
+
+        Raises:
+            InputError: a key is missing or unknown.
+        """
+        names = {field.name for field in fields(cls)}
+        if set(value) != names or not isinstance(value["recipe"], Mapping):
+            raise InputError(f"a trial spec has the keys {sorted(names)}, got {sorted(value)}")
+        return cls(**{**value, "recipe": Recipe(**value["recipe"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a training run went.
+
+    Attributes:
+        spec: what was trained.
+        epochs: metrics of every finished epoch.
+        failure: why the run ended early, or None.
+        model: the trained network, in eval mode, on the device that trained it.
+    """
+
+    spec: TrialSpec
+    epochs: tuple[EpochMetrics, ...]
+    failure: str | None
+    model: Network
+
+
+def run_trial(
+    spec: TrialSpec,
+    data: TrainingData,
+    *,
+    device: torch.device | str = "cpu",
+    save_to: Path | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+) -> TrialResult:
+    """Build, apply the placement, train, validate.
+
+    ```python
+    spec = TrialSpec(backbone="plain-20", placement="2:1", width=8, recipe=Recipe.named("short"))
+    run_trial(spec, load_data("digits")).epochs[-1].val_accuracy
+    ```
+
+    Runs on one CPU thread, whatever the process was set to: beside other workers more threads are
+    several times slower, and one thread makes the metrics repeatable to the bit.
+
+    Args:
+        save_to: file for the trained weights, written before the last `on_epoch`, because a
+            scheduler may end the run inside that call.
+        on_epoch: called after every epoch.
+
+    Raises:
+        InputError: the data do not suit the network.
+    """
+    with _one_thread():
+        model = build(
+            Backbone.parse(spec.backbone, spec.width),
+            spec.placement,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            generator=stream(spec.seed, _INITIAL_WEIGHTS),
+        )
+        epochs: list[EpochMetrics] = []
+        failure = None
+        try:
+            for metrics in train(model, data, spec.recipe, seed=spec.seed, device=device):
+                epochs.append(metrics)
+                if save_to is not None and metrics.epoch == spec.recipe.epochs:
+                    save_weights(model, save_to)
+                if on_epoch is not None:
+                    on_epoch(metrics)
+        except NonFiniteLossError as error:
+            failure = str(error)
+        return TrialResult(spec=spec, epochs=tuple(epochs), failure=failure, model=model.eval())
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
