@@ -115,7 +115,7 @@ def load_data(
             f"{validation.shape[1:]} (height, width, channels); bring all to one form"
         )
     mean, std = _channel_statistics(source, train)
-    pad = min(train.shape[1:3]) // 8
+    pad = min(train.shape[1:3]) // 8 if source.pad is None else source.pad
     return TrainingData(
         name=name,
         train=ImageSet(

@@ -29,6 +29,8 @@ class Source:
         classes: class names, in label order.
         read: indices (n,) -> uint8 images (n, H, W, C).
         flip: whether a mirrored image keeps its label (not for digits).
+        pad: pixels that a random crop may shift by; None: an eighth of the smaller side (the
+            recipe's 4 at 32x32).
         mean, std: published per-channel constants (0-255), or None: compute them.
     """
 
@@ -36,6 +38,7 @@ class Source:
     classes: tuple[str, ...]
     read: Callable[[NDArray[np.int64]], Images]
     flip: bool = True
+    pad: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
 
@@ -91,6 +94,7 @@ def _digits(split: Split) -> Source:
         classes=tuple(str(digit) for digit in range(10)),
         read=lambda indices: images[indices],
         flip=False,
+        pad=0,  # the digits are centred and fill their 8x8 pixels
     )
 
 

@@ -74,7 +74,7 @@ def train(
     device = torch.device(device)
     if recipe.precision == "bf16" and device.type != "cuda":
         raise InputError("precision bf16 needs a CUDA device; use fp32 on the CPU")
-    model = model.to(device=device, memory_format=torch.channels_last)
+    model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(),
         lr=recipe.learning_rate,
@@ -83,19 +83,17 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
-    images = torch.from_numpy(data.train.images).to(device)
-    labels = torch.from_numpy(data.train.labels).to(device)
-    normalise = Normalise(data.mean, data.std, data.image_size[1], device)
+    on_device = _DeviceData.of(data, device)
     for epoch in range(1, recipe.epochs + 1):
         started = time.perf_counter()
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
         ).to(device)
         train_loss, train_accuracy = _train_epoch(
-            model, optimizer, recipe, epoch, images, labels, draws, normalise, data.image_size
+            model, optimizer, recipe, on_device, draws=draws, epoch=epoch
         )
         _require_finite(epoch, "training loss", train_loss)
-        val_loss, val_accuracy = evaluate(model, data.validation, normalise, recipe)
+        val_loss, val_accuracy = evaluate(model, data.validation, on_device.normalise, recipe)
         _require_finite(epoch, "validation loss", val_loss)
         yield EpochMetrics(
             epoch=epoch,
@@ -107,35 +105,52 @@ def train(
         )
 
 
+@dataclass(frozen=True)
+class _DeviceData:
+    """The training split on the device: uint8 (N, H+2*pad, W+2*pad, C), int64 (N,)."""
+
+    images: Tensor
+    labels: Tensor
+    normalise: Normalise
+    image_size: tuple[int, int]
+
+    @classmethod
+    def of(cls, data: TrainingData, device: torch.device) -> _DeviceData:
+        return cls(
+            images=torch.from_numpy(data.train.images).to(device),
+            labels=torch.from_numpy(data.train.labels).to(device),
+            normalise=Normalise(data.mean, data.std, data.image_size[1], device),
+            image_size=data.image_size,
+        )
+
+
 def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
-    epoch: int,
-    images: Tensor,
-    labels: Tensor,
+    data: _DeviceData,
+    *,
     draws: EpochDraws,
-    normalise: Normalise,
-    image_size: tuple[int, int],
+    epoch: int,
 ) -> tuple[float, float]:
     """One pass over all images, the last short batch included; (mean loss, accuracy)."""
     model.train()
-    count = len(labels)
+    count = len(data.labels)
     steps = math.ceil(count / recipe.batch_size)
-    loss_sum = torch.zeros((), device=images.device)
-    correct = torch.zeros((), device=images.device)
+    loss_sum = torch.zeros((), device=data.images.device)
+    correct = torch.zeros((), device=data.images.device)
     for step in range(steps):
         progress = (epoch - 1 + step / steps) / recipe.epochs
         for group in optimizer.param_groups:
             group["lr"] = recipe.learning_rate_at(progress)
         batch = draws.batch(step * recipe.batch_size, recipe.batch_size)
-        x = normalise(crop_and_flip(images, batch, *image_size))
-        y = labels[batch.order]
-        with _autocast(recipe, images.device):
+        x = data.normalise(crop_and_flip(data.images, batch, *data.image_size))
+        y = data.labels[batch.order]
+        with _autocast(recipe, data.images.device):
             logits = model(x)
             loss = functional.cross_entropy(logits, y)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss_sum += loss.detach() * len(y)
         correct += (logits.detach().argmax(1) == y).sum()
