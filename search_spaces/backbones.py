@@ -200,7 +200,8 @@ class Backbone:
         sites: list[Site] = []
         for block, stage in enumerate(stages):
             is_last = block == len(stages) - 1
-            names, positions = spec.block_sites, tuple((p,) for p in range(len(spec.block_sites)))
+            names = spec.block_sites
+            positions: tuple[tuple[int, ...], ...] = tuple((p,) for p in range(len(names)))
             if is_last and spec.last_block_sites and spec.pattern_positions:
                 names, positions = spec.last_block_sites, spec.pattern_positions
             for name, where in zip(names, positions, strict=True):

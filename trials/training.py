@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -117,8 +119,8 @@ class _DeviceData:
     @classmethod
     def of(cls, data: TrainingData, device: torch.device) -> _DeviceData:
         return cls(
-            images=torch.from_numpy(data.train.images).to(device),
-            labels=torch.from_numpy(data.train.labels).to(device),
+            images=_tensor(data.train.images).to(device),
+            labels=_tensor(data.train.labels).to(device),
             normalise=Normalise(data.mean, data.std, data.image_size[1], device),
             image_size=data.image_size,
         )
@@ -168,13 +170,20 @@ def evaluate(
     correct = torch.zeros((), device=device)
     for start in range(0, len(images), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
-        x = normalise(torch.from_numpy(images.images[part]).to(device))
-        y = torch.from_numpy(images.labels[part]).to(device)
+        x = normalise(_tensor(images.images[part]).to(device))
+        y = _tensor(images.labels[part]).to(device)
         with _autocast(recipe, device):
             logits = model(x).float()
         loss_sum += functional.cross_entropy(logits, y, reduction="sum")
         correct += (logits.argmax(1) == y).sum()
     return loss_sum.item() / len(images), correct.item() / len(images)
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """A tensor over an array's own memory, read-only or not (Ray's shared arrays are)."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(array)
 
 
 def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:

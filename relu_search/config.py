@@ -1,0 +1,210 @@
+"""SearchConfig: every option of a search, checked, frozen, written to the run folder."""
+
+from __future__ import annotations
+
+import tomllib
+import types
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from relu_search.proposer import DIRECTIONS, Metric
+from relu_search.sampling import SAMPLERS
+from search_spaces import Backbone, Granularity, InputError, SearchSpace, reference_modules
+from trials.recipe import Precision, Recipe
+
+RECORD = "record"
+"""Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
+
+_SMALL_DATA = "digits"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchConfig:
+    """Options of `relu-search search`; the defaults are the embedded demonstration.
+
+    Attributes:
+        backbone: name of the contract.
+        width: channels of the first stage; None: 8 on digits, else 16.
+        data: data name of the contract.
+        data_dir: where torchvision's data sets lie; None: RELU_SEARCH_DATA or ./data.
+        download: let torchvision fetch missing data.
+        train_limit: images to train on; None for all.
+        validation_images: size of the validation split; None: a fifth, at most 5,000.
+        recipe: name of a training recipe.
+        epochs: passes over the training images; None: the recipe's own.
+        precision: fp32, or bf16 autocast on CUDA.
+        seed: of split, initial weights, order, augmentation and sampler.
+        trials: budget, hand-designed modules included.
+        granularity: unit of one decision: network, stage, block or site.
+        min_relus, max_relus: limits on the ReLUs kept in the blocks.
+        sampler: tpe, random, nsga2 or grid.
+        metric: what is optimised, on the validation split.
+        grace_epochs: no early stop before so many epochs; None: a third of them, at most 20.
+        reduction_factor: about one trial in so many passes a rung of ASHA.
+        concurrent: trials at once; None: as many as the resources allow.
+        cpus_per_trial: cores.
+        gpus_per_trial: GPUs, fractions allowed; None: a quarter if there is any.
+        address: of an existing Ray cluster.
+        storage: Optuna storage URL; None: `study.journal` in the run folder.
+        out: run folder; None: a new one under ./runs.
+
+    Raises:
+        InputError: a value that is out of range or does not fit the others.
+    """
+
+    backbone: str = "plain-38"
+    width: int | None = None
+    data: str = _SMALL_DATA
+    data_dir: str | None = None
+    download: bool = False
+    train_limit: int | None = None
+    validation_images: int | None = None
+    recipe: str = "short"
+    epochs: int | None = None
+    precision: Precision = "fp32"
+    seed: int = 0
+    trials: int = 48
+    granularity: Granularity = "stage"
+    min_relus: int = 1
+    max_relus: int | None = None
+    sampler: str = "tpe"
+    metric: Metric = "val_accuracy"
+    grace_epochs: int | None = None
+    reduction_factor: float = 3
+    concurrent: int | None = None
+    cpus_per_trial: float = 1
+    gpus_per_trial: float | None = None
+    address: str | None = None
+    storage: str | None = None
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        for name, expected in get_type_hints(type(self)).items():
+            _check_type(name, getattr(self, name), expected)
+        if self.width is None:
+            object.__setattr__(self, "width", 8 if self.data == _SMALL_DATA else 16)
+        if self.epochs is None:
+            object.__setattr__(self, "epochs", Recipe.named(self.recipe).epochs)
+        if self.grace_epochs is None:
+            third = -(-self.training_recipe.epochs // 3)
+            object.__setattr__(self, "grace_epochs", min(third, 20))
+        for name, value, least in (
+            ("trials", self.trials, 1),
+            ("concurrent", self.concurrent, 1),
+            ("grace epochs", self.grace_epochs, 1),
+            ("train limit", self.train_limit, 1),
+            ("validation images", self.validation_images, 1),
+            ("seed", self.seed, 0),
+            ("GPUs per trial", self.gpus_per_trial, 0),
+        ):
+            if value is not None and value < least:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
+        if self.trials > 1_000_000:
+            raise InputError(f"trials is {self.trials}; it must be at most 1000000")
+        if not self.cpus_per_trial > 0:
+            raise InputError(f"CPUs per trial is {self.cpus_per_trial}; it must be above 0")
+        if not 1 < self.reduction_factor <= 100:
+            raise InputError(
+                f"reduction factor is {self.reduction_factor}; it must be above 1, at most 100"
+            )
+        if self.sampler not in SAMPLERS:
+            raise InputError(
+                f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}"
+            )
+        space = self.search_space()
+        if self.sampler == "grid":
+            next(space.enumerate())
+
+    @property
+    def training_recipe(self) -> Recipe:
+        """The recipe with this search's epochs and precision."""
+        return replace(Recipe.named(self.recipe, self.epochs), precision=self.precision)
+
+    @property
+    def network(self) -> Backbone:
+        return Backbone.parse(self.backbone, self.width or 16)
+
+    def search_space(self) -> SearchSpace:
+        return SearchSpace(
+            self.network, self.granularity, min_relus=self.min_relus, max_relus=self.max_relus
+        )
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        """Names of the hand-designed modules that the search trains first."""
+        return tuple(reference_modules(self.network))
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        return DIRECTIONS[self.metric]
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any], file: Path | None = None) -> SearchConfig:
+        """Options given by name, on top of a TOML file's. Options of value None are not given.
+
+        Raises:
+            InputError: an unknown key, an unreadable file, or a bad value.
+        """
+        values = {} if file is None else read_toml(file)
+        values.pop(RECORD, None)
+        known = [field.name for field in fields(cls)]
+        for key in values:
+            if key not in known:
+                raise InputError(
+                    f"{file}: unknown key {key!r}; the keys are {', '.join(sorted(known))}"
+                )
+        return cls(**{**values, **{k: v for k, v in options.items() if v is not None}})
+
+    def to_toml(self) -> dict[str, Any]:
+        """All values that are set, for `config.toml`; a storage password is left out."""
+        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        if self.storage is not None:
+            values["storage"] = without_password(self.storage)
+        return {name: value for name, value in values.items() if value is not None}
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        InputError: the file is missing or not TOML.
+    """
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"config {file} cannot be read: {error.strerror or error}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise InputError(f"config {file} is not valid TOML: {error}") from error
+
+
+def without_password(url: str) -> str:
+    """A storage URL with its password, if any, replaced by `***`."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except ArgumentError:
+        return url.split("://", maxsplit=1)[0] + "://***"
+
+
+def _check_type(name: str, value: Any, expected: Any) -> None:
+    options = (
+        get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)
+    )
+    for option in options:
+        if get_origin(option) is Literal:
+            if value in get_args(option):
+                return
+        elif (option is float and type(value) in (int, float)) or type(value) is option:
+            return
+    literal = [choice for option in options for choice in get_args(option)]
+    rule = f"one of {', '.join(literal)}" if literal else " or ".join(map(_type_name, options))
+    raise InputError(f"{name} is {value!r}; it must be {rule}")
+
+
+def _type_name(kind: Any) -> str:
+    names = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+    return names.get(kind, "left out")

@@ -1,0 +1,186 @@
+"""Which placement next? An Optuna study behind the scheduler's `Proposer` protocol.
+
+The study is the one truth: COMPLETE trials trained to the end, PRUNED ones carry every value they
+reported and the epoch they reached, FAIL ones their reason. Nothing in here knows Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from relu_search.sampling import distributions, make_sampler
+from search_spaces import Placement, SearchSpace, module_name_of
+from trials.proposals import Proposal
+from trials.training import EpochMetrics
+from trials.trial import TrialSpec
+
+Metric = Literal["val_accuracy", "val_loss"]
+DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
+    "val_accuracy": "maximize",
+    "val_loss": "minimize",
+}
+REFERENCE = "reference"
+"""User attribute of the trials of hand-designed modules: the module's name."""
+
+
+class SearchListener(Protocol):
+    """Hears what happens in a search, in order."""
+
+    def started(self, proposal: Proposal) -> None: ...
+    def epoch(self, number: int, metrics: EpochMetrics) -> None: ...
+    def finished(self, trial: FrozenTrial) -> None: ...
+
+
+class StudyProposer:
+    """Proposes hand-designed modules first, then what the sampler suggests; never one twice.
+
+    On a study with earlier trials it goes on: trials that were running become FAIL (interrupted)
+    and are proposed again, finished ones count as spent.
+
+    Args:
+        study: opened by this process alone; its sampler is replaced.
+        space: what may be proposed.
+        references: module name -> placement, trained first and protected from early stopping.
+        spec_of: placement -> what to train.
+        metric: what the study optimises.
+        trials: budget, references included.
+        sampler: a name of `SAMPLERS`.
+        seed: of the sampler.
+        listeners: told of every event.
+
+    Attributes:
+        exhausted: the space had no untried placement left before the budget was spent.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        *,
+        references: Mapping[str, Placement],
+        spec_of: Callable[[Placement], TrialSpec],
+        metric: Metric,
+        trials: int,
+        sampler: str = "tpe",
+        seed: int = 0,
+        listeners: tuple[SearchListener, ...] = (),
+    ) -> None:
+        self.exhausted = False
+        self._study = study
+        self._space = space
+        self._spec_of = spec_of
+        self._metric: Metric = metric
+        self._trials = trials
+        self._listeners = listeners
+        self._distributions = distributions(space)
+        self._open: dict[int, optuna.Trial] = {}
+        self._histories: dict[int, list[EpochMetrics]] = {}
+        self._waiting = 0
+        self._tried: set[Placement] = set()
+        self._tried_in_space = 0
+        self._spent = 0
+        self._take_over_earlier_trials()
+        self._enqueue_references(references)
+        study.sampler = make_sampler(
+            sampler, space, tried=self._tried, trials=trials, seed=seed + len(study.trials)
+        )
+
+    @property
+    def remaining(self) -> int:
+        """Trials of the budget not yet proposed."""
+        return self._trials - self._spent - len(self._open)
+
+    @property
+    def unfinished(self) -> int:
+        """Trials proposed and not concluded."""
+        return len(self._open)
+
+    def past_curves(self) -> list[dict[int, float]]:
+        """epoch -> metric of every finished trial, for rungs that must be filled again."""
+        finished = self._study.get_trials(
+            deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
+        )
+        return [dict(trial.intermediate_values) for trial in finished]
+
+    def propose(self) -> Proposal | None:
+        if self.remaining <= 0:
+            return None
+        if self._waiting == 0 and self._tried_in_space >= self._space.size:
+            self.exhausted = True
+            return None
+        trial = self._study.ask(self._distributions)
+        self._waiting = max(0, self._waiting - 1)
+        placement = self._space.decode(trial.params)
+        self._mark_tried(placement)
+        spec = self._spec_of(placement)
+        trial.set_user_attr("placement", placement.text)
+        trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
+        trial.set_user_attr("seed", spec.seed)
+        proposal = Proposal(number=trial.number, spec=spec, protected=REFERENCE in trial.user_attrs)
+        self._open[trial.number] = trial
+        self._histories[trial.number] = []
+        for listener in self._listeners:
+            listener.started(proposal)
+        return proposal
+
+    def observe(self, number: int, metrics: EpochMetrics) -> None:
+        self._histories[number].append(metrics)
+        self._open[number].report(getattr(metrics, self._metric), step=metrics.epoch)
+        for listener in self._listeners:
+            listener.epoch(number, metrics)
+
+    def conclude(self, number: int, failure: str | None) -> None:
+        """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
+        trial, history = self._open.pop(number), self._histories.pop(number)
+        trial.set_user_attr("history", [metrics.to_json() for metrics in history])
+        full_length = self._spec_of(self._space.decode(trial.params)).recipe.epochs
+        if failure is not None or not history:
+            trial.set_user_attr("reason", failure or "ended before its first epoch")
+            self._study.tell(trial, state=TrialState.FAIL)
+        elif history[-1].epoch < full_length:
+            self._study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self._study.tell(trial, values=getattr(history[-1], self._metric))
+        self._spent += 1
+        frozen = self._study.get_trials(deepcopy=False)[number]
+        for listener in self._listeners:
+            listener.finished(frozen)
+
+    def _take_over_earlier_trials(self) -> None:
+        for trial in self._study.get_trials(deepcopy=True):
+            if trial.state == TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+                params = trial.system_attrs.get("fixed_params", trial.params)
+                if params.keys() == self._distributions.keys():
+                    kept = {k: v for k, v in trial.user_attrs.items() if k == REFERENCE}
+                    self._study.enqueue_trial(params, user_attrs=kept)
+                    self._waiting += 1
+            elif trial.state == TrialState.WAITING:
+                self._waiting += 1
+            elif not was_interrupted(trial):
+                self._spent += 1
+                self._mark_tried(self._space.decode(trial.params))
+
+    def _enqueue_references(self, references: Mapping[str, Placement]) -> None:
+        known = {t.user_attrs.get(REFERENCE) for t in self._study.get_trials(deepcopy=False)}
+        for name, placement in references.items():
+            params = self._space.encode(placement)
+            if params is not None and name not in known:
+                self._study.enqueue_trial(params, user_attrs={REFERENCE: name})
+                self._mark_tried(placement)
+                self._waiting += 1
+
+    def _mark_tried(self, placement: Placement) -> None:
+        canonical = self._space.canonical(placement)
+        if canonical not in self._tried:
+            self._tried.add(canonical)
+            self._tried_in_space += self._space.admits(canonical)
+
+
+def was_interrupted(trial: FrozenTrial) -> bool:
+    """Whether a trial was cut off with its search: it failed without a reason of its own."""
+    return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs

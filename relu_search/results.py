@@ -1,0 +1,240 @@
+"""The run folder: what is in it, how it is written and read. Nothing here needs Ray or torch.
+
+config.toml     every option, resolved, and a `[record]` of versions, split and space
+study.journal   the Optuna study (unless a storage URL was given)
+trials.csv      one row per finished trial
+epochs.csv      one row per finished epoch
+weights/        weights of every trial that trained to the end
+best/           card.json + model.safetensors of the best trial so far
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from relu_search.config import RECORD, SearchConfig, read_toml
+from search_spaces import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRIAL_COLUMNS = (
+    "trial",
+    "state",
+    "module",
+    "placement",
+    "ratio",
+    "relus",
+    "relu_elements",
+    "params",
+    "macs",
+    "seed",
+    "epochs",
+    "val_accuracy",
+    "val_loss",
+    "train_loss",
+    "seconds",
+    "reason",
+)
+EPOCH_COLUMNS = (
+    "trial",
+    "epoch",
+    "train_loss",
+    "train_accuracy",
+    "val_loss",
+    "val_accuracy",
+    "seconds",
+)
+
+
+class RunFolder:
+    """One search on disk.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def check_free(cls, out: str | None, *, overwrite: bool = False) -> Path:
+        """The path of a new run folder; `out` None means `runs/DATE-TIME`. Writes nothing.
+
+        Raises:
+            InputError: the folder exists and holds something, or could not be written.
+        """
+        path = Path(out).expanduser() if out else _fresh_path(Path("runs"))
+        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise InputError(f"output {existing} is a file; give a new folder with --out")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise InputError(
+                f"output folder {path} cannot be written: {existing} is read-only for you; give "
+                "another with --out"
+            )
+        if path.exists() and any(path.iterdir()):
+            is_run = (path / "config.toml").is_file()
+            if not is_run:
+                raise InputError(
+                    f"output folder {path} exists and holds files that are no search's; give "
+                    "another with --out"
+                )
+            if not overwrite:
+                raise InputError(
+                    f"output folder {path} holds a search; go on with --resume {path}, replace it "
+                    "with --overwrite, or give another with --out"
+                )
+        return path
+
+    @classmethod
+    def create(cls, out: str | None, *, overwrite: bool = False) -> RunFolder:
+        """Make a new run folder, replacing an earlier run if `overwrite` says so.
+
+        Raises:
+            InputError: as `check_free`, or the disk refuses.
+        """
+        path = cls.check_free(out, overwrite=overwrite)
+        run = cls(path)
+        try:
+            if path.exists():
+                shutil.rmtree(path)
+            run.weights.mkdir(parents=True)
+        except OSError as error:
+            raise InputError(
+                f"output folder {path} cannot be written ({error.strerror or error}); give another "
+                "with --out"
+            ) from error
+        return run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            InputError: there is none.
+        """
+        folder = Path(path).expanduser()
+        if not (folder / "config.toml").is_file():
+            raise InputError(
+                f"{folder} is not a run folder: it has no config.toml; give the folder that "
+                "relu-search search wrote"
+            )
+        return cls(folder)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights"
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    def trial_weights(self, trial: int) -> Path:
+        return self.weights / f"trial-{trial:04d}.safetensors"
+
+    def write_config(self, config: SearchConfig, record: Mapping[str, Any]) -> None:
+        """Write every option, and the facts of this run as a table of their own."""
+        text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
+        _replace_text(self.path / "config.toml", text)
+
+    def read_config(self) -> tuple[SearchConfig, dict[str, Any]]:
+        """The options of this run and the record beside them.
+
+        Raises:
+            InputError: `config.toml` is damaged.
+        """
+        file = self.path / "config.toml"
+        record = read_toml(file).get(RECORD, {})
+        if not isinstance(record, dict):
+            raise InputError(f"{file}: [{RECORD}] must be a table")
+        return SearchConfig.from_options({}, file), record
+
+    def start_tables(
+        self,
+        trials: Iterable[Mapping[str, Any]] = (),
+        epochs: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write `trials.csv` and `epochs.csv` anew with these rows."""
+        _write_table(self.path / "trials.csv", TRIAL_COLUMNS, trials)
+        _write_table(self.path / "epochs.csv", EPOCH_COLUMNS, epochs)
+
+    def add_trial(self, row: Mapping[str, Any]) -> None:
+        _append_row(self.path / "trials.csv", TRIAL_COLUMNS, row)
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        _append_row(self.path / "epochs.csv", EPOCH_COLUMNS, row)
+
+    def read_trials(self) -> pd.DataFrame:
+        """`trials.csv`, one row per finished trial.
+
+        Raises:
+            InputError: the table is missing or damaged.
+        """
+        return _read_table(self.path / "trials.csv", TRIAL_COLUMNS)
+
+    def read_epochs(self) -> pd.DataFrame:
+        """`epochs.csv`, one row per finished epoch.
+
+        Raises:
+            InputError: the table is missing or damaged.
+        """
+        return _read_table(self.path / "epochs.csv", EPOCH_COLUMNS)
+
+
+def _fresh_path(parent: Path) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    path = parent / stamp
+    number = 2
+    while path.exists():
+        path = parent / f"{stamp}-{number}"
+        number += 1
+    return path
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    os.replace(temporary, path)
+
+
+def _append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) -> None:
+    with path.open("a", newline="", encoding="utf-8") as file:
+        csv.DictWriter(file, columns).writerow(row)
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    import pandas as pd
+
+    texts = {"placement", "ratio", "module", "state", "reason"}
+    try:
+        table = pd.read_csv(path, dtype=dict.fromkeys(texts & set(columns), str))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{path} cannot be read ({str(error).splitlines()[0]}); the run folder is damaged"
+        ) from error
+    missing = [column for column in columns if column not in table]
+    if missing:
+        raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is not this version's")
+    return table.fillna(dict.fromkeys(texts & set(columns), ""))

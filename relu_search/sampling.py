@@ -1,0 +1,177 @@
+"""The samplers of a search, and the wrapper that never proposes a placement twice."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Container
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+from search_spaces import InputError, Placement, SearchSpace
+
+SAMPLERS = ("tpe", "random", "nsga2", "grid")
+_STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
+_UNIFORM_TRIES = 200
+
+
+def make_sampler(
+    name: str, space: SearchSpace, *, tried: Container[Placement], trials: int, seed: int
+) -> DistinctSampler:
+    """A sampler by name, wrapped so that it proposes only placements that are not in `tried`.
+
+    Args:
+        name: `tpe`, `random`, `nsga2`, or `grid` (every placement, in random order).
+        tried: canonical placements already proposed; may grow while the sampler lives.
+        trials: budget of the search, which scales start-up and population.
+        seed: use another one after a resume, else a restart repeats itself.
+
+    Raises:
+        InputError: unknown name, or `grid` over a space too large to enumerate.
+    """
+    base: BaseSampler
+    match name:
+        case "tpe":
+            startup = max(1, min(10, trials // _STARTUP_SHARE))
+            base = TPESampler(seed=seed, n_startup_trials=startup)
+        case "random":
+            base = RandomSampler(seed=seed)
+        case "nsga2":
+            base = NSGAIISampler(seed=seed, population_size=max(4, min(50, trials // 4)))
+        case "grid":
+            base = GridSampler(space, tried, seed)
+        case _:
+            raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
+    return DistinctSampler(base, space, tried, seed)
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The search space in Optuna's terms."""
+    return {name: CategoricalDistribution(choices) for name, choices in space.choices.items()}
+
+
+class DistinctSampler(BaseSampler):
+    """Ask another sampler; where its placement was tried or breaks a limit, step to a near one.
+
+    The step is taken inside the sampler, so that the study records what is really trained. It
+    changes ever more units at random, then draws uniformly, then enumerates: while the space has
+    an untried placement, one is found.
+
+    Args:
+        base: makes the proposals.
+        space: what may be proposed.
+        tried: canonical placements not to propose again.
+        seed: of the steps.
+    """
+
+    def __init__(
+        self, base: BaseSampler, space: SearchSpace, tried: Container[Placement], seed: int
+    ) -> None:
+        self._base = base
+        self._space = space
+        self._tried = tried
+        self._rng = random.Random(seed)
+        self._distributions = distributions(space)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return self._distributions
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        if "fixed_params" in trial.system_attrs:  # enqueued: nothing to propose
+            return {}
+        known = self._base.infer_relative_search_space(study, trial)
+        params = self._base.sample_relative(study, trial, known)
+        for name, distribution in self._distributions.items():
+            if name not in params:
+                params[name] = self._base.sample_independent(study, trial, name, distribution)
+        return self._untried_near(params)
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._base.before_trial(study, trial)
+
+    def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
+        self._base.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._base.reseed_rng()
+
+    def _untried_near(self, params: dict[str, str]) -> dict[str, str]:
+        if self._is_untried(params):
+            return params
+        for changes in range(1, len(self._space.units) + 1):
+            for _ in range(8):
+                candidate = self._change(params, changes)
+                if self._is_untried(candidate):
+                    return candidate
+        for _ in range(_UNIFORM_TRIES):
+            candidate = self._space.sample(self._rng)
+            if self._is_untried(candidate):
+                return candidate
+        untried = [p for p in self._space.enumerate() if p not in self._tried]
+        return encoded(self._space, self._rng.choice(untried)) if untried else params
+
+    def _change(self, params: dict[str, str], changes: int) -> dict[str, str]:
+        changed = dict(params)
+        for unit in self._rng.sample(self._space.units, changes):
+            others = [c for c in unit.choices if c != params[unit.name]]
+            changed[unit.name] = self._rng.choice(others)
+        return changed
+
+    def _is_untried(self, params: dict[str, str]) -> bool:
+        placement = self._space.decode(params)
+        return self._space.admits(placement) and self._space.canonical(placement) not in self._tried
+
+
+class GridSampler(RandomSampler):
+    """Every placement of the space once, in a random order fixed by the seed.
+
+    Raises:
+        InputError: the space is too large to enumerate.
+    """
+
+    def __init__(self, space: SearchSpace, tried: Container[Placement], seed: int) -> None:
+        super().__init__(seed=seed)
+        self._space = space
+        self._tried = tried
+        self._order = sorted(space.enumerate(), key=lambda placement: placement.bits)
+        random.Random(seed).shuffle(self._order)
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        return distributions(self._space)
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        untried = (p for p in self._order if p not in self._tried)
+        placement = next(untried, None)
+        return {} if placement is None else dict(encoded(self._space, placement))
+
+
+def encoded(space: SearchSpace, placement: Placement) -> dict[str, str]:
+    """The choices for a placement that is known to be in the space."""
+    params = space.encode(placement)
+    if params is None:
+        raise ValueError(f"placement {placement.text} is not in the search space")
+    return params
+
+
+optuna.logging.set_verbosity(optuna.logging.WARNING)

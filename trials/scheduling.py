@@ -1,0 +1,342 @@
+"""Many trials at once: the only file that imports Ray.
+
+`run_trials` connects a `Proposer` to Ray Tune: Ray starts workers, each drives `run_trial`, ASHA
+stops the hopeless ones, and the proposer hears of every epoch and every end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import os
+import shutil
+import socket
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, Literal
+
+from search_spaces import InputError
+from trials.data import TrainingData
+from trials.proposals import Proposal, Proposer
+from trials.training import EpochMetrics
+from trials.trial import TrialResult, TrialSpec, run_trial
+
+# Ray reads these when it is imported or when a run starts.
+_QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no metric
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the Optuna study is the truth, not Tune's snapshots
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+}
+for _name, _value in _QUIET.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+from ray import tune  # noqa: E402
+from ray.tune.schedulers import ASHAScheduler, TrialScheduler  # noqa: E402
+from ray.tune.search import Searcher  # noqa: E402
+
+FAILURE = "failure"
+"""Key of a report that ends a trial as failed; its value is the reason."""
+
+Runner = Callable[..., TrialResult]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What one trial gets and how many run at once.
+
+    Attributes:
+        cpus_per_trial: CPU cores reserved for a trial.
+        gpus_per_trial: GPUs for a trial, fractions allowed; None: a quarter where the cluster has
+            any, since one such small network cannot fill a GPU.
+        concurrent: trials at once; None: as many as the resources allow.
+    """
+
+    cpus_per_trial: float = 1
+    gpus_per_trial: float | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Asynchronous successive halving (arXiv:1810.05934) on our own epoch count.
+
+    Attributes:
+        metric, mode: what is compared at a rung, and which way is better.
+        max_epochs: full length of a trial, in epochs.
+        grace_epochs: no trial is stopped before so many epochs.
+        reduction_factor: about one trial in so many passes a rung.
+    """
+
+    metric: str
+    mode: Literal["max", "min"]
+    max_epochs: int
+    grace_epochs: int
+    reduction_factor: float = 3
+
+    def scheduler(self, past_curves: Sequence[Mapping[int, float]] = ()) -> ASHAScheduler:
+        """A fresh scheduler whose rungs already hold the values of earlier trials.
+
+        Args:
+            past_curves: for each earlier trial, epoch -> metric.
+        """
+        scheduler = _ProtectingASHA(
+            time_attr="epoch",
+            metric=self.metric,
+            mode=self.mode,
+            max_t=self.max_epochs,
+            grace_period=min(self.grace_epochs, self.max_epochs),
+            reduction_factor=self.reduction_factor,
+        )
+        for i, curve in enumerate(past_curves):
+            trial = SimpleNamespace(trial_id=f"past-{i}", config={})
+            scheduler.on_trial_add(None, trial)
+            for epoch in sorted(curve):
+                if epoch < self.max_epochs:
+                    result = {"epoch": epoch, self.metric: curve[epoch]}
+                    scheduler.on_trial_result(None, trial, result)
+            scheduler.on_trial_remove(None, trial)
+        return scheduler
+
+
+class _ProtectingASHA(ASHAScheduler):  # type: ignore[misc]
+    """ASHA that records what protected trials report but lets them run to the end."""
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        if trial.config.get("protected") and result["epoch"] < self._max_t:
+            return TrialScheduler.CONTINUE
+        return decision
+
+
+@contextlib.contextmanager
+def ray_session(
+    *, address: str | None = None, cpus: int | None = None, verbose: bool = False
+) -> Iterator[Mapping[str, float]]:
+    """Connect to a Ray cluster, or start one on this machine, and leave it at the end.
+
+    Yields the resources of the cluster, such as `{"CPU": 2, "GPU": 1}`.
+
+    Args:
+        address: of an existing cluster (`host:port`, `auto` or `ray://host:port`); None starts a
+            private one, which no other process joins.
+        cpus: CPU slots of a private cluster; None for all cores.
+        verbose: show Ray's own messages.
+
+    Raises:
+        InputError: no cluster answers at the address.
+    """
+    level = logging.INFO if verbose else logging.ERROR
+    for name in ("ray", "ray.tune"):
+        logging.getLogger(name).setLevel(level)
+    if address is not None:
+        _require_listener(address)
+    options = {} if address else {"num_cpus": cpus, "include_dashboard": False}
+    try:
+        ray.init(
+            address=address or "local",
+            log_to_driver=verbose,
+            logging_level=level,
+            configure_logging=verbose,
+            runtime_env={"env_vars": {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "30", **_QUIET}},
+            **options,
+        )
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        if address is None:
+            raise
+        raise InputError(_unreachable(address, error)) from error
+    try:
+        yield ray.cluster_resources()
+    finally:
+        ray.shutdown()
+
+
+def run_trials(
+    proposer: Proposer,
+    data: TrainingData,
+    *,
+    trials: int,
+    stopping: EarlyStopping,
+    resources: Resources,
+    past_curves: Sequence[Mapping[int, float]] = (),
+    weights: Path | None = None,
+    runner: Runner = run_trial,
+    verbose: bool = False,
+) -> None:
+    """Run trials until the proposer has no more, or Ctrl-C. Needs a `ray_session`.
+
+    Args:
+        proposer: decides and learns; called in this process only.
+        data: shared with all workers through Ray's object store, one copy per node.
+        trials: upper limit of trials to start.
+        stopping: when to stop a trial early.
+        resources: per trial.
+        past_curves: of trials before an interruption, for the rungs.
+        weights: folder for the weights of trials that reach the end, as `trial-NUMBER.safetensors`.
+        runner: what trains a spec; `run_trial`, or a replay of recorded curves.
+
+    Raises:
+        InputError: the cluster can never give a trial what it asks for.
+    """
+    per_trial, concurrent = plan_resources(resources, ray.cluster_resources())
+    trainable = tune.with_resources(
+        tune.with_parameters(_worker, data=data, runner=runner, weights=weights), per_trial
+    )
+    scratch = tempfile.mkdtemp(prefix="relu-search-ray-")
+    try:
+        tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=_ProposerSearch(proposer, stopping.metric, stopping.mode),
+                scheduler=stopping.scheduler(past_curves),
+                num_samples=trials,
+                max_concurrent_trials=concurrent,
+                reuse_actors=True,
+                trial_name_creator=_trial_name,
+                trial_dirname_creator=_trial_name,
+            ),
+            run_config=tune.RunConfig(
+                name="search", storage_path=scratch, verbose=2 if verbose else 0
+            ),
+        ).fit()
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def plan_resources(
+    resources: Resources, cluster: Mapping[str, float]
+) -> tuple[dict[str, float], int]:
+    """Resources of one trial in Ray's terms, and the number of trials at once.
+
+    Raises:
+        InputError: a trial asks for more than the whole cluster has; Ray would wait for ever.
+    """
+    cpus, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
+    gpus_per_trial = resources.gpus_per_trial
+    if gpus_per_trial is None:
+        gpus_per_trial = 0.25 if gpus else 0
+    if resources.cpus_per_trial > cpus:
+        raise InputError(
+            f"{resources.cpus_per_trial:g} CPUs per trial are more than the {cpus:g} there are; "
+            "lower --cpus-per-trial or connect to a larger cluster with --address"
+        )
+    if gpus_per_trial > gpus:
+        raise InputError(
+            f"{gpus_per_trial:g} GPUs per trial are more than the {gpus:g} there are; lower "
+            "--gpus-per-trial or connect to a cluster with --address"
+        )
+    slots = cpus / resources.cpus_per_trial
+    if gpus_per_trial:
+        slots = min(slots, gpus / gpus_per_trial)
+    per_trial = {"cpu": resources.cpus_per_trial, "gpu": gpus_per_trial}
+    return per_trial, resources.concurrent or max(1, math.floor(slots))
+
+
+def _worker(
+    config: dict[str, Any], *, data: TrainingData, runner: Runner, weights: Path | None
+) -> None:
+    """One trial in a Ray worker process. Failures are reported, not raised: Ray prints traces."""
+    spec = TrialSpec.from_json(config["spec"])
+    gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+    save_to = None if weights is None else weights / f"trial-{config['number']:04d}.safetensors"
+    finished = 0
+
+    def report(metrics: EpochMetrics) -> None:
+        nonlocal finished
+        finished = metrics.epoch
+        tune.report(metrics.to_json())
+
+    try:
+        failure = runner(
+            spec, data, device="cuda" if gpus else "cpu", save_to=save_to, on_epoch=report
+        ).failure
+    except Exception as error:  # any exception is this trial's end, not the search's
+        failure = f"{type(error).__name__}: {error}"
+    if failure is not None:
+        tune.report({"epoch": finished + 1, FAILURE: failure})
+
+
+class _ProposerSearch(Searcher):  # type: ignore[misc]
+    """Ray's view of a `Proposer`: Ray's trial ids on one side, our numbers on the other."""
+
+    def __init__(self, proposer: Proposer, metric: str, mode: str) -> None:
+        super().__init__(metric=metric, mode=mode)
+        self._proposer = proposer
+        self._open: dict[str, Proposal] = {}
+        self._epochs: dict[str, int] = {}
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str:
+        proposal = self._proposer.propose()
+        if proposal is None:
+            return Searcher.FINISHED
+        self._open[trial_id] = proposal
+        self._epochs[trial_id] = 0
+        return {
+            "number": proposal.number,
+            "spec": proposal.spec.to_json(),
+            "protected": proposal.protected,
+        }
+
+    def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
+        """Pass on an epoch once; Ray repeats the last result of a trial when it ends."""
+        if trial_id in self._open and FAILURE not in result:
+            metrics = EpochMetrics(**{key: result[key] for key in EpochMetrics.__annotations__})
+            if metrics.epoch > self._epochs[trial_id]:
+                self._epochs[trial_id] = metrics.epoch
+                self._proposer.observe(self._open[trial_id].number, metrics)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
+    ) -> None:
+        if trial_id not in self._open:
+            return
+        failure = None
+        if error or not result:
+            failure = "the worker process died before it could say why"
+        elif FAILURE in result:
+            failure = str(result[FAILURE])
+        else:
+            self.on_trial_result(trial_id, result)
+        self._proposer.conclude(self._open.pop(trial_id).number, failure)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Ray wants a file; the state itself is in the Optuna study."""
+        Path(checkpoint_path).write_text("the state of this search is in its Optuna study\n")
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("resume with relu-search search --resume, not with Tuner.restore")
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_metric": self._metric, "_mode": self._mode}
+
+
+def _trial_name(trial: Any) -> str:
+    return f"trial-{trial.config.get('number', 0):04d}"
+
+
+def _require_listener(address: str) -> None:
+    """Fail in seconds where `ray.init` would wait for half a minute."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if address in ("auto", "local"):
+        return
+    try:
+        with contextlib.closing(socket.create_connection((host, int(port)), timeout=5)):
+            return
+    except (OSError, ValueError, OverflowError) as error:
+        raise InputError(_unreachable(address, error)) from error
+
+
+def _unreachable(address: str, error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return (
+        f"no Ray cluster answers at {address!r} ({lines[0][:120]}); start one with `ray start "
+        "--head`, give its host:port, or leave --address out to use this machine"
+    )
