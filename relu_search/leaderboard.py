@@ -124,7 +124,7 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     trials = run.read_trials()
     if trials.empty:
         raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
-    images = int(record.get("validation_images", 0)) or 1
+    images = int(record.get("data", {}).get("validation_images", 0)) or 1
     return (
         leaderboard_table(trials, config.metric),
         caveat(trials, config.metric, images, config.training_recipe.epochs),

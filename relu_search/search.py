@@ -13,7 +13,8 @@ from typing import Any, Literal
 from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.config import SearchConfig
-from relu_search.export import export_model, versions
+from relu_search.export import versions
+from relu_search.handover import data_facts, export_trial
 from relu_search.leaderboard import best_trial
 from relu_search.proposer import SearchListener, StudyProposer, was_interrupted
 from relu_search.results import RunFolder
@@ -22,12 +23,10 @@ from search_spaces import (
     Backbone,
     InputError,
     Placement,
-    build,
     measure_complexity,
     ratio_text,
     reference_modules,
 )
-from trials.checkpoint import load_weights
 from trials.data import TrainingData, load_data
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
@@ -158,8 +157,9 @@ def _search(
             storage=config.storage,
             resume=resume,
         )
-        run.write_config(config, _record(data, space.size))
-        recorder = RunRecorder(run, config, data, facts)
+        record = {"space_size": str(space.size), "versions": versions(), "data": data_facts(data)}
+        run.write_config(config, record)
+        recorder = RunRecorder(run, config, facts)
         recorder.restart([t for t in study.trials if t.state.is_finished()])
         proposer = StudyProposer(
             study,
@@ -231,12 +231,9 @@ class TrialFacts:
 class RunRecorder:
     """Writes the run folder while the search runs: rows as they come, and the best so far."""
 
-    def __init__(
-        self, run: RunFolder, config: SearchConfig, data: TrainingData, facts: TrialFacts
-    ) -> None:
+    def __init__(self, run: RunFolder, config: SearchConfig, facts: TrialFacts) -> None:
         self._run = run
         self._config = config
-        self._data = data
         self._facts = facts
         self._best: float | None = None
 
@@ -289,64 +286,12 @@ class RunRecorder:
             return
         self._best = value
         if self._run.trial_weights(trial.number).is_file():
-            export_trial(self._run, self._row(trial), self._data, self._run.best)
-
-
-def export_trial(run: RunFolder, row: Mapping[str, Any], data: TrainingData, out: Path) -> Path:
-    """Write card and weights of one finished trial of a run; the path of the card."""
-    config, _ = run.read_config()
-    model = build(
-        config.network,
-        row["placement"],
-        num_classes=data.num_classes,
-        in_channels=data.in_channels,
-    )
-    load_weights(model, run.trial_weights(row["trial"]))
-    return export_model(model, out, details=card_details(config, row, data))
-
-
-def card_details(
-    config: SearchConfig, row: Mapping[str, Any], data: TrainingData
-) -> dict[str, Any]:
-    """The entries of a card that tell where a model comes from and how to feed it."""
-    return {
-        "image_size": list(data.image_size),
-        "classes": list(data.classes),
-        "normalisation": {"mean": list(data.mean), "std": list(data.std), "range": "0-255"},
-        "training": {
-            "data": data.name,
-            "train_images": len(data.train),
-            "validation_images": len(data.validation),
-            "split_digest": data.split_digest,
-            "recipe": TrialSpec(
-                backbone=config.backbone,
-                width=config.network.width,
-                placement=row["placement"],
-                recipe=config.training_recipe,
-                seed=row["seed"],
-            ).to_json()["recipe"],
-            "seed": row["seed"],
-            "trial": row["trial"],
-            "val_accuracy": row["val_accuracy"],
-            "val_loss": row["val_loss"],
-        },
-    }
-
-
-def _record(data: TrainingData, space_size: int) -> dict[str, Any]:
-    return {
-        "versions": versions(),
-        "train_images": len(data.train),
-        "validation_images": len(data.validation),
-        "split_seed": data.split_seed,
-        "split_digest": data.split_digest,
-        "space_size": str(space_size),
-    }
+            export_trial(self._run, self._row(trial), self._run.best)
 
 
 def _require_same_split(run: RunFolder, data: TrainingData) -> None:
     _, record = run.read_config()
-    if record.get("split_digest") != data.split_digest:
+    if record.get("data", {}).get("split_digest") != data.split_digest:
         raise InputError(
             f"data {data.name!r} give another validation split than the one that {run.path} was "
             "started with; its figures could not be compared, so restore the data or start anew"

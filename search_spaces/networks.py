@@ -33,6 +33,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "preresnet-bottleneck": PreBottleneckBlock,
     "dfn": MergeRunBlock,
 }
+MAX_CLASSES = 100_000
 
 
 class Network(nn.Module):
@@ -99,8 +100,8 @@ def build(
     """
     spec = Backbone.parse(backbone, width)
     resolved = resolve_placement(spec, placement)
-    if num_classes < 2:
-        raise InputError(f"num_classes is {num_classes}; a classifier needs at least 2 classes")
+    if not 2 <= num_classes <= MAX_CLASSES:
+        raise InputError(f"num_classes is {num_classes}; use 2 to {MAX_CLASSES}")
     if in_channels not in (1, 3):
         raise InputError(f"in_channels is {in_channels}; use 1 (grey) or 3 (colour)")
     model = Network(spec, num_classes, in_channels)

@@ -92,23 +92,7 @@ class Placement:
     @property
     def text(self) -> str:
         """The short text form: equal placements have equal text, and `parse` reads it back."""
-        segments: list[str] = []
-        literal = ""
-        position = 0
-        while position < len(self.bits):
-            period, times = _best_repeat(self.bits, position)
-            if times == 1:
-                literal += self.bits[position]
-                position += 1
-                continue
-            if literal:
-                segments.append(literal)
-                literal = ""
-            segments.append(f"{self.bits[position : position + period]}*{times}")
-            position += period * times
-        if literal:
-            segments.append(literal)
-        return "+".join(segments) + (_SUFFIX if self.block_norm == "end" else "")
+        return _shortest_text(self.bits) + (_SUFFIX if self.block_norm == "end" else "")
 
     @property
     def kept(self) -> int:
@@ -140,19 +124,26 @@ class Placement:
         return self.text
 
 
-def _best_repeat(bits: str, start: int) -> tuple[int, int]:
-    """The (period, times) at `start` whose text saves the most characters; (1, 1) if none does."""
-    best, best_saving = (1, 1), 0
-    for period in range(1, _LONGEST_PERIOD + 1):
-        segment = bits[start : start + period]
-        end = start + period
-        while bits.startswith(segment, end):
-            end += period
-        times = (end - start) // period
-        saving = period * times - len(f"{segment}*{times}+")
-        if len(segment) == period and times > 1 and saving > best_saving:
-            best, best_saving = (period, times), saving
-    return best
+def _shortest_text(bits: str) -> str:
+    """The shortest sum of repeated segments and literals, found from the end backwards."""
+    n = len(bits)
+    times = [[1] * (n + 1) for _ in range(_LONGEST_PERIOD + 1)]  # [period][start]: full repeats
+    opened = [""] * (n + 1)  # text of the bits from here on, starting a segment
+    going = [""] * (n + 1)  # the same, inside a literal whose next bit is here
+    for start in range(n - 1, -1, -1):
+        options = []
+        for period in range(1, min(_LONGEST_PERIOD, (n - start) // 2) + 1):
+            segment = bits[start : start + period]
+            if bits.startswith(segment, start + period):
+                times[period][start] = times[period][start + period] + 1
+            longest = times[period][start]
+            for repeats in range(longest, max(1, longest - 2), -1):
+                rest = opened[start + period * repeats]
+                options.append(f"{segment}*{repeats}" + (f"+{rest}" if rest else ""))
+        literal = bits[start] + going[start + 1]
+        opened[start] = min([*options, literal], key=len)
+        going[start] = min([*(f"+{option}" for option in options), literal], key=len)
+    return opened[0]
 
 
 def _shorten(text: str, limit: int = 60) -> str:

@@ -1,0 +1,391 @@
+"""The command line: thin verbs, each calls one function. Heavy libraries load inside the verbs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from search_spaces.errors import InputError
+
+if TYPE_CHECKING:
+    from relu_search.config import SearchConfig
+    from relu_search.search import SearchOutcome
+
+EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+# Typer does not export the base of its usage errors.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="relu-search",
+    help="Which ReLUs should a CNN keep? Searches N:M conv-ReLU placements with Ray and Optuna.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+_FAMILIES = (
+    "plain-D, preplain-D, resnet-D, preresnet-D, preresnet-bottleneck-D, dfn-D (dfn-110 counts "
+    "both branches: its actual depth is 56)"
+)
+_PLACEMENT = (
+    "bits in forward order, 1 = kept (01*27, 11*9+01*18), or a module: paired, linear, 2:1, "
+    "2:1/second, 3:2/type1, 4:3/type1, pyramidnet, ..."
+)
+
+# Options that several verbs share.
+BackboneOption = Annotated[str | None, typer.Option("--backbone", help=_FAMILIES)]
+WidthOption = Annotated[
+    int | None, typer.Option(help="Channels of the first stage. [default: 16; 8 on digits]")
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        help="digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR, folder:DIR. "
+        "[default: digits]"
+    ),
+]
+DataDirOption = Annotated[
+    str | None,
+    typer.Option(help="Where torchvision's sets lie. [default: $RELU_SEARCH_DATA or ./data]"),
+]
+DownloadOption = Annotated[bool | None, typer.Option("--download", help="Fetch missing data.")]
+TrainLimitOption = Annotated[
+    int | None, typer.Option(help="Train on so many images only, a stratified draw.")
+]
+ValidationOption = Annotated[
+    int | None,
+    typer.Option(help="Validation images. [default: a fifth of the training set, at most 5000]"),
+]
+RecipeOption = Annotated[str | None, typer.Option(help="short or paper. [default: short]")]
+EpochsOption = Annotated[int | None, typer.Option(help="[default: 5, or 400 with paper]")]
+PrecisionOption = Annotated[
+    str | None, typer.Option(help="fp32, or bf16 autocast on CUDA. [default: fp32]")
+]
+SeedOption = Annotated[int | None, typer.Option(help="[default: 0]")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="TOML file of options; the command line wins.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, for machines.")]
+
+
+@app.command()
+def search(
+    backbone: BackboneOption = None,
+    width: WidthOption = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    download: DownloadOption = None,
+    train_limit: TrainLimitOption = None,
+    validation_images: ValidationOption = None,
+    recipe: RecipeOption = None,
+    epochs: EpochsOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    trials: Annotated[
+        int | None, typer.Option(help="Budget, hand-designed modules included. [default: 48]")
+    ] = None,
+    granularity: Annotated[
+        str | None,
+        typer.Option(help="Unit of a decision: network, stage, block, site. [default: stage]"),
+    ] = None,
+    min_relus: Annotated[
+        int | None, typer.Option(help="Fewest ReLUs kept; 0 admits all-linear. [default: 1]")
+    ] = None,
+    max_relus: Annotated[int | None, typer.Option(help="Most ReLUs kept.")] = None,
+    sampler: Annotated[
+        str | None, typer.Option(help="tpe, random, nsga2, grid (exhaustive). [default: tpe]")
+    ] = None,
+    metric: Annotated[
+        str | None,
+        typer.Option(help="val_accuracy, or val_loss (repeats better). [default: val_accuracy]"),
+    ] = None,
+    grace_epochs: Annotated[
+        int | None,
+        typer.Option(help="No early stop before. [default: a third of the epochs, at most 20]"),
+    ] = None,
+    reduction_factor: Annotated[
+        float | None, typer.Option(help="One trial in so many passes an ASHA rung. [default: 3]")
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(help="Trials at once; 1 is repeatable to the bit. [default: all]")
+    ] = None,
+    cpus_per_trial: Annotated[float | None, typer.Option(help="[default: 1]")] = None,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(help="Fractions allowed. [default: 0.25 if there is a GPU]")
+    ] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster, host:port or auto. [default: this machine]")
+    ] = None,
+    storage: Annotated[
+        str | None, typer.Option(help="Optuna database URL. [default: a journal in the run folder]")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Run folder. [default: runs/DATE-TIME]")] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
+) -> None:
+    """Search placements: propose, train, stop the hopeless ones early, keep the best.
+
+    Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
+    """
+    given = dict(locals())
+    for name in ("resume", "overwrite", "config", "as_json", "verbose"):
+        given.pop(name)
+    if resume is None:
+        outcome = _new_search(given, config, overwrite, verbose)
+    else:
+        outcome = _resumed_search(resume, given, config, overwrite, verbose)
+    _show_outcome(outcome, as_json)
+    if outcome.ending == "interrupted":
+        raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome.best is None:
+        raise typer.Exit(EXIT_FAILURE)
+
+
+@app.command()
+def train(
+    placement: Annotated[str, typer.Option(help=_PLACEMENT)] = "paired",
+    backbone: BackboneOption = None,
+    width: WidthOption = None,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    download: DownloadOption = None,
+    train_limit: TrainLimitOption = None,
+    validation_images: ValidationOption = None,
+    recipe: RecipeOption = None,
+    epochs: EpochsOption = None,
+    precision: PrecisionOption = None,
+    seed: SeedOption = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    out: Annotated[
+        str | None, typer.Option(help="New folder for card.json and model.safetensors.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train one placement and validate it after every epoch. Does not need Ray.
+
+    Example: `relu-search train --backbone plain-38 --placement 2:1 --out out/plain-38`
+    """
+    from relu_search.config import SearchConfig
+    from relu_search.single import train_single
+
+    given = dict(locals())
+    options = {name: given[name] for name in SearchConfig.__annotations__ if name in given}
+    options.pop("out")
+    search_config = SearchConfig.from_options(options, config)
+    row = train_single(search_config, placement, device=device, out=out, report=_stderr)
+    if as_json:
+        _print_json(row)
+    if row["failure"]:
+        raise RuntimeError(row["failure"])
+
+
+@app.command()
+def show(
+    backbone: Annotated[str, typer.Argument(help=_FAMILIES)],
+    placement: Annotated[str, typer.Argument(help=_PLACEMENT)] = "paired",
+    num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
+    in_channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
+    image_size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 32,
+    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a placement is and costs: ratio, parameters, MACs, ReLU elements, sites.
+
+    Example: `relu-search show preresnet-110 2:1/first --num-classes 100`
+    """
+    from relu_search.describe import describe, description_table
+
+    facts = describe(
+        backbone,
+        placement,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        width=width,
+    )
+    if as_json:
+        _print_json(facts)
+    else:
+        _print(description_table(facts))
+
+
+@app.command()
+def report(
+    run: Annotated[str, typer.Argument(help="Run folder of a search.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show the leaderboard of a finished or running search, from its run folder alone.
+
+    Example: `relu-search report runs/20260101-120000`
+    """
+    from relu_search.leaderboard import ranked, report_text, rows_of
+    from relu_search.results import RunFolder
+
+    folder = RunFolder.open(run)
+    table, caveat = report_text(folder)
+    if as_json:
+        metric = folder.read_config()[0].metric
+        _print_json({"trials": rows_of(ranked(folder.read_trials(), metric)), "note": caveat})
+    else:
+        _print(table, caveat)
+
+
+@app.command()
+def export(
+    source: Annotated[str, typer.Argument(metavar="RUN|CARD", help="Run folder, or a card.json.")],
+    out: Annotated[str, typer.Option(help="Folder to write to; a new or empty one.")],
+    trial: Annotated[
+        int | None, typer.Option(help="A trial of full length; the best one when left out.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="Comma-separated; safetensors.")
+    ] = "safetensors",
+    as_json: JsonOption = False,
+) -> None:
+    """Write the card and the weights of the best trial, of another one, or of a card.
+
+    Example: `relu-search export runs/20260101-120000 --trial 7 --out out/trial-7`
+    """
+    from relu_search.export import read_card
+    from relu_search.handover import export_from
+
+    card = export_from(source, out, formats.split(","), trial=trial)
+    if as_json:
+        _print_json({"card": str(card), **read_card(card)})
+    else:
+        _print(f"wrote {card} and its weights; load them with relu_search.load_exported({out!r})")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    try:
+        code = app(arguments, prog_name="relu-search", standalone_mode=False)
+    except _UsageError as error:
+        message = error.format_message()
+        code = _fail(f"{message} (see relu-search --help)" if message else "", EXIT_BAD_INPUT)
+    except InputError as error:
+        code = _fail(str(error), EXIT_BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted", EXIT_INTERRUPTED)
+    except RuntimeError as error:
+        code = _fail(f"{type(error).__name__}: {error}", EXIT_FAILURE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _new_search(
+    given: dict[str, Any], file: Path | None, overwrite: bool, verbose: bool
+) -> SearchOutcome:
+    from relu_search.config import SearchConfig
+    from relu_search.search import run_search
+
+    config = SearchConfig.from_options(given, file)
+    with _live_view(config) as view:
+        return run_search(config, overwrite=overwrite, verbose=verbose, listeners=(view,))
+
+
+def _resumed_search(
+    run: str, given: dict[str, Any], file: Path | None, overwrite: bool, verbose: bool
+) -> SearchOutcome:
+    from relu_search.results import RunFolder
+    from relu_search.search import resume_search
+
+    trials, storage = given.pop("trials"), given.pop("storage")
+    refused = [f"--{name.replace('_', '-')}" for name, v in given.items() if v is not None]
+    refused += ["--config"] * (file is not None) + ["--overwrite"] * overwrite
+    if refused:
+        raise InputError(
+            f"{', '.join(refused)} cannot be given with --resume: a run keeps its own options; "
+            "only --trials and --storage may be"
+        )
+    config, _ = RunFolder.open(run).read_config()
+    with _live_view(config) as view:
+        return resume_search(
+            run, trials=trials, storage=storage, verbose=verbose, listeners=(view,)
+        )
+
+
+def _live_view(config: SearchConfig) -> Any:
+    from rich.console import Console
+
+    from relu_search.live import LiveView
+
+    _stderr(
+        f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
+        f"{config.search_space().size:,} placements at granularity {config.granularity}, "
+        f"{config.trials} trials of {config.epochs} epochs; hand-designed modules first"
+    )
+    return LiveView(
+        Console(stderr=True),
+        trials=config.trials,
+        epochs=config.training_recipe.epochs,
+        metric=config.metric,
+    )
+
+
+def _show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
+    from relu_search.leaderboard import ranked, report_text, rows_of
+
+    run = outcome.run
+    trials = run.read_trials()
+    if as_json:
+        config, _ = run.read_config()
+        _print_json(
+            {
+                "run": str(run.path),
+                "ending": outcome.ending,
+                "best": outcome.best,
+                "trials": rows_of(ranked(trials, config.metric)),
+            }
+        )
+    elif not trials.empty:
+        _print(*report_text(run))
+    if outcome.ending == "space exhausted":
+        _stderr("Every placement of the space has been tried; the search ended before its budget.")
+    if outcome.ending == "interrupted":
+        _stderr(f"Interrupted; go on with: relu-search search --resume {run.path}")
+    elif outcome.best is None:
+        _stderr("No trial trained to the end; see the reasons above.")
+    if outcome.best is not None:
+        _stderr(f"Best model: {run.best}. Everything is in {run.path}.")
+
+
+def _print(*parts: Any) -> None:
+    """Print to stdout; to a file or pipe without folding lines."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    for part in parts:
+        console.print(part, markup=False)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def _stderr(line: str) -> None:
+    sys.stderr.write(line + "\n")
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        one_line = " ".join(message.split())
+        _stderr(f"relu-search: {one_line}")
+    return code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,94 @@
+"""Train one placement on its own, for `relu-search train`. Needs no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from relu_search.config import SearchConfig
+from relu_search.export import export_model
+from relu_search.handover import card_details, data_facts, free_folder
+from relu_search.search import TrialFacts
+from search_spaces import InputError, resolve_placement
+from trials.data import load_data
+from trials.training import EpochMetrics
+from trials.trial import TrialSpec, run_trial
+
+
+def train_single(
+    config: SearchConfig,
+    placement: str,
+    *,
+    device: str = "auto",
+    out: str | None = None,
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train a placement as a search would, and export it if `out` is given.
+
+    Returns:
+        Facts, last metrics, all epochs, and `failure` (None, or why the training ended early).
+
+    Raises:
+        InputError: bad input, or an `out` that holds something already.
+    """
+    folder = free_folder(out) if out is not None else None
+    network = config.network
+    resolved = resolve_placement(network, placement)
+    chosen = _device(device)
+    data = load_data(
+        config.data,
+        data_dir=config.data_dir,
+        train_limit=config.train_limit,
+        validation_images=config.validation_images,
+        seed=config.seed,
+        download=config.download,
+    )
+    facts = TrialFacts(network, data).of(resolved)
+    report(
+        f"training {network.name}, width {network.width}, {facts['placement']} "
+        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {chosen}"
+    )
+    spec = TrialSpec(
+        backbone=network.name,
+        width=network.width,
+        placement=resolved.text,
+        recipe=config.training_recipe,
+        seed=config.seed,
+    )
+
+    def line(metrics: EpochMetrics) -> None:
+        report(
+            f"epoch {metrics.epoch}/{spec.recipe.epochs}  train loss {metrics.train_loss:.3f}  "
+            f"val loss {metrics.val_loss:.3f}  val acc {metrics.val_accuracy:.1%}  "
+            f"{metrics.seconds:.1f} s"
+        )
+
+    result = run_trial(spec, data, device=chosen, on_epoch=line)
+    last = result.epochs[-1].to_json() if result.epochs else {}
+    row = {
+        "backbone": network.name,
+        **facts,
+        "seed": config.seed,
+        "epochs": len(result.epochs),
+        **{key: last.get(key) for key in ("train_loss", "val_loss", "val_accuracy")},
+        "history": [metrics.to_json() for metrics in result.epochs],
+        "failure": result.failure,
+        "out": out,
+    }
+    if folder is not None and result.failure is None:
+        card = export_model(
+            result.model, folder, details=card_details(config, data_facts(data), row)
+        )
+        report(f"wrote {card}")
+    return row
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {name!r} is unknown; use auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("device cuda is not available here; use --device cpu")
+    return "cuda" if available and name != "cpu" else "cpu"
