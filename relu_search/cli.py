@@ -129,7 +129,9 @@ def search(
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the run in --out.")
+    ] = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
