@@ -323,13 +323,13 @@ def _live_view(config: SearchConfig) -> Any:
 
     from relu_search.live import LiveView
 
-    _stderr(
-        f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
-        f"{config.search_space().size:,} placements at granularity {config.granularity}, "
-        f"{config.trials} trials of {config.epochs} epochs; hand-designed modules first"
-    )
     return LiveView(
         Console(stderr=True),
+        headline=(
+            f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
+            f"{config.search_space().size:,} placements at granularity {config.granularity}, "
+            f"{config.trials} trials of {config.epochs} epochs; hand-designed modules first"
+        ),
         trials=config.trials,
         epochs=config.training_recipe.epochs,
         metric=config.metric,

@@ -28,13 +28,17 @@ class LiveView:
 
     Args:
         console: where to draw; stderr, so that stdout stays for results.
+        headline: said once, when the first trial starts.
         trials: budget.
         epochs: full length of a trial.
         metric: what the search optimises.
     """
 
-    def __init__(self, console: Console, *, trials: int, epochs: int, metric: Metric) -> None:
+    def __init__(
+        self, console: Console, *, headline: str, trials: int, epochs: int, metric: Metric
+    ) -> None:
         self._console = console
+        self._headline: str | None = headline
         self._trials = trials
         self._epochs = epochs
         self._metric: Metric = metric
@@ -45,8 +49,6 @@ class LiveView:
         self._live = Live(console=console, get_renderable=self._panel, refresh_per_second=4)
 
     def __enter__(self) -> LiveView:
-        if self._console.is_terminal:
-            self._live.start()
         return self
 
     def __exit__(
@@ -55,10 +57,14 @@ class LiveView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._console.is_terminal:
-            self._live.stop()
+        self._live.stop()
 
     def started(self, proposal: Proposal) -> None:
+        if self._headline is not None:
+            self._console.print(self._headline, highlight=False)
+            self._headline = None
+            if self._console.is_terminal:
+                self._live.start()
         self._running[proposal.number] = (proposal, None)
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:

@@ -18,7 +18,7 @@ from relu_search.handover import data_facts, export_trial
 from relu_search.leaderboard import best_trial
 from relu_search.proposer import SearchListener, StudyProposer, was_interrupted
 from relu_search.results import RunFolder
-from relu_search.study import check_storage, open_study
+from relu_search.study import Mode, check_storage, open_study
 from search_spaces import (
     Backbone,
     InputError,
@@ -145,7 +145,7 @@ def _search(
 
     with ray_session(address=config.address, verbose=verbose) as cluster:
         plan_resources(resources, cluster)
-        resume = run is not None
+        mode: Mode = "resume" if run else "replace" if overwrite else "new"
         if run is None:
             run = RunFolder.create(config.out, overwrite=overwrite)
         else:
@@ -155,7 +155,7 @@ def _search(
             run.path.resolve().name,
             config.direction,
             storage=config.storage,
-            resume=resume,
+            mode=mode,
         )
         record = {"space_size": str(space.size), "versions": versions(), "data": data_facts(data)}
         run.write_config(config, record)
