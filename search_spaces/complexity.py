@@ -11,12 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.backbones import Backbone
 from search_spaces.errors import InputError
-from search_spaces.networks import build
+from search_spaces.networks import SMALLEST_IMAGE, build
 from search_spaces.placement import Placement
 from search_spaces.sites import relu_sites
-
-SMALLEST_IMAGE = 8
-"""Pixels per side below which the third stage would have a single pixel left."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,8 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "dfn": MergeRunBlock,
 }
 MAX_CLASSES = 100_000
+SMALLEST_IMAGE = 8
+"""Pixels per side; with fewer, the third stage would have a single pixel left to normalise over."""
 
 
 class Network(nn.Module):

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from search_spaces import InputError
@@ -19,7 +19,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     }
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(tensors, temporary)
+        temporary.write_bytes(save(tensors))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

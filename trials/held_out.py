@@ -23,8 +23,8 @@ def load_test_split(training: TrainingData, *, data_dir: str | Path | None = Non
     source = open_source(training.name, "test", data_directory(data_dir))
     if source.classes != training.classes:
         raise InputError(
-            f"data {training.name!r}: the test split has {len(source.classes)} classes, training "
-            f"has {training.num_classes}; both need the same classes"
+            f"data {training.name!r}: the classes of the test split ({_few(source.classes)}) are "
+            f"not those of training ({_few(training.classes)}); both need the same classes"
         )
     images = source.read(np.arange(len(source.labels)))
     if images.shape[1:] != training.validation.images.shape[1:]:
@@ -33,3 +33,8 @@ def load_test_split(training: TrainingData, *, data_dir: str | Path | None = Non
             f"{training.validation.images.shape[1:]}; both need one size"
         )
     return ImageSet(images=images, labels=source.labels)
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    more = ", ..." if len(classes) > 4 else ""
+    return f"{len(classes)}: {', '.join(classes[:4])}{more}"

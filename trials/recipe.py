@@ -45,6 +45,8 @@ class Recipe:
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
+        for what, count in (("epochs", self.epochs), ("batch size", self.batch_size)):
+            _require(type(count) is int, what, count, "a whole number")
         _require(1 <= self.epochs <= MAX_EPOCHS, "epochs", self.epochs, f"1 to {MAX_EPOCHS}")
         _require(2 <= self.batch_size <= 65_536, "batch size", self.batch_size, "2 to 65536")
         _require(0 < self.learning_rate < 100, "learning rate", self.learning_rate, "0 to 100")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,6 +174,12 @@ def _parquet(folder: Path, split: Split) -> Source:
             f"no {split}.parquet (or {split}-*.parquet) in {folder}; put the split there, in the "
             "image layout of the Hugging Face hub"
         )
+    announced = re.search(r"-of-([0-9]+)\.parquet$", files[0].name)
+    if announced and int(announced[1]) != len(files):
+        raise InputError(
+            f"{folder} holds {len(files)} of the {int(announced[1])} {split} files that "
+            f"{files[0].name} announces; fetch the missing ones"
+        )
     try:
         table = pa.concat_tables([pq.read_table(file) for file in files])
     except (pa.ArrowException, OSError) as error:
@@ -196,8 +203,9 @@ def _parquet(folder: Path, split: Split) -> Source:
     encoded = images.field("bytes")
 
     def read(indices: NDArray[np.int64]) -> Images:
+        rows = [int(i) for i in indices]
         return _decode(
-            [(encoded[int(i)].as_py(), f"{folder}/{split}, row {int(i)}") for i in indices]
+            [(io.BytesIO(encoded[i].as_py()), f"{folder}/{split}, row {i}") for i in rows]
         )
 
     values = labels.to_numpy(zero_copy_only=False).astype(np.int64)
@@ -218,7 +226,7 @@ def _image_folder(folder: Path, split: Split) -> Source:
     paths = [Path(path) for path, _ in dataset.samples]
 
     def read(indices: NDArray[np.int64]) -> Images:
-        return _decode([(paths[i].read_bytes(), str(paths[i])) for i in indices])
+        return _decode([(paths[i], str(paths[i])) for i in indices])
 
     labels = np.asarray([label for _, label in dataset.samples], dtype=np.int64)
     return Source(labels=labels, classes=tuple(dataset.classes), read=read)
@@ -254,30 +262,38 @@ def _numbered_classes(labels: Labels) -> tuple[str, ...]:
     return tuple(str(c) for c in range(min(highest + 1, MAX_CLASSES + 1)))
 
 
-def _decode(encoded: list[tuple[bytes, str]]) -> Images:
-    """Decode images of one size, all grey or all colour, as the first one is."""
+_GREY, _COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
+
+
+def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
+    """Decode 8-bit images that must agree in size, and in being grey or colour."""
     from PIL import Image
 
     images: list[Images] = []
-    mode = "L"
-    for data, where in encoded:
+    for file, where in encoded:
         try:
-            with Image.open(io.BytesIO(data)) as image:
-                if not images:
-                    mode = "L" if image.mode in ("1", "L", "I", "I;16", "F") else "RGB"
-                pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+            with Image.open(file) as image:
+                mode = image.mode
+                pixels = np.asarray(image.convert("L" if mode in _GREY else "RGB"), dtype=np.uint8)
         except Exception as error:  # Pillow raises many kinds on damaged files
             raise InputError(
                 f"{where}: image cannot be decoded ({_first_line(error)}); replace or remove it"
             ) from error
+        if mode not in _GREY + _COLOUR:
+            raise InputError(f"{where}: image has mode {mode!r}; convert it to 8 bits per channel")
         pixels = pixels[..., None] if pixels.ndim == 2 else pixels
         if images and pixels.shape != images[0].shape:
             raise InputError(
-                f"{where}: image is {pixels.shape[1]}x{pixels.shape[0]} pixels but the first one "
-                f"is {images[0].shape[1]}x{images[0].shape[0]}; resize all images to one size"
+                f"{where}: image is {_form(pixels)} but the first one is {_form(images[0])}; bring "
+                "all images to one size, all grey or all colour"
             )
         images.append(pixels)
     return np.stack(images)
+
+
+def _form(pixels: Images) -> str:
+    height, width, channels = pixels.shape
+    return f"{width}x{height} pixels in {'grey' if channels == 1 else 'colour'}"
 
 
 def _check_labels(name: str, split: Split, source: Source) -> None:

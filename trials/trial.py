@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from search_spaces import Backbone, InputError, build, resolve_placement
-from search_spaces.networks import Network
+from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.augmentation import stream
 from trials.checkpoint import save_weights
 from trials.data import TrainingData
@@ -44,8 +44,8 @@ class TrialSpec:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; use 0 or a positive integer")
+        if type(self.seed) is not int or self.seed < 0:
+            raise InputError(f"seed is {self.seed!r}; it must be a whole number, at least 0")
         resolve_placement(Backbone.parse(self.backbone, self.width), self.placement)
 
     def to_json(self) -> dict[str, Any]:
@@ -58,9 +58,8 @@ class TrialSpec:
         Raises:
             InputError: a key is missing or unknown.
         """
-        names = {field.name for field in fields(cls)}
-        if set(value) != names or not isinstance(value["recipe"], Mapping):
-            raise InputError(f"a trial spec has the keys {sorted(names)}, got {sorted(value)}")
+        _require_keys(cls, value)
+        _require_keys(Recipe, value["recipe"])
         return cls(**{**value, "recipe": Recipe(**value["recipe"])})
 
 
@@ -107,6 +106,11 @@ def run_trial(
     Raises:
         InputError: the data do not suit the network.
     """
+    if min(data.image_size) < SMALLEST_IMAGE:
+        raise InputError(
+            f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
+            f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
+        )
     with _one_thread():
         model = build(
             Backbone.parse(spec.backbone, spec.width),
@@ -127,6 +131,12 @@ def run_trial(
         except NonFiniteLossError as error:
             failure = str(error)
         return TrialResult(spec=spec, epochs=tuple(epochs), failure=failure, model=model.eval())
+
+
+def _require_keys(cls: type[TrialSpec | Recipe], value: object) -> None:
+    names = sorted(field.name for field in fields(cls))
+    if not isinstance(value, Mapping) or sorted(value) != names:
+        raise InputError(f"a {cls.__name__} has the keys {', '.join(names)}; got {value!r:.200}")
 
 
 @contextmanager
