@@ -276,7 +276,7 @@ def test_images_of_two_sizes_are_refused(good, encode, random_images, shape):
         f"row 11: image is {shape[1]}x{shape[0]} pixels in colour but the first one is 8x8"
         in message
     )
-    assert "resize all images to one size" in message
+    assert "bring all images to one size" in message
 
 
 def test_sixteen_bit_grey_is_scaled_or_refused_but_never_clipped(good):
