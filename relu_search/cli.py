@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -311,14 +312,16 @@ def _resumed_search(
             f"{', '.join(refused)} cannot be given with --resume: a run keeps its own options; "
             "only --trials and --storage may be"
         )
-    config, _ = RunFolder.open(run).read_config()
-    with _live_view(config) as view:
+    folder = RunFolder.open(run)
+    config = folder.read_config()[0]
+    config = replace(config, trials=trials or config.trials)
+    with _live_view(config, earlier=len(folder.read_trials())) as view:
         return resume_search(
             run, trials=trials, storage=storage, verbose=verbose, listeners=(view,)
         )
 
 
-def _live_view(config: SearchConfig) -> Any:
+def _live_view(config: SearchConfig, earlier: int = 0) -> Any:
     from rich.console import Console
 
     from relu_search.live import LiveView
@@ -333,6 +336,7 @@ def _live_view(config: SearchConfig) -> Any:
         trials=config.trials,
         epochs=config.training_recipe.epochs,
         metric=config.metric,
+        earlier=earlier,
     )
 
 

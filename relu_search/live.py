@@ -32,16 +32,25 @@ class LiveView:
         trials: budget.
         epochs: full length of a trial.
         metric: what the search optimises.
+        earlier: trials of the budget that were finished before, on a resume.
     """
 
     def __init__(
-        self, console: Console, *, headline: str, trials: int, epochs: int, metric: Metric
+        self,
+        console: Console,
+        *,
+        headline: str,
+        trials: int,
+        epochs: int,
+        metric: Metric,
+        earlier: int = 0,
     ) -> None:
         self._console = console
         self._headline: str | None = headline
         self._trials = trials
         self._epochs = epochs
         self._metric: Metric = metric
+        self._earlier = earlier
         self._began = time.monotonic()
         self._counts = dict.fromkeys(_STATES, 0)
         self._running: dict[int, tuple[Proposal, EpochMetrics | None]] = {}
@@ -61,7 +70,7 @@ class LiveView:
 
     def started(self, proposal: Proposal) -> None:
         if self._headline is not None:
-            self._console.print(self._headline, highlight=False)
+            self._console.print(self._headline, highlight=False, soft_wrap=True)
             self._headline = None
             if self._console.is_terminal:
                 self._live.start()
@@ -79,11 +88,12 @@ class LiveView:
             if not is_control and (self._best is None or value > self._best[0]):
                 self._best = (value, trial)
         if not self._console.is_terminal:
-            done = sum(self._counts.values())
-            self._console.print(f"{done}/{self._trials}  {_summary(trial)}", highlight=False)
+            done = self._earlier + sum(self._counts.values())
+            line = f"{done}/{self._trials}  {_summary(trial)}"
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def _panel(self) -> Group:
-        done = sum(self._counts.values())
+        done = self._earlier + sum(self._counts.values())
         head = Table.grid(padding=(0, 2))
         head.add_row(
             ProgressBar(total=self._trials, completed=done, width=30),
@@ -106,9 +116,10 @@ class LiveView:
         return Group(head, Text(best), rows)
 
     def _time_left(self, done: int) -> str:
-        if done == 0:
+        here = done - self._earlier
+        if here == 0:
             return "time left: ?"
-        seconds = (time.monotonic() - self._began) / done * (self._trials - done)
+        seconds = (time.monotonic() - self._began) / here * (self._trials - done)
         return f"time left: {int(seconds) // 60}:{int(seconds) % 60:02d}"
 
 
