@@ -51,13 +51,14 @@ def apply_placement(model: nn.Module, placement: Placement) -> None:
         wanted = nn.ReLU if kept else nn.Identity
         owner = model.get_submodule(path)
         if not isinstance(getattr(owner, attribute), wanted):
-            setattr(owner, attribute, wanted())
+            setattr(owner, attribute, wanted().train(owner.training))
     for block in blocks:
         if placement.block_norm == "none":
-            block.end_norm = nn.Identity()
+            block.end_norm = nn.Identity().train(block.training)
         elif not isinstance(block.end_norm, nn.BatchNorm2d):
             weight = next(block.parameters())
-            block.end_norm = batch_norm(block.channels_out).to(weight.device, weight.dtype)
+            norm = batch_norm(block.channels_out).to(weight.device, weight.dtype)
+            block.end_norm = norm.train(block.training)
 
 
 def _ended_blocks(model: nn.Module) -> list[PreBasicBlock | PreBottleneckBlock]:

@@ -1,0 +1,357 @@
+"""Built networks against the textbook: functional forward passes, parameters, initial weights."""
+
+import math
+import random
+from functools import partial
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from search_spaces import FAMILIES, Backbone, InputError, Placement, build
+
+# Blocks in each stage, counted by hand from the depth.
+SMALL = {
+    "plain-9": (2, 2, 3),
+    "preplain-9": (2, 2, 3),
+    "resnet-12": (1, 2, 2),
+    "preresnet-12": (1, 2, 2),
+    "preresnet-bottleneck-17": (1, 2, 2),
+    "dfn-22": (1, 2, 2),
+}
+SITES = {
+    "plain-9": 7,
+    "preplain-9": 7,
+    "resnet-12": 10,
+    "preresnet-12": 10,
+    "preresnet-bottleneck-17": 15,
+    "dfn-22": 19,
+}
+RESIDUAL_PRE = ("preresnet-12", "preresnet-bottleneck-17")
+
+
+def random_bits(name, seed):
+    return "".join(random.Random(f"{name} {seed}").choices("01", k=SITES[name]))
+
+
+def placements(name):
+    texts = ["1" * SITES[name], "0" * SITES[name], *(random_bits(name, s) for s in range(4))]
+    ends = [f"{text}@end-norm" for text in texts[2:4]] if name in RESIDUAL_PRE else []
+    return texts + ends
+
+
+def trained_looking(name, placement, **options):
+    """A float64 model whose BN statistics and weights are all different from their defaults."""
+    generator = torch.Generator().manual_seed(7)
+    model = build(name, placement, width=4, generator=generator, **options).double()
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            for tensor, low, high in (
+                (module.weight.data, 0.5, 1.5),
+                (module.bias.data, -0.5, 0.5),
+                (module.running_mean, -0.5, 0.5),
+                (module.running_var, 0.5, 2.0),
+            ):
+                tensor.uniform_(low, high, generator=generator)
+    nn.init.normal_(model.classifier.bias, generator=generator)
+    return model
+
+
+class Textbook:
+    """The six networks as plain functions of a state dict; ReLUs take their bits one by one."""
+
+    def __init__(self, state, placement, training):
+        self.state = state
+        bits, _, end = placement.partition("@")
+        self.bits = iter(bits)
+        self.end = bool(end)
+        self.training = training
+
+    def relu(self, x):
+        return F.relu(x) if next(self.bits) == "1" else x
+
+    def conv(self, x, name, stride=1):
+        weight = self.state[f"{name}.weight"]
+        return F.conv2d(x, weight, stride=stride, padding={3: 1, 1: 0}[weight.shape[-1]])
+
+    def norm(self, x, name):
+        mean, var = self.state[f"{name}.running_mean"], self.state[f"{name}.running_var"]
+        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
+        if self.training:
+            return F.batch_norm(x, None, None, weight, bias, training=True, eps=2e-5)
+        return F.batch_norm(x, mean, var, weight, bias, eps=2e-5)
+
+    def plain(self, x, at, stride, _):
+        return self.relu(self.norm(self.conv(x, f"{at}.conv", stride), f"{at}.norm"))
+
+    def preplain(self, x, at, stride, _):
+        return self.conv(self.relu(self.norm(x, f"{at}.norm")), f"{at}.conv", stride)
+
+    def resnet(self, x, at, stride, _):
+        y = self.norm(self.conv(x, f"{at}.conv1", stride), f"{at}.norm1")
+        y = self.norm(self.conv(self.relu(y), f"{at}.conv2"), f"{at}.norm2")
+        return self.relu(y + self.projected(x, f"{at}.shortcut", stride))
+
+    def projected(self, x, at, stride):
+        """Identity in the first stage's blocks and inside stages, else 1x1 conv and BN."""
+        if stride == 1:
+            return x
+        return self.norm(self.conv(x, f"{at}.0", stride), f"{at}.1")
+
+    def preresnet(self, x, at, stride, _):
+        pre = self.relu(self.norm(x, f"{at}.norm1"))
+        y = self.relu(self.norm(self.conv(pre, f"{at}.conv1", stride), f"{at}.norm2"))
+        y = self.conv(y, f"{at}.conv2")
+        if self.end:
+            y = self.norm(y, f"{at}.end_norm")
+        return y + (x if stride == 1 else self.conv(pre, f"{at}.projection", stride))
+
+    def bottleneck(self, x, at, stride, first):
+        pre = self.relu(self.norm(x, f"{at}.norm1"))
+        y = self.relu(self.norm(self.conv(pre, f"{at}.conv1", stride), f"{at}.norm2"))
+        y = self.relu(self.norm(self.conv(y, f"{at}.conv2"), f"{at}.norm3"))
+        y = self.conv(y, f"{at}.conv3")
+        if self.end:
+            y = self.norm(y, f"{at}.end_norm")
+        widens = stride == 2 or first
+        return y + (self.conv(pre, f"{at}.projection", stride) if widens else x)
+
+    def branch(self, x, at, stride):
+        y = self.relu(self.norm(self.conv(x, f"{at}.conv1", stride), f"{at}.norm1"))
+        return self.norm(self.conv(y, f"{at}.conv2"), f"{at}.norm2")
+
+    def dfn(self, xs, at, stride, _, *, last=False):
+        x1, x2 = xs if isinstance(xs, tuple) else (xs, xs)
+        p1 = self.projected(x1, f"{at}.shortcut1", stride)
+        p2 = self.projected(x2, f"{at}.shortcut2", stride)
+        shared = 0.5 * p1 + 0.5 * p2
+        if last:
+            f1 = self.branch(x1, f"{at}.branch1", stride)
+            f2 = self.branch(x2, f"{at}.branch2", stride)
+            return self.relu(shared + f1 + f2)
+        out1 = self.relu(shared + self.branch(x1, f"{at}.branch1", stride))
+        out2 = self.relu(shared + self.branch(x2, f"{at}.branch2", stride))
+        return out1, out2
+
+    def network(self, x, name):
+        family = name.rpartition("-")[0]
+        x = self.conv(x, "stem.0")
+        if not family.startswith("pre"):
+            x = F.relu(self.norm(x, "stem.1"))
+        block = getattr(self, family.removeprefix("preresnet-"))
+        layout = [(stage, i) for stage, count in enumerate(SMALL[name]) for i in range(count)]
+        for index, (stage, i) in enumerate(layout):
+            stride = 2 if stage > 0 and i == 0 else 1
+            last = {"last": True} if family == "dfn" and index == len(layout) - 1 else {}
+            x = block(x, f"blocks.{index}", stride, index == 0, **last)
+        if family.startswith("pre"):
+            x = F.relu(self.norm(x, "final.0"))
+        assert next(self.bits, None) is None, "the textbook used every bit"
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        return F.linear(x, self.state["classifier.weight"], self.state["classifier.bias"])
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize(
+    ("name", "placement"), [(name, text) for name in SMALL for text in placements(name)]
+)
+def test_network_is_the_textbook_network(name, placement, training):
+    model = trained_looking(name, placement).train(training)
+    images = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)).double()
+    with torch.no_grad():
+        expected = Textbook(model.state_dict(), placement, training).network(images, name)
+        torch.testing.assert_close(model(images), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_gradients_are_the_textbooks(name):
+    placement = random_bits(name, "gradient")
+    model = trained_looking(name, placement)
+    images = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)).double()
+    state = dict(model.named_parameters()) | dict(model.named_buffers())
+    outputs = model(images), Textbook(state, placement, True).network(images, name)
+    got, expected = (
+        torch.autograd.grad(output.square().sum(), list(model.parameters())) for output in outputs
+    )
+    torch.testing.assert_close(got, expected, rtol=1e-8, atol=1e-8)
+
+
+def without_outer_relus(model):
+    """The paper keeps the stem's and the final ReLU: take them out to see the blocks alone."""
+    for part in (model.stem, model.final):
+        for i, module in enumerate(part):
+            if isinstance(module, nn.ReLU):
+                part[i] = nn.Identity()
+    return model
+
+
+def affine_error(model):
+    x, y = torch.randn(2, 4, 3, 12, 12, generator=torch.Generator().manual_seed(2)).double()
+    with torch.no_grad():
+        mixed, apart = model(3 * x - 2 * y), 3 * model(x) - 2 * model(y)
+    return ((mixed - apart).abs().max() / apart.abs().max()).item()
+
+
+@pytest.mark.parametrize("name", [*SMALL, *(f"{name}@end-norm" for name in RESIDUAL_PRE)])
+def test_all_dropped_is_affine_in_eval_mode(name):
+    name, _, end = name.partition("@")
+    placement = Placement("0" * SITES[name], "end" if end else "none")
+    model = without_outer_relus(trained_looking(name, placement).eval())
+    assert affine_error(model) < 1e-10
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_a_single_relu_at_any_site_breaks_affinity(name):
+    for site in range(SITES[name]):
+        bits = "0" * site + "1" + "0" * (SITES[name] - site - 1)
+        assert affine_error(without_outer_relus(trained_looking(name, bits).eval())) > 1e-4
+
+
+PARAMETERS = {  # backbone: CIFAR-10, CIFAR-100
+    "plain-38": (561_370, 567_220),
+    "plain-62": (950_234, 956_084),
+    "plain-84": (1_327_482, 1_333_332),
+    "resnet-62": (952_986, 958_836),
+    "resnet-110": (1_730_714, 1_736_564),
+    "resnet-164": (2_605_658, 2_611_508),
+    "preresnet-62": (952_794, 958_644),
+    "preresnet-110": (1_730_522, 1_736_372),
+    "preresnet-164": (2_605_466, 2_611_316),
+    "preresnet-bottleneck-110": (1_146_842, 1_169_972),
+    "preresnet-bottleneck-164": (1_703_258, 1_726_388),
+    "dfn-26": (349_402, 355_252),
+    "dfn-110": (1_710_426, 1_716_276),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "num_classes", "expected"),
+    [
+        (name, classes, count)
+        for name, counts in PARAMETERS.items()
+        for classes, count in zip((10, 100), counts, strict=True)
+    ],
+)
+def test_parameters_are_exactly_the_published(name, num_classes, expected):
+    with torch.device("meta"):
+        model = build(name, num_classes=num_classes)
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_no_placement_changes_the_parameters(name):
+    paired = build(name, width=4).state_dict()
+    for seed in range(3):
+        state = build(name, random_bits(name, seed), width=4).state_dict()
+        assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in paired.items()}
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_batch_norms_follow_the_recipe(name):
+    suffix = "@end-norm" if name in RESIDUAL_PRE else ""
+    model = build(name, "1" * SITES[name] + suffix, width=2)
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {(norm.eps, norm.momentum, norm.affine) for norm in norms} == {(2e-5, 0.1, True)}
+    assert all((norm.weight == 1).all() and (norm.bias == 0).all() for norm in norms)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_initial_weights_have_the_recipes_distribution(family):
+    model = build(f"{family}-38", generator=torch.Generator().manual_seed(0))
+    scaled = []
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d):
+            weight = module.weight.detach()
+            z = weight / math.sqrt(2 / weight[0].numel())
+            assert abs(z.mean()) < 5 / math.sqrt(z.numel())
+            assert abs(z.var() - 1) < 5 * math.sqrt(2 / z.numel())
+            scaled.append(z.flatten())
+    z = torch.cat(scaled)
+    assert abs((z**4).mean() - 3) < 5 * math.sqrt(96 / z.numel()), "a normal has kurtosis 3"
+    classifier = model.classifier
+    u = classifier.weight.detach() * math.sqrt(classifier.in_features)
+    assert 0.95 < u.abs().max() <= 1
+    assert abs(u.mean()) < 5 * math.sqrt(1 / 3 / u.numel())
+    assert abs((u**2).mean() - 1 / 3) < 5 * math.sqrt(4 / 45 / u.numel())
+    assert (classifier.bias == 0).all()
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_equal_seeds_give_equal_weights_under_every_placement(name):
+    def state(placement, seed):
+        return build(
+            name, placement, width=4, generator=torch.Generator().manual_seed(seed)
+        ).state_dict()
+
+    first = state(None, 3)
+    for placement in placements(name):
+        same = state(placement, 3)
+        assert all(torch.equal(same[key], value) for key, value in first.items())
+    assert not torch.equal(state(None, 4)["stem.0.weight"], first["stem.0.weight"])
+
+
+@pytest.mark.parametrize("in_channels", [1, 3])
+@pytest.mark.parametrize("size", [(32, 32), (28, 28), (9, 15), (8, 8)])
+@pytest.mark.parametrize("name", SMALL)
+def test_grey_colour_and_odd_images_fit(name, size, in_channels):
+    model = build(name, width=2, num_classes=7, in_channels=in_channels)
+    features = []
+    model.blocks.register_forward_hook(lambda _, __, output: features.append(output.shape))
+    assert model(torch.zeros(2, in_channels, *size)).shape == (2, 7)
+    channels = 32 if "bottleneck" in name else 8
+    assert features == [(2, channels, math.ceil(size[0] / 4), math.ceil(size[1] / 4))]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_classes": 1}, "num_classes is 1"),
+        ({"in_channels": 2}, "in_channels is 2"),
+        ({"width": 0}, "width 0 is out of range"),
+        ({"placement": "01"}, "has 2 sites but plain-5 has 3"),
+    ],
+)
+def test_impossible_networks_are_refused(options, message):
+    with pytest.raises(InputError, match=message):
+        build("plain-5", **options)
+
+
+def test_a_backbone_brings_its_own_width():
+    model = build(Backbone("plain", 5, width=3))
+    assert (model.backbone.width, model.classifier.in_features) == (3, 12)
+
+
+def exchanged(placement):
+    """A dfn placement with branches 1 and 2 exchanged in all blocks."""
+    blocks = [placement[i : i + 4] for i in range(0, len(placement), 4)]
+    *inner, (a, b, joint) = blocks
+    return "".join(block[2:] + block[:2] for block in inner) + b + a + joint
+
+
+def exchange_names(key):
+    for name in ("branch", "shortcut"):
+        swapped = {f"{name}1.": f"{name}2.", f"{name}2.": f"{name}1."}
+        for old, new in swapped.items():
+            if old in key:
+                return key.replace(old, new)
+    return key
+
+
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("seed", range(6))
+def test_canonical_placement_of_dfn_is_the_same_function(seed, training):
+    placement = random_bits("dfn-22", seed)
+    canonical = Backbone.parse("dfn-22").canonical(Placement(placement)).bits
+    mirrored = exchanged(placement)
+    assert mirrored != placement
+    assert canonical == min(placement, mirrored)
+    one = trained_looking("dfn-22", placement).train(training)
+    other = trained_looking("dfn-22", mirrored).train(training)
+    images = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(seed)).double()
+    compare = partial(torch.testing.assert_close, rtol=1e-10, atol=1e-10)
+    with torch.no_grad():
+        assert not torch.allclose(one(images), other(images))
+    other.load_state_dict({exchange_names(k): v for k, v in one.state_dict().items()})
+    with torch.no_grad():
+        compare(one(images), other(images))
