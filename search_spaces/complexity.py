@@ -11,9 +11,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from search_spaces.backbones import Backbone
 from search_spaces.errors import InputError
-from search_spaces.networks import SMALLEST_IMAGE, build
+from search_spaces.networks import SMALLEST_IMAGE, Network
 from search_spaces.placement import Placement
-from search_spaces.sites import relu_sites
+from search_spaces.sites import apply_placement, relu_sites
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +52,7 @@ def measure_complexity(
     Raises:
         InputError: the image is smaller than 8x8, or the placement does not fit.
     """
+    backbone.check(placement)
     if min(image_size) < SMALLEST_IMAGE:
         raise InputError(
             f"images are {image_size[0]}x{image_size[1]} pixels; three stages need at least "
@@ -69,8 +70,9 @@ def _measure(
     image_size: tuple[int, int],
 ) -> Complexity:
     with torch.device("meta"):
-        model = build(backbone, placement, num_classes=num_classes, in_channels=in_channels).eval()
+        model = Network(backbone, num_classes, in_channels).eval()
         images = torch.empty(1, in_channels, *image_size)
+    apply_placement(model, placement)
     elements: dict[nn.Module, int] = {}
 
     def count(module: nn.Module, _: object, output: torch.Tensor) -> None:

@@ -36,7 +36,7 @@ _ALIASES = {
 # PyramidNet (arXiv:1610.02915): the first ReLU of a block dropped and a BN at the block's end.
 _PYRAMIDNET = {"preresnet": "2:1/first", "preresnet-bottleneck": "3:2/type1"}
 
-_LOOKS_LIKE_BITS = re.compile(r"[01][01*+0-9 ]*(@end-norm)?")
+_LOOKS_LIKE_BITS = re.compile(r"\s*[01]+\s*([^:01]|$)")  # bits first, and no ratio such as 1:1
 
 
 def module_names(backbone: Backbone) -> tuple[str, ...]:
@@ -69,11 +69,10 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
         bits = module_placement(backbone, _PYRAMIDNET[backbone.family]).bits
         return Placement(bits, "end")
     if _is_plain(backbone):
-        match = re.fullmatch(r"([0-9]{1,4}):([0-9]{1,4})", name)
+        match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", name)
         if match and 1 <= int(match[2]) <= int(match[1]):
-            convs, relus = int(match[1]), int(match[2])
-            pattern = "0" * (convs - relus) + "1" * relus
-            return Placement((pattern * (count // convs + 1))[:count])
+            convs, dropped = int(match[1]), int(match[1]) - int(match[2])
+            return Placement("".join("01"[i % convs >= dropped] for i in range(count)))
     else:
         name = _ALIASES[backbone.family].get(name, name)
         if name in _BLOCK_PATTERNS[backbone.family]:
@@ -81,7 +80,8 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
     raise InputError(
         f"module {name[:60]!r} does not exist for {backbone.name}; use one of "
         f"{', '.join(module_names(backbone))}"
-        + (" or any N:M with N >= M >= 1" if _is_plain(backbone) else "")
+        + (", any N:M with N >= M >= 1" if _is_plain(backbone) else "")
+        + ", or bits such as 01*27"
     )
 
 
@@ -95,12 +95,10 @@ def resolve_placement(backbone: Backbone, text: str | Placement | None) -> Place
         return module_placement(backbone, "paired")
     if isinstance(text, Placement):
         placement = text
-    elif _LOOKS_LIKE_BITS.fullmatch(text.strip()):
+    elif _LOOKS_LIKE_BITS.match(text):
         placement = Placement.parse(text)
-    elif re.fullmatch(r"[a-z0-9:./]+", text.strip()):
-        placement = module_placement(backbone, text.strip())
     else:
-        placement = Placement.parse(text)  # raises, and says how placements are written
+        placement = module_placement(backbone, text.strip())
     backbone.check(placement)
     return placement
 

@@ -35,7 +35,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
 }
 MAX_CLASSES = 100_000
 SMALLEST_IMAGE = 8
-"""Pixels per side; with fewer, the third stage would have a single pixel left to normalise over."""
+"""Pixels per side: the third stage then still has 2x2 values per channel to normalise over."""
 
 
 class Network(nn.Module):
@@ -51,6 +51,10 @@ class Network(nn.Module):
 
     def __init__(self, backbone: Backbone, num_classes: int, in_channels: int) -> None:
         super().__init__()
+        if not 2 <= num_classes <= MAX_CLASSES:
+            raise InputError(f"num_classes is {num_classes}; use 2 to {MAX_CLASSES}")
+        if in_channels not in (1, 3):
+            raise InputError(f"in_channels is {in_channels}; use 1 (grey) or 3 (colour)")
         self.backbone = backbone
         self.num_classes = num_classes
         self.in_channels = in_channels
@@ -102,10 +106,6 @@ def build(
     """
     spec = Backbone.parse(backbone, width)
     resolved = resolve_placement(spec, placement)
-    if not 2 <= num_classes <= MAX_CLASSES:
-        raise InputError(f"num_classes is {num_classes}; use 2 to {MAX_CLASSES}")
-    if in_channels not in (1, 3):
-        raise InputError(f"in_channels is {in_channels}; use 1 (grey) or 3 (colour)")
     model = Network(spec, num_classes, in_channels)
     initialise(model, generator)
     apply_placement(model, resolved)

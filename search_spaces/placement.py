@@ -92,7 +92,7 @@ class Placement:
     @property
     def text(self) -> str:
         """The short text form: equal placements have equal text, and `parse` reads it back."""
-        return _shortest_text(self.bits) + (_SUFFIX if self.block_norm == "end" else "")
+        return _compact_text(self.bits) + (_SUFFIX if self.block_norm == "end" else "")
 
     @property
     def kept(self) -> int:
@@ -124,8 +124,11 @@ class Placement:
         return self.text
 
 
-def _shortest_text(bits: str) -> str:
-    """The shortest sum of repeated segments and literals, found from the end backwards."""
+def _compact_text(bits: str) -> str:
+    """A short sum of repeated segments and literals, found from the end backwards.
+
+    Of each period only the two longest repeats are tried, and periods up to eight.
+    """
     n = len(bits)
     times = [[1] * (n + 1) for _ in range(_LONGEST_PERIOD + 1)]  # [period][start]: full repeats
     opened = [""] * (n + 1)  # text of the bits from here on, starting a segment

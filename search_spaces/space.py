@@ -76,7 +76,7 @@ class SearchSpace:
         sites = len(self.backbone.sites)
         self.min_relus = min_relus
         self.max_relus = sites if max_relus is None else max_relus
-        if not 0 <= self.min_relus <= self.max_relus:
+        if not 0 <= self.min_relus <= self.max_relus <= sites:
             raise InputError(
                 f"ReLU limits {self.min_relus} to {self.max_relus} are impossible; "
                 f"{self.backbone.name} has {sites} sites, so use 0 <= min <= max <= {sites}"
