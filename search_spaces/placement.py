@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Literal, get_args
 
 from search_spaces.errors import InputError
@@ -127,26 +128,33 @@ class Placement:
 def _compact_text(bits: str) -> str:
     """A short sum of repeated segments and literals, found from the end backwards.
 
-    Of each period only the two longest repeats are tried, and periods up to eight.
+    Of each period only the two longest repeats are tried, and periods up to eight. Among equally
+    short texts, repeats over an even number of bits win: most blocks have two or four sites.
     """
     n = len(bits)
     times = [[1] * (n + 1) for _ in range(_LONGEST_PERIOD + 1)]  # [period][start]: full repeats
-    opened = [""] * (n + 1)  # text of the bits from here on, starting a segment
-    going = [""] * (n + 1)  # the same, inside a literal whose next bit is here
+    # The best text of the bits from each position on, as (length, odd repeats, text): where a
+    # segment starts there, and where a literal that began before goes on.
+    cost = itemgetter(0, 1)
+    opened = [(0, 0, "")] * (n + 1)
+    going = [(0, 0, "")] * (n + 1)
     for start in range(n - 1, -1, -1):
-        options = []
+        repeated = []
         for period in range(1, min(_LONGEST_PERIOD, (n - start) // 2) + 1):
             segment = bits[start : start + period]
             if bits.startswith(segment, start + period):
                 times[period][start] = times[period][start + period] + 1
             longest = times[period][start]
             for repeats in range(longest, max(1, longest - 2), -1):
-                rest = opened[start + period * repeats]
-                options.append(f"{segment}*{repeats}" + (f"+{rest}" if rest else ""))
-        literal = bits[start] + going[start + 1]
-        opened[start] = min([*options, literal], key=len)
-        going[start] = min([*(f"+{option}" for option in options), literal], key=len)
-    return opened[0]
+                length, odd, rest = opened[start + period * repeats]
+                text = f"{segment}*{repeats}" + (f"+{rest}" if rest else "")
+                repeated.append((len(text), odd + period * repeats % 2, text))
+        length, odd, rest = going[start + 1]
+        literal = (length + 1, odd, bits[start] + rest)
+        opened[start] = min([*repeated, literal], key=cost)
+        continued = [(size + 1, odd, f"+{text}") for size, odd, text in repeated]
+        going[start] = min([*continued, literal], key=cost)
+    return opened[0][2]
 
 
 def _shorten(text: str, limit: int = 60) -> str:
