@@ -314,8 +314,8 @@ def _resumed_search(
         )
     folder = RunFolder.open(run)
     config = folder.read_config()[0]
-    config = replace(config, trials=trials or config.trials)
-    with _live_view(config, earlier=len(folder.read_trials())) as view:
+    config = replace(config, trials=config.trials if trials is None else trials)
+    with _live_view(config, earlier=folder.count_trials()) as view:
         return resume_search(
             run, trials=trials, storage=storage, verbose=verbose, listeners=(view,)
         )

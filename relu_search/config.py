@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 import types
 from collections.abc import Mapping
@@ -9,11 +10,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from relu_search.proposer import DIRECTIONS, Metric
-from relu_search.sampling import SAMPLERS
 from search_spaces import Backbone, Granularity, InputError, SearchSpace, reference_modules
 from trials.recipe import Precision, Recipe
 
+Metric = Literal["val_accuracy", "val_loss"]
+DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
+    "val_accuracy": "maximize",
+    "val_loss": "minimize",
+}
+SAMPLERS = ("tpe", "random", "nsga2", "grid")
 RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
 
@@ -124,7 +129,7 @@ class SearchConfig:
 
     @property
     def network(self) -> Backbone:
-        return Backbone.parse(self.backbone, self.width or 16)
+        return Backbone.parse(self.backbone, 16 if self.width is None else self.width)
 
     def search_space(self) -> SearchSpace:
         return SearchSpace(
@@ -198,7 +203,10 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
         if get_origin(option) is Literal:
             if value in get_args(option):
                 return
-        elif (option is float and type(value) in (int, float)) or type(value) is option:
+        elif option is float and type(value) in (int, float):
+            if math.isfinite(value):
+                return
+        elif type(value) is option:
             return
     literal = [choice for option in options for choice in get_args(option)]
     rule = f"one of {', '.join(literal)}" if literal else " or ".join(map(_type_name, options))

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from search_spaces import (
     Backbone,
     InputError,
-    measure_complexity,
     module_name_of,
     ratio_text,
     resolve_placement,
@@ -40,6 +39,9 @@ def describe(
         raise InputError(f"image size is {image_size}; it must be at most 4096 pixels")
     spec = Backbone.parse(backbone, width)
     resolved = resolve_placement(spec, placement)
+
+    from search_spaces import measure_complexity  # torch, only once the input is checked
+
     cost = measure_complexity(
         spec,
         resolved,

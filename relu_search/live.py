@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from relu_search.proposer import Metric
+from relu_search.config import Metric
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 

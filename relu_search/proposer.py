@@ -7,22 +7,18 @@ reported and the epoch they reached, FAIL ones their reason. Nothing in here kno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Literal, Protocol
+from typing import Any, Protocol
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from relu_search.config import Metric
 from relu_search.sampling import distributions, make_sampler
 from search_spaces import Placement, SearchSpace, module_name_of
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
 
-Metric = Literal["val_accuracy", "val_loss"]
-DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
-    "val_accuracy": "maximize",
-    "val_loss": "minimize",
-}
 REFERENCE = "reference"
 """User attribute of the trials of hand-designed modules: the module's name."""
 
@@ -101,9 +97,8 @@ class StudyProposer:
 
     def past_curves(self) -> list[dict[int, float]]:
         """epoch -> metric of every finished trial, for rungs that must be filled again."""
-        finished = self._study.get_trials(
-            deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)
-        )
+        trials = self._study.get_trials(deepcopy=False)
+        finished = (t for t in trials if t.state.is_finished() and not was_interrupted(t))
         return [dict(trial.intermediate_values) for trial in finished]
 
     def propose(self) -> Proposal | None:
@@ -151,19 +146,24 @@ class StudyProposer:
             listener.finished(frozen)
 
     def _take_over_earlier_trials(self) -> None:
-        for trial in self._study.get_trials(deepcopy=True):
-            if trial.state == TrialState.RUNNING:
-                self._study.tell(trial.number, state=TrialState.FAIL)
-                params = trial.system_attrs.get("fixed_params", trial.params)
-                if params.keys() == self._distributions.keys():
-                    kept = {k: v for k, v in trial.user_attrs.items() if k == REFERENCE}
-                    self._study.enqueue_trial(params, user_attrs=kept)
-                    self._waiting += 1
-            elif trial.state == TrialState.WAITING:
+        trials = self._study.get_trials(deepcopy=True)
+        cut_off = [t for t in trials if t.state == TrialState.RUNNING or was_interrupted(t)]
+        counted = [_params(trial) for trial in trials if trial not in cut_off]
+        for trial in trials:
+            if trial.state == TrialState.WAITING:
                 self._waiting += 1
-            elif not was_interrupted(trial):
+            elif trial not in cut_off:
                 self._spent += 1
                 self._mark_tried(self._space.decode(trial.params))
+        for trial in cut_off:
+            if trial.state == TrialState.RUNNING:
+                self._study.tell(trial.number, state=TrialState.FAIL)
+            params = _params(trial)
+            if params.keys() == self._distributions.keys() and params not in counted:
+                kept = {k: v for k, v in trial.user_attrs.items() if k == REFERENCE}
+                self._study.enqueue_trial(params, user_attrs=kept)
+                counted.append(params)
+                self._waiting += 1
 
     def _enqueue_references(self, references: Mapping[str, Placement]) -> None:
         known = {t.user_attrs.get(REFERENCE) for t in self._study.get_trials(deepcopy=False)}
@@ -179,6 +179,12 @@ class StudyProposer:
         if canonical not in self._tried:
             self._tried.add(canonical)
             self._tried_in_space += self._space.admits(canonical)
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    """The choices of a trial, also of one that is enqueued and has not been asked for."""
+    params: dict[str, Any] = trial.system_attrs.get("fixed_params", trial.params)
+    return params
 
 
 def was_interrupted(trial: FrozenTrial) -> bool:

@@ -1,4 +1,4 @@
-"""The run folder: what is in it, how it is written and read. Nothing here needs Ray or torch.
+"""The run folder: what is in it, how it is written and read. Reading needs neither Ray nor torch.
 
 config.toml     every option, resolved, and a `[record]` of versions, split and space
 study.journal   the Optuna study (unless a storage URL was given)
@@ -44,6 +44,7 @@ TRIAL_COLUMNS = (
     "seconds",
     "reason",
 )
+_TEXTS = {"state", "module", "placement", "ratio", "reason"}
 EPOCH_COLUMNS = (
     "trial",
     "epoch",
@@ -185,6 +186,13 @@ class RunFolder:
         """
         return _read_table(self.path / "trials.csv", TRIAL_COLUMNS)
 
+    def count_trials(self) -> int:
+        """Finished trials so far, as far as the table can be read; for a progress display."""
+        try:
+            return len(self.read_trials())
+        except InputError:
+            return 0
+
     def read_epochs(self) -> pd.DataFrame:
         """`epochs.csv`, one row per finished epoch.
 
@@ -227,14 +235,15 @@ def _append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) ->
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     import pandas as pd
 
-    texts = {"placement", "ratio", "module", "state", "reason"}
     try:
-        table = pd.read_csv(path, dtype=dict.fromkeys(texts & set(columns), str))
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        missing = [column for column in columns if column not in table]
+        if missing:
+            raise ValueError(f"no column {', '.join(missing)}")
+        numbers = [column for column in columns if column not in _TEXTS]
+        table[numbers] = table[numbers].apply(pd.to_numeric)
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); the run folder is damaged"
         ) from error
-    missing = [column for column in columns if column not in table]
-    if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}; it is not this version's")
-    return table.fillna(dict.fromkeys(texts & set(columns), ""))
+    return table

@@ -12,9 +12,9 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from relu_search.config import SAMPLERS
 from search_spaces import InputError, Placement, SearchSpace
 
-SAMPLERS = ("tpe", "random", "nsga2", "grid")
 _STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
 _UNIFORM_TRIES = 200
 

@@ -103,7 +103,7 @@ def resume_search(
     config = replace(
         config,
         out=str(run.path),
-        trials=trials or config.trials,
+        trials=config.trials if trials is None else trials,
         storage=storage or config.storage,
     )
     return _search(config, run, overwrite=False, verbose=verbose, listeners=listeners)
@@ -133,6 +133,8 @@ def _search(
         seed=config.seed,
         download=config.download,
     )
+    if run is not None:
+        _require_same_split(run, data)
     space = config.search_space()
     recipe = config.training_recipe
     facts = TrialFacts(space.backbone, data)
@@ -148,8 +150,6 @@ def _search(
         mode: Mode = "resume" if run else "replace" if overwrite else "new"
         if run is None:
             run = RunFolder.create(config.out, overwrite=overwrite)
-        else:
-            _require_same_split(run, data)
         study = open_study(
             run.journal,
             run.path.resolve().name,

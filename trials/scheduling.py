@@ -134,7 +134,7 @@ def ray_session(
     Raises:
         InputError: no cluster answers at the address.
     """
-    level = logging.INFO if verbose else logging.ERROR
+    level = logging.INFO if verbose else logging.CRITICAL
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(level)
     if address is not None:
@@ -232,6 +232,10 @@ def plan_resources(
         raise InputError(
             f"{gpus_per_trial:g} GPUs per trial are more than the {gpus:g} there are; lower "
             "--gpus-per-trial or connect to a cluster with --address"
+        )
+    if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
+        raise InputError(
+            f"{gpus_per_trial:g} GPUs per trial cannot be given; use a whole --gpus-per-trial above 1"
         )
     slots = cpus / resources.cpus_per_trial
     if gpus_per_trial:
