@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
     from relu_search.config import SearchConfig
     from relu_search.search import SearchOutcome
 
+TRACEBACK_VARIABLE = "RELU_SEARCH_TRACEBACK"
 EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 # Typer does not export the base of its usage errors.
@@ -141,13 +145,12 @@ def search(
 
     Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
     """
-    given = dict(locals())
-    for name in ("resume", "overwrite", "config", "as_json", "verbose"):
-        given.pop(name)
-    if resume is None:
-        outcome = _new_search(given, config, overwrite, verbose)
-    else:
-        outcome = _resumed_search(resume, given, config, overwrite, verbose)
+    given = _search_options(locals())
+    with contextlib.redirect_stdout(sys.stderr):  # Ray prints; stdout is for results
+        if resume is None:
+            outcome = _new_search(given, config, overwrite, verbose)
+        else:
+            outcome = _resumed_search(resume, given, config, overwrite, verbose)
     _show_outcome(outcome, as_json)
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -183,11 +186,8 @@ def train(
     from relu_search.config import SearchConfig
     from relu_search.single import train_single
 
-    given = dict(locals())
-    options = {name: given[name] for name in SearchConfig.__annotations__ if name in given}
-    options.pop("out")
-    search_config = SearchConfig.from_options(options, config)
-    row = train_single(search_config, placement, device=device, out=out, report=_stderr)
+    search_config = SearchConfig.from_options(_search_options(locals()), config)
+    row = train_single(search_config, placement, device=device, report=_stderr)
     if as_json:
         _print_json(row)
     if row["failure"]:
@@ -273,6 +273,9 @@ def export(
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         code = app(arguments, prog_name="relu-search", standalone_mode=False)
     except _UsageError as error:
@@ -282,9 +285,21 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(str(error), EXIT_BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", EXIT_INTERRUPTED)
-    except RuntimeError as error:
-        code = _fail(f"{type(error).__name__}: {error}", EXIT_FAILURE)
+    except BrokenPipeError:
+        code = EXIT_FAILURE
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        hint = f"set {TRACEBACK_VARIABLE}=1 to see where"
+        code = _fail(f"{type(error).__name__}: {error} ({hint})", EXIT_FAILURE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _search_options(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Those of a verb's parameters that are options of a search."""
+    from relu_search.config import SearchConfig
+
+    return {name: parameters.get(name) for name in SearchConfig.__annotations__}
 
 
 def _new_search(
@@ -328,15 +343,22 @@ def _live_view(config: SearchConfig, earlier: int = 0) -> Any:
 
     return LiveView(
         Console(stderr=True),
-        headline=(
-            f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
-            f"{config.search_space().size:,} placements at granularity {config.granularity}, "
-            f"{config.trials} trials of {config.epochs} epochs; hand-designed modules first"
-        ),
+        headline=_headline(config),
         trials=config.trials,
         epochs=config.training_recipe.epochs,
         metric=config.metric,
         earlier=earlier,
+    )
+
+
+def _headline(config: SearchConfig) -> str:
+    size, left_out = config.search_space().size, config.references[config.trials :]
+    count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
+    return (
+        f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
+        f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
+        f"{config.epochs} epochs; hand-designed modules first"
+        + (f" (no room in the budget for {', '.join(left_out)})" if left_out else "")
     )
 
 
@@ -363,7 +385,9 @@ def _show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
         _stderr(f"Interrupted; go on with: relu-search search --resume {run.path}")
     elif outcome.best is None:
         _stderr("No trial trained to the end; see the reasons above.")
-    if outcome.best is not None:
+    elif not run.best.is_dir():
+        _stderr(f"The best weights did not reach {run.path}: workers must be able to write there.")
+    else:
         _stderr(f"Best model: {run.best}. Everything is in {run.path}.")
 
 

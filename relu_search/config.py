@@ -23,6 +23,7 @@ RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
 
 _SMALL_DATA = "digits"
+_SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,14 +103,15 @@ class SearchConfig:
             ("train limit", self.train_limit, 1),
             ("validation images", self.validation_images, 1),
             ("seed", self.seed, 0),
-            ("GPUs per trial", self.gpus_per_trial, 0),
+            ("CPUs per trial", self.cpus_per_trial, _SMALLEST_SHARE),
+            ("GPUs per trial", self.gpus_per_trial or _SMALLEST_SHARE, _SMALLEST_SHARE),
         ):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
         if self.trials > 1_000_000:
             raise InputError(f"trials is {self.trials}; it must be at most 1000000")
-        if not self.cpus_per_trial > 0:
-            raise InputError(f"CPUs per trial is {self.cpus_per_trial}; it must be above 0")
+        if self.seed >= 2**31:
+            raise InputError(f"seed is {self.seed}; it must be below 2147483648")
         if not 1 < self.reduction_factor <= 100:
             raise InputError(
                 f"reduction factor is {self.reduction_factor}; it must be above 1, at most 100"
@@ -152,7 +154,8 @@ class SearchConfig:
         Raises:
             InputError: an unknown key, an unreadable file, or a bad value.
         """
-        values = {} if file is None else read_toml(file)
+        read = {} if file is None else read_toml(file)
+        values = {key.replace("-", "_"): value for key, value in read.items()}
         values.pop(RECORD, None)
         known = [field.name for field in fields(cls)]
         for key in values:
@@ -189,6 +192,8 @@ def without_password(url: str) -> str:
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
+    if "://" not in url:
+        return url
     try:
         return make_url(url).render_as_string(hide_password=True)
     except ArgumentError:

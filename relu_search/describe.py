@@ -11,11 +11,10 @@ from search_spaces import (
     ratio_text,
     resolve_placement,
 )
+from search_spaces.backbones import STAGES
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_STAGE_COUNT = 3
 
 
 def describe(
@@ -92,7 +91,7 @@ def description_table(facts: dict[str, Any]) -> Table:
         f"{facts['relu_layers']} layers, {facts['relu_elements']:,} elements per image "
         "(stem and final included)",
     )
-    for stage in range(1, _STAGE_COUNT + 1):
+    for stage in range(1, STAGES + 1):
         marks: dict[int, str] = {}
         for site in facts["sites"]:
             if site["stage"] == stage:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from typing import Any
 from search_spaces import Backbone, InputError, Placement, build, module_name_of, ratio_text
 from search_spaces.networks import Network
 from trials.checkpoint import load_weights, save_weights
+from trials.files import user_path, write_whole
 
 CARD = "card.json"
 WEIGHTS = "model.safetensors"
@@ -72,12 +72,12 @@ def export_model(
             f"cannot export a {type(model).__name__}; give a network made by search_spaces.build, "
             "or the path of a card"
         )
-    folder = Path(out).expanduser()
+    folder = user_path(out)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         save_weights(model, folder / WEIGHTS)
         card = _card_of(model, extra, {WEIGHTS: _sha256(folder / WEIGHTS)})
-        _write_json(folder / CARD, card)
+        write_whole(folder / CARD, json.dumps(card, indent=2, allow_nan=False) + "\n")
     except OSError as error:
         raise InputError(
             f"output folder {folder} cannot be written ({error.strerror or error}); give another"
@@ -176,16 +176,10 @@ def versions() -> dict[str, str]:
 
 
 def _card_path(path: str | Path) -> Path:
-    given = Path(path).expanduser()
+    given = user_path(path)
     return given / CARD if given.is_dir() else given
 
 
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

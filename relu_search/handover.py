@@ -13,6 +13,7 @@ from relu_search.results import RunFolder
 from search_spaces import InputError, build
 from trials.checkpoint import load_weights
 from trials.data import TrainingData
+from trials.files import user_path
 
 
 def export_from(source: str, out: str, formats: Sequence[str], *, trial: int | None = None) -> Path:
@@ -22,7 +23,7 @@ def export_from(source: str, out: str, formats: Sequence[str], *, trial: int | N
         InputError: no such source or trial, a trial without weights, or an `out` that is not free.
     """
     folder = free_folder(out)
-    path = Path(source).expanduser()
+    path = user_path(source)
     if not (path / "config.toml").is_file():
         if trial is not None:
             raise InputError(f"{path} is not a run folder, so --trial {trial} means nothing there")
@@ -112,7 +113,7 @@ def free_folder(out: str) -> Path:
     Raises:
         InputError: it exists and holds something.
     """
-    path = Path(out).expanduser()
+    path = user_path(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"output {path} exists and is not an empty folder; give another --out")
     return path

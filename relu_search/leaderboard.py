@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
+from relu_search.config import SearchConfig
 from relu_search.results import RunFolder
 from search_spaces import InputError
 
@@ -28,16 +29,21 @@ def ranked(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
         _epochs=-trials["epochs"],
         _metric=trials[metric] if metric == "val_loss" else -trials[metric],
     )
-    by = keys.sort_values(["_state", "_epochs", "_metric", "trial"], kind="stable")
+    by = keys.sort_values(["_state", "_epochs", "_metric", "val_loss", "trial"], kind="stable")
     return trials.loc[by.index]
 
 
-def best_trial(trials: pd.DataFrame, metric: str) -> dict[str, Any] | None:
-    """The best trial of full length, or None. The all-linear control never counts as best."""
-    candidates = trials[(trials["state"] == "COMPLETE") & (trials["relus"] > 0)]
+def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | None:
+    """The best trial of full length within the search's ReLU limits, or None.
+
+    So the all-linear control never counts as best unless `min_relus` 0 asks for it.
+    """
+    highest = math.inf if config.max_relus is None else config.max_relus
+    admitted = trials["relus"].between(config.min_relus, highest)
+    candidates = trials[(trials["state"] == "COMPLETE") & admitted]
     if candidates.empty:
         return None
-    return rows_of(ranked(candidates, metric).head(1))[0]
+    return rows_of(ranked(candidates, config.metric).head(1))[0]
 
 
 def rows_of(trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -92,14 +98,15 @@ def _number(value: float | None, factor: float, form: str) -> str:
     return "-" if value is None else form.format(value * factor)
 
 
-def caveat(trials: pd.DataFrame, metric: str, validation_images: int, epochs: int) -> str:
+def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -> str:
     """One line on what the figures can and cannot say."""
-    best = best_trial(trials, metric)
+    metric = config.metric
+    best = best_trial(trials, config)
     accuracy = best["val_accuracy"] if best else 0.5
     noise = 100 * math.sqrt(accuracy * (1 - accuracy) / validation_images)
     line = (
         f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
-        f"seeds add more. {epochs} epochs measure early trainability, not final accuracy."
+        f"seeds add more. {config.epochs} epochs measure early trainability, not final accuracy."
     )
     control = trials[(trials["module"] == CONTROL) & (trials["state"] == "COMPLETE")]
     if best is not None and not control.empty:
@@ -124,8 +131,7 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     trials = run.read_trials()
     if trials.empty:
         raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
-    images = int(record.get("data", {}).get("validation_images", 0)) or 1
     return (
         leaderboard_table(trials, config.metric),
-        caveat(trials, config.metric, images, config.training_recipe.epochs),
+        caveat(trials, config, int(record["data"]["validation_images"])),
     )

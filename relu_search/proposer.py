@@ -73,7 +73,7 @@ class StudyProposer:
         self._trials = trials
         self._listeners = listeners
         self._distributions = distributions(space)
-        self._open: dict[int, optuna.Trial] = {}
+        self._open: dict[int, tuple[optuna.Trial, Proposal]] = {}
         self._histories: dict[int, list[EpochMetrics]] = {}
         self._waiting = 0
         self._tried: set[Placement] = set()
@@ -116,7 +116,7 @@ class StudyProposer:
         trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
         proposal = Proposal(number=trial.number, spec=spec, protected=REFERENCE in trial.user_attrs)
-        self._open[trial.number] = trial
+        self._open[trial.number] = (trial, proposal)
         self._histories[trial.number] = []
         for listener in self._listeners:
             listener.started(proposal)
@@ -124,19 +124,19 @@ class StudyProposer:
 
     def observe(self, number: int, metrics: EpochMetrics) -> None:
         self._histories[number].append(metrics)
-        self._open[number].report(getattr(metrics, self._metric), step=metrics.epoch)
+        self._open[number][0].report(getattr(metrics, self._metric), step=metrics.epoch)
         for listener in self._listeners:
             listener.epoch(number, metrics)
 
     def conclude(self, number: int, failure: str | None) -> None:
         """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
-        trial, history = self._open.pop(number), self._histories.pop(number)
+        trial, proposal = self._open.pop(number)
+        history = self._histories.pop(number)
         trial.set_user_attr("history", [metrics.to_json() for metrics in history])
-        full_length = self._spec_of(self._space.decode(trial.params)).recipe.epochs
         if failure is not None or not history:
             trial.set_user_attr("reason", failure or "ended before its first epoch")
             self._study.tell(trial, state=TrialState.FAIL)
-        elif history[-1].epoch < full_length:
+        elif history[-1].epoch < proposal.spec.recipe.epochs:
             self._study.tell(trial, state=TrialState.PRUNED)
         else:
             self._study.tell(trial, values=getattr(history[-1], self._metric))
@@ -148,11 +148,15 @@ class StudyProposer:
     def _take_over_earlier_trials(self) -> None:
         trials = self._study.get_trials(deepcopy=True)
         cut_off = [t for t in trials if t.state == TrialState.RUNNING or was_interrupted(t)]
-        counted = [_params(trial) for trial in trials if trial not in cut_off]
+        numbers = {trial.number for trial in cut_off}
+        counted = []
         for trial in trials:
+            if trial.number in numbers:
+                continue
+            counted.append(_params(trial))
             if trial.state == TrialState.WAITING:
                 self._waiting += 1
-            elif trial not in cut_off:
+            else:
                 self._spent += 1
                 self._mark_tried(self._space.decode(trial.params))
         for trial in cut_off:

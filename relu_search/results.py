@@ -10,11 +10,14 @@ best/           card.json + model.safetensors of the best trial so far
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
+import io
 import os
 import shutil
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +25,7 @@ import tomli_w
 
 from relu_search.config import RECORD, SearchConfig, read_toml
 from search_spaces import InputError
+from trials.files import user_path, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +48,28 @@ TRIAL_COLUMNS = (
     "seconds",
     "reason",
 )
+# What a search writes into its folder, and what --overwrite removes.
+_ENTRIES = (
+    "config.toml",
+    "study.journal",
+    "study.journal.lock",
+    "trials.csv",
+    "epochs.csv",
+    "weights",
+    "best",
+    ".lock",
+)
+_DATA_FACTS = {
+    "name",
+    "classes",
+    "in_channels",
+    "image_size",
+    "mean",
+    "std",
+    "split_digest",
+    "train_images",
+    "validation_images",
+}
 _TEXTS = {"state", "module", "placement", "ratio", "reason"}
 EPOCH_COLUMNS = (
     "trial",
@@ -73,7 +99,7 @@ class RunFolder:
         Raises:
             InputError: the folder exists and holds something, or could not be written.
         """
-        path = Path(out).expanduser() if out else _fresh_path(Path("runs"))
+        path = user_path(out) if out else _fresh_path(Path("runs"))
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not existing.is_dir():
             raise InputError(f"output {existing} is a file; give a new folder with --out")
@@ -83,8 +109,7 @@ class RunFolder:
                 "another with --out"
             )
         if path.exists() and any(path.iterdir()):
-            is_run = (path / "config.toml").is_file()
-            if not is_run:
+            if not cls(path).is_run():
                 raise InputError(
                     f"output folder {path} exists and holds files that are no search's; give "
                     "another with --out"
@@ -106,8 +131,8 @@ class RunFolder:
         path = cls.check_free(out, overwrite=overwrite)
         run = cls(path)
         try:
-            if path.exists():
-                shutil.rmtree(path)
+            for name in _ENTRIES:
+                _remove(path / name)
             run.weights.mkdir(parents=True)
         except OSError as error:
             raise InputError(
@@ -123,13 +148,36 @@ class RunFolder:
         Raises:
             InputError: there is none.
         """
-        folder = Path(path).expanduser()
+        folder = user_path(path)
         if not (folder / "config.toml").is_file():
             raise InputError(
                 f"{folder} is not a run folder: it has no config.toml; give the folder that "
                 "relu-search search wrote"
             )
         return cls(folder)
+
+    def is_run(self) -> bool:
+        """Whether a search wrote this folder: its `config.toml` has the record of one."""
+        try:
+            return RECORD in read_toml(self.path / "config.toml")
+        except InputError:
+            return False
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder for one process; the system lets go of it when the process ends.
+
+        Raises:
+            InputError: another process is searching in it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise InputError(
+                    f"another process is searching in {self.path}; wait for it or stop it"
+                ) from error
+            yield
 
     @property
     def weights(self) -> Path:
@@ -149,7 +197,7 @@ class RunFolder:
     def write_config(self, config: SearchConfig, record: Mapping[str, Any]) -> None:
         """Write every option, and the facts of this run as a table of their own."""
         text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
-        _replace_text(self.path / "config.toml", text)
+        write_whole(self.path / "config.toml", text)
 
     def read_config(self) -> tuple[SearchConfig, dict[str, Any]]:
         """The options of this run and the record beside them.
@@ -158,9 +206,13 @@ class RunFolder:
             InputError: `config.toml` is damaged.
         """
         file = self.path / "config.toml"
-        record = read_toml(file).get(RECORD, {})
-        if not isinstance(record, dict):
-            raise InputError(f"{file}: [{RECORD}] must be a table")
+        record = read_toml(file).get(RECORD)
+        facts = record.get("data") if isinstance(record, dict) else None
+        if not (isinstance(record, dict) and "study" in record and isinstance(facts, dict)):
+            raise InputError(f"{file} has no [{RECORD}] of a search; it is not a run's config")
+        missing = _DATA_FACTS - facts.keys()
+        if missing:
+            raise InputError(f"{file}: [{RECORD}.data] lacks {', '.join(sorted(missing))}")
         return SearchConfig.from_options({}, file), record
 
     def start_tables(
@@ -169,8 +221,8 @@ class RunFolder:
         epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Write `trials.csv` and `epochs.csv` anew with these rows."""
-        _write_table(self.path / "trials.csv", TRIAL_COLUMNS, trials)
-        _write_table(self.path / "epochs.csv", EPOCH_COLUMNS, epochs)
+        write_whole(self.path / "trials.csv", _table_text(TRIAL_COLUMNS, trials))
+        write_whole(self.path / "epochs.csv", _table_text(EPOCH_COLUMNS, epochs))
 
     def add_trial(self, row: Mapping[str, Any]) -> None:
         _append_row(self.path / "trials.csv", TRIAL_COLUMNS, row)
@@ -212,19 +264,19 @@ def _fresh_path(parent: Path) -> Path:
     return path
 
 
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
-def _write_table(path: Path, columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
-        writer.writerows(rows)
-    os.replace(temporary, path)
+def _table_text(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def _append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) -> None:

@@ -14,9 +14,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.config import SAMPLERS
 from search_spaces import InputError, Placement, SearchSpace
+from search_spaces.space import ENUMERABLE
 
 _STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
-_UNIFORM_TRIES = 200
 
 
 def make_sampler(
@@ -58,8 +58,7 @@ class DistinctSampler(BaseSampler):
     """Ask another sampler; where its placement was tried or breaks a limit, step to a near one.
 
     The step is taken inside the sampler, so that the study records what is really trained. It
-    changes ever more units at random, then draws uniformly, then enumerates: while the space has
-    an untried placement, one is found.
+    changes ever more units at random, then picks uniformly among all that are left.
 
     Args:
         base: makes the proposals.
@@ -115,17 +114,18 @@ class DistinctSampler(BaseSampler):
     def _untried_near(self, params: dict[str, str]) -> dict[str, str]:
         if self._is_untried(params):
             return params
+        candidate = params
         for changes in range(1, len(self._space.units) + 1):
             for _ in range(8):
                 candidate = self._change(params, changes)
                 if self._is_untried(candidate):
                     return candidate
-        for _ in range(_UNIFORM_TRIES):
+        if self._space.combinations <= ENUMERABLE:
+            untried = [p for p in self._space.enumerate() if p not in self._tried]
+            return encoded(self._space, self._rng.choice(untried)) if untried else params
+        while not self._is_untried(candidate):
             candidate = self._space.sample(self._rng)
-            if self._is_untried(candidate):
-                return candidate
-        untried = [p for p in self._space.enumerate() if p not in self._tried]
-        return encoded(self._space, self._rng.choice(untried)) if untried else params
+        return candidate
 
     def _change(self, params: dict[str, str], changes: int) -> dict[str, str]:
         changed = dict(params)

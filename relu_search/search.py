@@ -5,31 +5,21 @@ options -> data, search space -> Ray -> run folder, study, proposer -> trials ->
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from optuna.trial import FrozenTrial, TrialState
-
 from relu_search.config import SearchConfig
 from relu_search.export import versions
-from relu_search.handover import data_facts, export_trial
+from relu_search.handover import data_facts
 from relu_search.leaderboard import best_trial
-from relu_search.proposer import SearchListener, StudyProposer, was_interrupted
+from relu_search.proposer import SearchListener, StudyProposer
+from relu_search.recorder import RunRecorder, TrialFacts
 from relu_search.results import RunFolder
-from relu_search.study import Mode, check_storage, open_study
-from search_spaces import (
-    Backbone,
-    InputError,
-    Placement,
-    measure_complexity,
-    ratio_text,
-    reference_modules,
-)
+from relu_search.study import check_storage, new_study_name, open_study
+from search_spaces import InputError, Placement, reference_modules
 from trials.data import TrainingData, load_data
-from trials.proposals import Proposal
-from trials.training import EpochMetrics
 from trials.trial import TrialSpec
 
 Ending = Literal["budget spent", "space exhausted", "interrupted"]
@@ -42,7 +32,7 @@ class SearchOutcome:
     Attributes:
         run: its folder; everything else is in there.
         ending: why it ended.
-        best: row of the best trial of full length, all-linear control aside; None without one.
+        best: row of the best trial of full length within the ReLU limits; None without one.
     """
 
     run: RunFolder
@@ -74,7 +64,6 @@ def run_search(
         InputError: bad input; nothing was written.
     """
     RunFolder.check_free(config.out, overwrite=overwrite)
-    check_storage(config.storage)
     return _search(config, None, overwrite=overwrite, verbose=verbose, listeners=listeners)
 
 
@@ -99,7 +88,7 @@ def resume_search(
         InputError: not a run folder, a damaged one, or data that are no longer the same.
     """
     run = RunFolder.open(folder)
-    config, _ = run.read_config()
+    config = run.read_config()[0]
     config = replace(
         config,
         out=str(run.path),
@@ -145,19 +134,26 @@ def _search(
         concurrent=config.concurrent,
     )
 
-    with ray_session(address=config.address, verbose=verbose) as cluster:
-        plan_resources(resources, cluster)
-        mode: Mode = "resume" if run else "replace" if overwrite else "new"
+    check_storage(config.storage)
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(ray_session(address=config.address, verbose=verbose))
+        per_trial, _ = plan_resources(resources, cluster)
+        if config.precision == "bf16" and not per_trial["gpu"]:
+            raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")
+        resume = run is not None
         if run is None:
             run = RunFolder.create(config.out, overwrite=overwrite)
+        stack.enter_context(run.lock())
+        study_name = run.read_config()[1]["study"] if resume else new_study_name(run.path)
         study = open_study(
-            run.journal,
-            run.path.resolve().name,
-            config.direction,
-            storage=config.storage,
-            mode=mode,
+            run.journal, study_name, config.direction, storage=config.storage, resume=resume
         )
-        record = {"space_size": str(space.size), "versions": versions(), "data": data_facts(data)}
+        record = {
+            "study": study_name,
+            "space_size": str(space.size),
+            "versions": versions(),
+            "data": data_facts(data),
+        }
         run.write_config(config, record)
         recorder = RunRecorder(run, config, facts)
         recorder.restart([t for t in study.trials if t.state.is_finished()])
@@ -200,99 +196,12 @@ def _search(
         ending = "space exhausted"
     elif proposer.unfinished or proposer.remaining > 0:
         ending = "interrupted"
-    return SearchOutcome(run=run, ending=ending, best=best_trial(run.read_trials(), config.metric))
-
-
-@dataclass(frozen=True)
-class TrialFacts:
-    """What is known of a placement without training it, for this backbone and data set."""
-
-    backbone: Backbone
-    data: TrainingData
-
-    def of(self, placement: Placement) -> dict[str, Any]:
-        cost = measure_complexity(
-            self.backbone,
-            placement,
-            num_classes=self.data.num_classes,
-            in_channels=self.data.in_channels,
-            image_size=self.data.image_size,
-        )
-        return {
-            "placement": placement.text,
-            "ratio": ratio_text(self.backbone, placement),
-            "relus": placement.kept,
-            "relu_elements": cost.relu_elements,
-            "params": cost.params,
-            "macs": cost.macs,
-        }
-
-
-class RunRecorder:
-    """Writes the run folder while the search runs: rows as they come, and the best so far."""
-
-    def __init__(self, run: RunFolder, config: SearchConfig, facts: TrialFacts) -> None:
-        self._run = run
-        self._config = config
-        self._facts = facts
-        self._best: float | None = None
-
-    def restart(self, finished: list[FrozenTrial]) -> None:
-        """Write both tables from the study, which is the truth; drop what was interrupted."""
-        counted = [trial for trial in finished if not was_interrupted(trial)]
-        epochs = [
-            {"trial": trial.number, **metrics}
-            for trial in counted
-            for metrics in trial.user_attrs["history"]
-        ]
-        self._run.start_tables([self._row(trial) for trial in counted], epochs)
-        for trial in counted:
-            self._keep_if_best(trial)
-
-    def started(self, proposal: Proposal) -> None:
-        """Nothing to write yet."""
-
-    def epoch(self, number: int, metrics: EpochMetrics) -> None:
-        self._run.add_epoch({"trial": number, **metrics.to_json()})
-
-    def finished(self, trial: FrozenTrial) -> None:
-        self._run.add_trial(self._row(trial))
-        self._keep_if_best(trial)
-
-    def _row(self, trial: FrozenTrial) -> dict[str, Any]:
-        history: list[dict[str, Any]] = trial.user_attrs["history"]
-        last: Mapping[str, Any] = history[-1] if history else {}
-        return {
-            "trial": trial.number,
-            "state": trial.state.name,
-            "module": trial.user_attrs["module"],
-            **self._facts.of(Placement.parse(trial.user_attrs["placement"])),
-            "seed": trial.user_attrs["seed"],
-            "epochs": last.get("epoch", 0),
-            "val_accuracy": last.get("val_accuracy"),
-            "val_loss": last.get("val_loss"),
-            "train_loss": last.get("train_loss"),
-            "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
-            "reason": trial.user_attrs.get("reason", ""),
-        }
-
-    def _keep_if_best(self, trial: FrozenTrial) -> None:
-        """Export a trial to best/ when it beats all before it; the control never counts."""
-        placement = Placement.parse(trial.user_attrs["placement"])
-        if trial.state != TrialState.COMPLETE or placement.kept == 0 or trial.value is None:
-            return
-        value = trial.value if self._config.direction == "maximize" else -trial.value
-        if self._best is not None and value <= self._best:
-            return
-        self._best = value
-        if self._run.trial_weights(trial.number).is_file():
-            export_trial(self._run, self._row(trial), self._run.best)
+    return SearchOutcome(run=run, ending=ending, best=best_trial(run.read_trials(), config))
 
 
 def _require_same_split(run: RunFolder, data: TrainingData) -> None:
-    _, record = run.read_config()
-    if record.get("data", {}).get("split_digest") != data.split_digest:
+    if run.read_config()[1]["data"]["split_digest"] != data.split_digest:
         raise InputError(
-            f"data {data.name!r} give another validation split than the one that {run.path} was "
-            "started with; its figures could not be compared, so restore the data or start anew"
+            f"data {data.name!r} are not those that {run.path} was started with; its figures "
+            "could not be compared, so restore the data or start anew"
         )

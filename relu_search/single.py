@@ -8,7 +8,7 @@ from typing import Any
 from relu_search.config import SearchConfig
 from relu_search.export import export_model
 from relu_search.handover import card_details, data_facts, free_folder
-from relu_search.search import TrialFacts
+from relu_search.recorder import TrialFacts
 from search_spaces import InputError, resolve_placement
 from trials.data import load_data
 from trials.training import EpochMetrics
@@ -20,18 +20,17 @@ def train_single(
     placement: str,
     *,
     device: str = "auto",
-    out: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train a placement as a search would, and export it if `out` is given.
+    """Train a placement as a search would, and export it if `config.out` is given.
 
     Returns:
         Facts, last metrics, all epochs, and `failure` (None, or why the training ended early).
 
     Raises:
-        InputError: bad input, or an `out` that holds something already.
+        InputError: bad input, or a `config.out` that holds something already.
     """
-    folder = free_folder(out) if out is not None else None
+    folder = free_folder(config.out) if config.out is not None else None
     network = config.network
     resolved = resolve_placement(network, placement)
     chosen = _device(device)
@@ -73,7 +72,7 @@ def train_single(
         **{key: last.get(key) for key in ("train_loss", "val_loss", "val_accuracy")},
         "history": [metrics.to_json() for metrics in result.epochs],
         "failure": result.failure,
-        "out": out,
+        "out": config.out,
     }
     if folder is not None and result.failure is None:
         card = export_model(

@@ -30,7 +30,7 @@ class Family:
         pattern_positions: for each of `last_block_sites`, the positions of `block_sites` that it
             stands for: under a shared pattern it is kept if any of them is.
         preactivation: BN and ReLU come before each convolution; one final BN-ReLU before pooling.
-        pair_sites: sites that make one block of the search space (two in plain nets, where a
+        pattern_length: sites that make one block of the search space (two in plain nets, where a
             "block" is a pair of consecutive convolutions; else all sites of the block).
         title: one line for help and tables.
     """
@@ -40,7 +40,7 @@ class Family:
     last_block_sites: tuple[str, ...] | None = None
     pattern_positions: tuple[tuple[int, ...], ...] | None = None
     preactivation: bool = False
-    pair_sites: int
+    pattern_length: int
     title: str
 
 
@@ -48,33 +48,33 @@ FAMILIES: dict[str, Family] = {
     "plain": Family(
         convs_per_block=1,
         block_sites=("relu",),
-        pair_sites=2,
+        pattern_length=2,
         title="no shortcuts; conv-BN-ReLU",
     ),
     "preplain": Family(
         convs_per_block=1,
         block_sites=("relu",),
-        pair_sites=2,
+        pattern_length=2,
         preactivation=True,
         title="no shortcuts; BN-ReLU-conv",
     ),
     "resnet": Family(
         convs_per_block=2,
         block_sites=("relu1", "relu2"),
-        pair_sites=2,
+        pattern_length=2,
         title="building block conv-BN-ReLU-conv-BN, + shortcut, ReLU",
     ),
     "preresnet": Family(
         convs_per_block=2,
         block_sites=("relu1", "relu2"),
-        pair_sites=2,
+        pattern_length=2,
         preactivation=True,
         title="BN-ReLU-conv-BN-ReLU-conv, + shortcut",
     ),
     "preresnet-bottleneck": Family(
         convs_per_block=3,
         block_sites=("relu1", "relu2", "relu3"),
-        pair_sites=3,
+        pattern_length=3,
         preactivation=True,
         title="BN-ReLU-1x1-BN-ReLU-3x3-BN-ReLU-1x1, + shortcut",
     ),
@@ -83,7 +83,7 @@ FAMILIES: dict[str, Family] = {
         block_sites=("branch1.relu", "relu1", "branch2.relu", "relu2"),
         last_block_sites=("branch1.relu", "branch2.relu", "relu"),
         pattern_positions=((0,), (2,), (1, 3)),
-        pair_sites=4,
+        pattern_length=4,
         title="DFN-MR1, merge-and-run; depth counts both branches (dfn-110 is actually 56 deep)",
     ),
 }
@@ -137,6 +137,9 @@ class Backbone:
             raise InputError(
                 f"backbone family {self.family!r} is unknown; use one of {', '.join(FAMILIES)}"
             )
+        for what, value in (("depth", self.depth), ("width", self.width)):
+            if type(value) is not int:
+                raise InputError(f"{what} is {value!r}; it must be a whole number")
         if not 1 <= self.width <= MAX_WIDTH:
             raise InputError(f"width {self.width} is out of range; use 1 to {MAX_WIDTH} channels")
         per_block = FAMILIES[self.family].convs_per_block
@@ -207,7 +210,7 @@ class Backbone:
             for name, where in zip(names, positions, strict=True):
                 i = len(sites)
                 if spec.convs_per_block == 1:
-                    pair, place = divmod(i, spec.pair_sites)
+                    pair, place = divmod(i, spec.pattern_length)
                     sites.append(Site(i, f"blocks.{block}.{name}", stage, pair, (place,)))
                 else:
                     sites.append(Site(i, f"blocks.{block}.{name}", stage, block, where))

@@ -49,7 +49,7 @@ def module_names(backbone: Backbone) -> tuple[str, ...]:
 
 
 def reference_modules(backbone: Backbone) -> dict[str, Placement]:
-    """What every search trains besides its proposals: paired, the N:M modules, all-linear."""
+    """What every search trains besides its proposals: paired, the paper's modules, all-linear."""
     names = [n for n in module_names(backbone) if n not in ("3:2", "pyramidnet")]
     return {name: module_placement(backbone, name) for name in names}
 
@@ -70,7 +70,7 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
         return Placement(bits, "end")
     if _is_plain(backbone):
         match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", name)
-        if match and 1 <= int(match[2]) <= int(match[1]):
+        if match and 1 <= int(match[2]) <= int(match[1]) <= count:
             convs, dropped = int(match[1]), int(match[1]) - int(match[2])
             return Placement("".join("01"[i % convs >= dropped] for i in range(count)))
     else:
@@ -80,7 +80,7 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
     raise InputError(
         f"module {name[:60]!r} does not exist for {backbone.name}; use one of "
         f"{', '.join(module_names(backbone))}"
-        + (", any N:M with N >= M >= 1" if _is_plain(backbone) else "")
+        + (f", any N:M with {count} >= N >= M >= 1" if _is_plain(backbone) else "")
         + ", or bits such as 01*27"
     )
 

@@ -43,6 +43,8 @@ class Placement:
     block_norm: BlockNorm = "none"
 
     def __post_init__(self) -> None:
+        if not isinstance(self.bits, str):
+            raise InputError(f"placement bits are {self.bits!r:.80}; give a text such as '0101'")
         if not self.bits or set(self.bits) - {"0", "1"}:
             raise InputError(
                 f"placement {_shorten(self.bits)!r} is not a string of 0 and 1: write one bit per "

@@ -217,7 +217,7 @@ def _units(backbone: Backbone, granularity: Granularity) -> tuple[Unit, ...]:
         }[granularity]
         groups.setdefault(name, []).append(site)
     return tuple(
-        _pattern_unit(name, sites, backbone.spec.pair_sites) for name, sites in groups.items()
+        _pattern_unit(name, sites, backbone.spec.pattern_length) for name, sites in groups.items()
     )
 
 

@@ -16,6 +16,20 @@ from trials.training import EpochMetrics
 from trials.trial import TrialSpec
 
 RECIPE = Recipe(epochs=3)
+RUN_RECORD = {
+    "study": "a-12345678",
+    "data": {
+        "name": "digits",
+        "classes": ["0", "1"],
+        "in_channels": 1,
+        "image_size": [8, 8],
+        "mean": [0.5],
+        "std": [1.5],
+        "split_digest": "00",
+        "train_images": 20,
+        "validation_images": 10,
+    },
+}
 REFERENCES = {"paired": "1*6", "2:1": "01*3", "linear": "0*6"}  # of plain-8, in this order
 
 

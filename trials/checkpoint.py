@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from safetensors import SafetensorError
@@ -10,6 +9,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from search_spaces import InputError
+from trials.files import write_whole
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -17,12 +17,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     tensors = {
         name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
     }
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(save(tensors))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, save(tensors))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:

@@ -6,11 +6,13 @@ import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
+from trials.files import user_path
 from trials.sources import Images, Labels, Source, open_source
 
 DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
@@ -48,7 +50,7 @@ class TrainingData:
         mean, std: per channel, in 0-255.
         classes: class names, in label order.
         split_seed: seed of the validation split.
-        split_digest: SHA-256 over the validation indices, to recognise the split.
+        split_digest: SHA-256 over rows, labels and validation pixels, to recognise data and split.
     """
 
     name: str
@@ -128,13 +130,20 @@ def load_data(
         std=std,
         classes=source.classes,
         split_seed=seed,
-        split_digest=hashlib.sha256(validation_rows.tobytes()).hexdigest()[:16],
+        split_digest=_digest(validation_rows, source.labels, validation),
     )
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
 
 
 def data_directory(data_dir: str | Path | None) -> Path:
     """The folder of torchvision's data sets: the argument, the environment's, or `./data`."""
-    return Path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data").expanduser()
+    return user_path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
 
 
 def split_rows(
@@ -166,7 +175,7 @@ def split_rows(
             np.arange(total), test_size=validation_images, stratify=labels, random_state=seed
         )
         if train_limit is not None and train_limit < left:
-            if left - train_limit < classes:  # too few to leave out for a stratified draw
+            if left - train_limit < classes:  # too few are left out for a stratified draw
                 rest = rest[:train_limit]
             else:
                 rest, _ = train_test_split(

@@ -235,7 +235,8 @@ def plan_resources(
         )
     if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
         raise InputError(
-            f"{gpus_per_trial:g} GPUs per trial cannot be given; use a whole --gpus-per-trial above 1"
+            f"{gpus_per_trial:g} GPUs per trial cannot be given; above 1, "
+            "--gpus-per-trial must be whole"
         )
     slots = cpus / resources.cpus_per_trial
     if gpus_per_trial:

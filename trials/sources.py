@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
+from trials.files import user_path
 
 Split = Literal["train", "test"]
 Images = NDArray[np.uint8]
@@ -239,7 +240,7 @@ _FOLDER_SOURCES: dict[str, Callable[[Path, Split], Source]] = {
 
 
 def _existing_folder(name: str, where: str) -> Path:
-    folder = Path(where).expanduser()
+    folder = user_path(where)
     if not where or not folder.is_dir():
         raise InputError(
             f"data {name[:200]!r}: folder {where!r} does not exist; give an existing one"

@@ -46,6 +46,11 @@ class TrialSpec:
     def __post_init__(self) -> None:
         if type(self.seed) is not int or self.seed < 0:
             raise InputError(f"seed is {self.seed!r}; it must be a whole number, at least 0")
+        if not isinstance(self.placement, str) or not isinstance(self.recipe, Recipe):
+            raise InputError(
+                f"placement {self.placement!r:.80} must be a text and recipe {self.recipe!r:.80} a "
+                "Recipe"
+            )
         resolve_placement(Backbone.parse(self.backbone, self.width), self.placement)
 
     def to_json(self) -> dict[str, Any]:

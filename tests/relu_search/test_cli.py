@@ -7,8 +7,9 @@ import shutil
 
 import pytest
 import torch
+from replay import RUN_RECORD
 
-from relu_search import load_exported
+from relu_search import RunFolder, SearchConfig, load_exported
 from search_spaces import FAMILIES, InputError
 
 TINY = ["--backbone", "plain-5", "--width", "2", "--train-limit", "10", "--epochs", "1"]
@@ -48,7 +49,7 @@ def folder(tmp_path, monkeypatch):
     (given / "type.toml").write_text("trials = 'many'")
     (given / "broken.toml").write_text("trials = ")
     (given / "old-run").mkdir()
-    (given / "old-run" / "config.toml").write_text("trials = 2\n")
+    RunFolder(given / "old-run").write_config(SearchConfig(trials=2), RUN_RECORD)
     return tmp_path
 
 

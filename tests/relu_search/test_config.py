@@ -7,6 +7,7 @@ import tomllib
 from dataclasses import fields
 
 import pytest
+from replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.config import without_password
@@ -156,7 +157,7 @@ def test_values_out_of_range_are_refused(options):
 @pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["defaults", "everything set"])
 def test_the_resolved_copy_reads_back_equal(options, tmp_path):
     config, run = SearchConfig(**options), RunFolder(tmp_path)
-    record = {"space_size": str(2**200), "data": {"mean": [0.5, 1.5], "name": "a"}}
+    record = {"space_size": str(2**200), **RUN_RECORD}
     run.write_config(config, record)
     assert run.read_config() == (config, record)
     written = tomllib.loads((tmp_path / "config.toml").read_text())
@@ -175,13 +176,14 @@ def test_a_resolved_copy_is_a_config_file_for_another_run(tmp_path):
 )
 def test_a_password_is_never_written(url, tmp_path):
     run = RunFolder(tmp_path)
-    run.write_config(SearchConfig(storage=url), {})
+    run.write_config(SearchConfig(storage=url), RUN_RECORD)
     assert "s3cret" not in (tmp_path / "config.toml").read_text()
     assert "***" in run.read_config()[0].storage
     assert "s3cret" not in without_password(url)
 
 
-def test_a_record_that_is_no_table_is_refused(tmp_path):
-    (tmp_path / "config.toml").write_text("record = 3\n")
-    with pytest.raises(InputError, match="must be a table"):
+@pytest.mark.parametrize("text", ["", "record = 3", "[record]\nstudy = 'a'"])
+def test_a_config_without_the_record_of_a_search_is_no_runs(text, tmp_path):
+    (tmp_path / "config.toml").write_text(text)
+    with pytest.raises(InputError, match="not a run's config"):
         RunFolder(tmp_path).read_config()

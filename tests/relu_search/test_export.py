@@ -257,8 +257,8 @@ def test_describe_has_the_keys_of_the_contract(backbone, placement):
 
 def test_train_single_reports_what_it_exports(small_config, tmp_path):
     lines: list[str] = []
-    config = small_config(epochs=2, train_limit=20, width=2)
-    row = train_single(config, "10*3", out=str(tmp_path / "m"), device="cpu", report=lines.append)
+    config = small_config(epochs=2, train_limit=20, width=2, out=str(tmp_path / "m"))
+    row = train_single(config, "10*3", device="cpu", report=lines.append)
     assert (row["placement"], row["relus"], row["epochs"], row["failure"]) == ("10*3", 3, 2, None)
     assert [m["epoch"] for m in row["history"]] == [1, 2]
     assert row["val_accuracy"] == row["history"][-1]["val_accuracy"]
@@ -271,7 +271,7 @@ def test_train_single_reports_what_it_exports(small_config, tmp_path):
 def test_train_single_does_not_touch_a_folder_with_files(small_config, tmp_path):
     (tmp_path / "note").write_text("mine")
     with pytest.raises(InputError, match="not an empty folder"):
-        train_single(small_config(), "paired", out=str(tmp_path))
+        train_single(small_config(out=str(tmp_path)), "paired")
     assert [p.name for p in tmp_path.iterdir()] == ["note"]
 
 

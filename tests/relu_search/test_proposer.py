@@ -280,3 +280,11 @@ def test_grid_visits_in_another_order_for_another_seed():
     ]
     assert orders[0] != orders[1]
     assert sorted(orders[0]) == sorted(orders[1])
+
+
+def test_a_tight_corner_of_a_huge_space_is_searched_to_its_end():
+    space = SearchSpace("plain-38", "site", min_relus=35)  # 1 + 36 of 2**36 placements
+    proposer = new_proposer(space=space, trials=100, references={})
+    proposals = drive(proposer)
+    assert len({bits_of(p) for p in proposals}) == len(proposals) == 37
+    assert proposer.exhausted

@@ -6,6 +6,7 @@ import csv
 from pathlib import Path
 
 import pytest
+from replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.leaderboard import best_trial, caveat, leaderboard_table, ranked, report_text
@@ -92,6 +93,27 @@ def test_a_run_is_replaced_only_when_asked(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["weights"]
 
 
+def test_replacing_a_run_leaves_what_the_user_put_beside_it(tmp_path):
+    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    (tmp_path / "notes.txt").write_text("mine")
+    RunFolder.create(str(tmp_path), overwrite=True)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "weights"]
+
+
+def test_a_users_own_config_file_makes_no_run(tmp_path):
+    (tmp_path / "config.toml").write_text("trials = 3\n")
+    with pytest.raises(InputError, match="no search's"):
+        RunFolder.create(str(tmp_path), overwrite=True)
+
+
+def test_a_run_folder_has_one_owner_at_a_time(tmp_path):
+    run = RunFolder(tmp_path)
+    with run.lock(), pytest.raises(InputError, match="another process"), run.lock():
+        pass
+    with run.lock():
+        pass
+
+
 @pytest.mark.parametrize("name", ["file", "file/below"])
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_file_is_no_folder(name, overwrite, tmp_path):
@@ -168,7 +190,7 @@ def test_full_length_ranks_before_stopped_before_failed_and_further_before_earli
 def test_the_metric_decides_the_rank(metric, first, table):
     trials = table({"val_accuracy": 0.9, "val_loss": 2.0}, {"val_accuracy": 0.8, "val_loss": 0.5})
     assert ranked(trials, metric)["trial"].iloc[0] == first
-    assert best_trial(trials, metric)["trial"] == first
+    assert best_trial(trials, SearchConfig(metric=metric))["trial"] == first
 
 
 def test_the_control_and_stopped_trials_are_never_best(table):
@@ -177,8 +199,8 @@ def test_the_control_and_stopped_trials_are_never_best(table):
         {"state": "PRUNED", "epochs": 2, "val_accuracy": 0.98},
         {"val_accuracy": 0.3},
     )
-    assert best_trial(trials, "val_accuracy")["trial"] == 2
-    assert best_trial(trials[:2], "val_accuracy") is None
+    assert best_trial(trials, SearchConfig())["trial"] == 2
+    assert best_trial(trials[:2], SearchConfig()) is None
 
 
 @pytest.mark.parametrize(
@@ -193,13 +215,24 @@ def test_the_control_and_stopped_trials_are_never_best(table):
     ],
 )
 def test_the_caveat_says_when_the_control_leads(metric, control, leads, table):
-    line = caveat(table({**LINEAR, **control}, {}), metric, 100, 3)
+    line = caveat(table({**LINEAR, **control}, {}), SearchConfig(metric=metric), 100)
     assert ("control leads" in line) == leads
     assert "\n" not in line
 
 
+def test_best_keeps_to_the_relu_limits_of_the_search(table):
+    trials = table({"relus": 5, "val_accuracy": 0.9}, {"relus": 2, "val_accuracy": 0.6}, LINEAR)
+    assert best_trial(trials, SearchConfig(max_relus=4, granularity="site"))["relus"] == 2
+    assert best_trial(trials, SearchConfig(min_relus=0, max_relus=0))["relus"] == 0
+
+
+def test_equal_accuracy_is_decided_by_loss(table):
+    trials = table({"val_loss": 0.9}, {"val_loss": 0.7}, {"val_loss": 0.8})
+    assert best_trial(trials, SearchConfig())["val_loss"] == 0.7
+
+
 def test_the_caveat_states_the_binomial_noise(table):
-    line = caveat(table({"val_accuracy": 0.8}), "val_accuracy", 1600, 3)
+    line = caveat(table({"val_accuracy": 0.8}), SearchConfig(), 1600)
     assert "1,600" in line
     assert "±1.0 points" in line  # sqrt(0.8 * 0.2 / 1600)
 
@@ -215,7 +248,7 @@ def test_hand_designed_modules_are_shown_even_when_they_rank_last(table):
 
 
 def test_a_run_without_a_finished_trial_has_no_report(run):
-    run.write_config(SearchConfig(), {"data": {"validation_images": 10}})
+    run.write_config(SearchConfig(), RUN_RECORD)
     run.start_tables()
     with pytest.raises(InputError, match="no finished trial"):
         report_text(run)

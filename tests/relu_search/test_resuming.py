@@ -98,10 +98,10 @@ def test_a_resumed_search_exhausts_the_space_without_repetition(sampler):
 def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
     journal = tmp_path / "study.journal"
     lost = interrupted_in(open_study(journal, "s", "maximize"), 2, trials=5)
-    study = open_study(journal, "s", "maximize", mode="resume")
+    study = open_study(journal, "s", "maximize", resume=True)
     proposals = drive(new_proposer(study, trials=5))
     assert lost.spec.placement in {p.spec.placement for p in proposals}
-    reread = open_study(journal, "s", "maximize", mode="resume")
+    reread = open_study(journal, "s", "maximize", resume=True)
     states = [t.state.name for t in reread.trials]
     assert states.count("COMPLETE") == 5
     assert states.count("FAIL") == 1

@@ -16,7 +16,7 @@ from torch.nn import functional
 
 from relu_search import RunFolder, load_exported, resume_search, run_search
 from relu_search.proposer import was_interrupted
-from relu_search.study import open_study
+from relu_search.study import new_study_name, open_study
 from search_spaces import Backbone, InputError, measure_complexity, resolve_placement
 from trials.data import load_data
 
@@ -71,6 +71,7 @@ def test_the_run_folder_holds_the_files_of_the_contract(folder, trials):
         "epochs.csv",
         "weights",
         "best",
+        ".lock",
     }
     assert {p.name for p in (folder / "best").iterdir()} == {"card.json", "model.safetensors"}
     assert sorted(p.name for p in (folder / "weights").iterdir()) == sorted(full)
@@ -247,7 +248,7 @@ def test_data_that_changed_cannot_be_resumed(folder, tmp_path, monkeypatch):
     _, record = RunFolder.open(copy).read_config()
     digest = record["data"]["split_digest"]
     (copy / "config.toml").write_text(text.replace(digest, "0" * len(digest)))
-    with pytest.raises(InputError, match="split"):
+    with pytest.raises(InputError, match="are not those"):
         resume_search(copy, trials=9)
     assert rows(copy / "trials.csv") == rows(folder / "trials.csv")
 
@@ -259,12 +260,16 @@ def test_a_new_study_must_not_exist_and_a_resumed_one_must(tmp_path):
     journal, url = tmp_path / "study.journal", f"sqlite:///{tmp_path}/study.db"
     for storage in (None, url):
         with pytest.raises(InputError, match="no study 'a'"):
-            open_study(journal, "a", "maximize", storage=storage, mode="resume")
+            open_study(journal, "a", "maximize", storage=storage, resume=True)
         open_study(journal, "a", "maximize", storage=storage)
         with pytest.raises(InputError, match="already has a study 'a'"):
             open_study(journal, "a", "maximize", storage=storage)
-        resumed = open_study(journal, "a", "maximize", storage=storage, mode="resume")
+        resumed = open_study(journal, "a", "maximize", storage=storage, resume=True)
         resumed.add_trial(optuna.trial.create_trial(value=1.0))
-        replaced = open_study(journal, "a", "minimize", storage=storage, mode="replace")
-        assert replaced.trials == []
-        assert replaced.direction.name == "MINIMIZE"
+        assert len(open_study(journal, "a", "maximize", storage=storage, resume=True).trials) == 1
+
+
+def test_runs_of_one_name_have_studies_of_their_own(tmp_path):
+    names = {new_study_name(tmp_path / "a") for _ in range(50)}
+    assert len(names) == 50
+    assert all(name.startswith("a-") for name in names)

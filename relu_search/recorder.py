@@ -1,0 +1,102 @@
+"""Writes the run folder while a search runs: rows as they come, and the best model so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from relu_search.config import SearchConfig
+from relu_search.handover import export_trial
+from relu_search.leaderboard import best_trial
+from relu_search.proposer import was_interrupted
+from relu_search.results import RunFolder
+from search_spaces import Backbone, Placement, measure_complexity, ratio_text
+from trials.data import TrainingData
+from trials.proposals import Proposal
+from trials.training import EpochMetrics
+
+
+@dataclass(frozen=True)
+class TrialFacts:
+    """What is known of a placement without training it, for this backbone and data set."""
+
+    backbone: Backbone
+    data: TrainingData
+
+    def of(self, placement: Placement) -> dict[str, Any]:
+        cost = measure_complexity(
+            self.backbone,
+            placement,
+            num_classes=self.data.num_classes,
+            in_channels=self.data.in_channels,
+            image_size=self.data.image_size,
+        )
+        return {
+            "placement": placement.text,
+            "ratio": ratio_text(self.backbone, placement),
+            "relus": placement.kept,
+            "relu_elements": cost.relu_elements,
+            "params": cost.params,
+            "macs": cost.macs,
+        }
+
+
+class RunRecorder:
+    """A `SearchListener` that keeps the run folder up to date."""
+
+    def __init__(self, run: RunFolder, config: SearchConfig, facts: TrialFacts) -> None:
+        self._run = run
+        self._config = config
+        self._facts = facts
+        self._best: int | None = None
+
+    def restart(self, finished: list[FrozenTrial]) -> None:
+        """Write both tables from the study, which is the truth; drop what was interrupted."""
+        counted = [trial for trial in finished if not was_interrupted(trial)]
+        epochs = [
+            {"trial": trial.number, **metrics}
+            for trial in counted
+            for metrics in trial.user_attrs["history"]
+        ]
+        self._run.start_tables([self._row(trial) for trial in counted], epochs)
+        self._export_best()
+
+    def started(self, proposal: Proposal) -> None:
+        """Nothing to write yet."""
+
+    def epoch(self, number: int, metrics: EpochMetrics) -> None:
+        self._run.add_epoch({"trial": number, **metrics.to_json()})
+
+    def finished(self, trial: FrozenTrial) -> None:
+        self._run.add_trial(self._row(trial))
+        if trial.state == TrialState.COMPLETE:
+            self._export_best()
+
+    def _row(self, trial: FrozenTrial) -> dict[str, Any]:
+        history: list[dict[str, Any]] = trial.user_attrs["history"]
+        last: Mapping[str, Any] = history[-1] if history else {}
+        return {
+            "trial": trial.number,
+            "state": trial.state.name,
+            "module": trial.user_attrs["module"],
+            **self._facts.of(Placement.parse(trial.user_attrs["placement"])),
+            "seed": trial.user_attrs["seed"],
+            "epochs": last.get("epoch", 0),
+            "val_accuracy": last.get("val_accuracy"),
+            "val_loss": last.get("val_loss"),
+            "train_loss": last.get("train_loss"),
+            "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
+            "reason": trial.user_attrs.get("reason", ""),
+        }
+
+    def _export_best(self) -> None:
+        """Export the best trial when it has changed and its weights are on this machine."""
+        best = best_trial(self._run.read_trials(), self._config)
+        if best is None or best["trial"] == self._best:
+            return
+        if self._run.trial_weights(best["trial"]).is_file():
+            export_trial(self._run, best, self._run.best)
+            self._best = best["trial"]
