@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
 import os
 import sys
 from dataclasses import replace
@@ -13,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relu_search.console import live_view, print_json, print_parts, say, show_outcome
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
-    from relu_search.config import SearchConfig
     from relu_search.search import SearchOutcome
 
 TRACEBACK_VARIABLE = "RELU_SEARCH_TRACEBACK"
@@ -151,7 +150,7 @@ def search(
             outcome = _new_search(given, config, overwrite, verbose)
         else:
             outcome = _resumed_search(resume, given, config, overwrite, verbose)
-    _show_outcome(outcome, as_json)
+    show_outcome(outcome, as_json)
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.best is None:
@@ -187,9 +186,9 @@ def train(
     from relu_search.single import train_single
 
     search_config = SearchConfig.from_options(_search_options(locals()), config)
-    row = train_single(search_config, placement, device=device, report=_stderr)
+    row = train_single(search_config, placement, device=device, report=say)
     if as_json:
-        _print_json(row)
+        print_json(row)
     if row["failure"]:
         raise RuntimeError(row["failure"])
 
@@ -219,9 +218,9 @@ def show(
         width=width,
     )
     if as_json:
-        _print_json(facts)
+        print_json(facts)
     else:
-        _print(description_table(facts))
+        print_parts(description_table(facts))
 
 
 @app.command()
@@ -240,9 +239,9 @@ def report(
     table, caveat = report_text(folder)
     if as_json:
         metric = folder.read_config()[0].metric
-        _print_json({"trials": rows_of(ranked(folder.read_trials(), metric)), "note": caveat})
+        print_json({"trials": rows_of(ranked(folder.read_trials(), metric)), "note": caveat})
     else:
-        _print(table, caveat)
+        print_parts(table, caveat)
 
 
 @app.command()
@@ -266,9 +265,11 @@ def export(
 
     card = export_from(source, out, formats.split(","), trial=trial)
     if as_json:
-        _print_json({"card": str(card), **read_card(card)})
+        print_json({"card": str(card), **read_card(card)})
     else:
-        _print(f"wrote {card} and its weights; load them with relu_search.load_exported({out!r})")
+        print_parts(
+            f"wrote {card} and its weights; load them with relu_search.load_exported({out!r})"
+        )
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -309,7 +310,7 @@ def _new_search(
     from relu_search.search import run_search
 
     config = SearchConfig.from_options(given, file)
-    with _live_view(config) as view:
+    with live_view(config) as view:
         return run_search(config, overwrite=overwrite, verbose=verbose, listeners=(view,))
 
 
@@ -330,90 +331,16 @@ def _resumed_search(
     folder = RunFolder.open(run)
     config = folder.read_config()[0]
     config = replace(config, trials=config.trials if trials is None else trials)
-    with _live_view(config, earlier=folder.count_trials()) as view:
+    with live_view(config, earlier=folder.count_trials()) as view:
         return resume_search(
             run, trials=trials, storage=storage, verbose=verbose, listeners=(view,)
         )
 
 
-def _live_view(config: SearchConfig, earlier: int = 0) -> Any:
-    from rich.console import Console
-
-    from relu_search.live import LiveView
-
-    return LiveView(
-        Console(stderr=True),
-        headline=_headline(config),
-        trials=config.trials,
-        epochs=config.training_recipe.epochs,
-        metric=config.metric,
-        earlier=earlier,
-    )
-
-
-def _headline(config: SearchConfig) -> str:
-    size, left_out = config.search_space().size, config.references[config.trials :]
-    count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
-    return (
-        f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
-        f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
-        f"{config.epochs} epochs; hand-designed modules first"
-        + (f" (no room in the budget for {', '.join(left_out)})" if left_out else "")
-    )
-
-
-def _show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
-    from relu_search.leaderboard import ranked, report_text, rows_of
-
-    run = outcome.run
-    trials = run.read_trials()
-    if as_json:
-        config, _ = run.read_config()
-        _print_json(
-            {
-                "run": str(run.path),
-                "ending": outcome.ending,
-                "best": outcome.best,
-                "trials": rows_of(ranked(trials, config.metric)),
-            }
-        )
-    elif not trials.empty:
-        _print(*report_text(run))
-    if outcome.ending == "space exhausted":
-        _stderr("Every placement of the space has been tried; the search ended before its budget.")
-    if outcome.ending == "interrupted":
-        _stderr(f"Interrupted; go on with: relu-search search --resume {run.path}")
-    elif outcome.best is None:
-        _stderr("No trial trained to the end; see the reasons above.")
-    elif not run.best.is_dir():
-        _stderr(f"The best weights did not reach {run.path}: workers must be able to write there.")
-    else:
-        _stderr(f"Best model: {run.best}. Everything is in {run.path}.")
-
-
-def _print(*parts: Any) -> None:
-    """Print to stdout; to a file or pipe without folding lines."""
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    for part in parts:
-        console.print(part, markup=False)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
-
-
-def _stderr(line: str) -> None:
-    sys.stderr.write(line + "\n")
-
-
 def _fail(message: str, code: int) -> int:
     if message:
         one_line = " ".join(message.split())
-        _stderr(f"relu-search: {one_line}")
+        say(f"relu-search: {one_line}")
     return code
 
 

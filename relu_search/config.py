@@ -8,10 +8,13 @@ import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from search_spaces import Backbone, Granularity, InputError, SearchSpace, reference_modules
 from trials.recipe import Precision, Recipe
+
+if TYPE_CHECKING:
+    from trials.data import TrainingData
 
 Metric = Literal["val_accuracy", "val_loss"]
 DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
@@ -136,6 +139,23 @@ class SearchConfig:
     def search_space(self) -> SearchSpace:
         return SearchSpace(
             self.network, self.granularity, min_relus=self.min_relus, max_relus=self.max_relus
+        )
+
+    def load_data(self) -> TrainingData:
+        """The training and validation split that this search works on.
+
+        Raises:
+            InputError: the data cannot be read or split as asked.
+        """
+        from trials.data import load_data  # sources need more than a check of options does
+
+        return load_data(
+            self.data,
+            data_dir=self.data_dir,
+            train_limit=self.train_limit,
+            validation_images=self.validation_images,
+            seed=self.seed,
+            download=self.download,
         )
 
     @property

@@ -19,7 +19,7 @@ from relu_search.recorder import RunRecorder, TrialFacts
 from relu_search.results import RunFolder
 from relu_search.study import check_storage, new_study_name, open_study
 from search_spaces import InputError, Placement, reference_modules
-from trials.data import TrainingData, load_data
+from trials.data import TrainingData
 from trials.trial import TrialSpec
 
 Ending = Literal["budget spent", "space exhausted", "interrupted"]
@@ -114,14 +114,7 @@ def _search(
         run_trials,
     )
 
-    data = load_data(
-        config.data,
-        data_dir=config.data_dir,
-        train_limit=config.train_limit,
-        validation_images=config.validation_images,
-        seed=config.seed,
-        download=config.download,
-    )
+    data = config.load_data()
     if run is not None:
         _require_same_split(run, data)
     space = config.search_space()

@@ -10,7 +10,6 @@ from relu_search.export import export_model
 from relu_search.handover import card_details, data_facts, free_folder
 from relu_search.recorder import TrialFacts
 from search_spaces import InputError, resolve_placement
-from trials.data import load_data
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec, run_trial
 
@@ -34,14 +33,7 @@ def train_single(
     network = config.network
     resolved = resolve_placement(network, placement)
     chosen = _device(device)
-    data = load_data(
-        config.data,
-        data_dir=config.data_dir,
-        train_limit=config.train_limit,
-        validation_images=config.validation_images,
-        seed=config.seed,
-        download=config.download,
-    )
+    data = config.load_data()
     facts = TrialFacts(network, data).of(resolved)
     report(
         f"training {network.name}, width {network.width}, {facts['placement']} "
