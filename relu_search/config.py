@@ -14,7 +14,9 @@ from search_spaces import Backbone, Granularity, InputError, SearchSpace, refere
 from trials.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
+    from search_spaces import Placement
     from trials.data import TrainingData
+    from trials.trial import TrialSpec
 
 Metric = Literal["val_accuracy", "val_loss"]
 DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
@@ -156,6 +158,18 @@ class SearchConfig:
             validation_images=self.validation_images,
             seed=self.seed,
             download=self.download,
+        )
+
+    def trial_spec(self, placement: Placement) -> TrialSpec:
+        """What training a placement means under these options."""
+        from trials.trial import TrialSpec  # torch
+
+        return TrialSpec(
+            backbone=self.backbone,
+            width=self.network.width,
+            placement=placement.text,
+            recipe=self.training_recipe,
+            seed=self.seed,
         )
 
     @property

@@ -135,13 +135,12 @@ class StudyProposer:
         trial.set_user_attr("history", [metrics.to_json() for metrics in history])
         if failure is not None or not history:
             trial.set_user_attr("reason", failure or "ended before its first epoch")
-            self._study.tell(trial, state=TrialState.FAIL)
+            frozen = self._study.tell(trial, state=TrialState.FAIL)
         elif history[-1].epoch < proposal.spec.recipe.epochs:
-            self._study.tell(trial, state=TrialState.PRUNED)
+            frozen = self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            self._study.tell(trial, values=getattr(history[-1], self._metric))
+            frozen = self._study.tell(trial, values=getattr(history[-1], self._metric))
         self._spent += 1
-        frozen = self._study.get_trials(deepcopy=False)[number]
         for listener in self._listeners:
             listener.finished(frozen)
 

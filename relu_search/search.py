@@ -20,7 +20,6 @@ from relu_search.results import RunFolder
 from relu_search.study import check_storage, new_study_name, open_study
 from search_spaces import InputError, Placement, reference_modules
 from trials.data import TrainingData
-from trials.trial import TrialSpec
 
 Ending = Literal["budget spent", "space exhausted", "interrupted"]
 
@@ -118,7 +117,6 @@ def _search(
     if run is not None:
         _require_same_split(run, data)
     space = config.search_space()
-    recipe = config.training_recipe
     facts = TrialFacts(space.backbone, data)
     facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
     resources = Resources(
@@ -154,13 +152,7 @@ def _search(
             study,
             space,
             references=reference_modules(space.backbone),
-            spec_of=lambda placement: TrialSpec(
-                backbone=config.backbone,
-                width=space.backbone.width,
-                placement=placement.text,
-                recipe=recipe,
-                seed=config.seed,
-            ),
+            spec_of=config.trial_spec,
             metric=config.metric,
             trials=config.trials,
             sampler=config.sampler,
@@ -175,7 +167,7 @@ def _search(
                 stopping=EarlyStopping(
                     metric=config.metric,
                     mode="max" if config.direction == "maximize" else "min",
-                    max_epochs=recipe.epochs,
+                    max_epochs=config.training_recipe.epochs,
                     grace_epochs=config.grace_epochs or 1,
                     reduction_factor=config.reduction_factor,
                 ),

@@ -11,7 +11,7 @@ from relu_search.handover import card_details, data_facts, free_folder
 from relu_search.recorder import TrialFacts
 from search_spaces import InputError, resolve_placement
 from trials.training import EpochMetrics
-from trials.trial import TrialSpec, run_trial
+from trials.trial import run_trial
 
 
 def train_single(
@@ -39,13 +39,7 @@ def train_single(
         f"training {network.name}, width {network.width}, {facts['placement']} "
         f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {chosen}"
     )
-    spec = TrialSpec(
-        backbone=network.name,
-        width=network.width,
-        placement=resolved.text,
-        recipe=config.training_recipe,
-        seed=config.seed,
-    )
+    spec = config.trial_spec(resolved)
 
     def line(metrics: EpochMetrics) -> None:
         report(
