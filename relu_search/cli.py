@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relu_search.cli_judging import confirm
 from relu_search.console import live_view, print_json, print_parts, say, show_outcome
 from relu_search.options import (
     FAMILIES_HELP,
@@ -256,6 +257,9 @@ def export(
         print_parts(
             f"wrote {card} and its weights; load them with relu_search.load_exported({out!r})"
         )
+
+
+app.command()(confirm)
 
 
 def main(arguments: list[str] | None = None) -> None:

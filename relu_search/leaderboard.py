@@ -43,12 +43,16 @@ def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | N
 
     So the all-linear control never counts as best unless `min_relus` 0 asks for it.
     """
-    highest = math.inf if config.max_relus is None else config.max_relus
-    admitted = trials["relus"].between(config.min_relus, highest)
-    candidates = trials[(trials["state"] == "COMPLETE") & admitted]
+    candidates = admitted(trials[trials["state"] == "COMPLETE"], config)
     if candidates.empty:
         return None
     return rows_of(ranked(candidates, config.metric).head(1))[0]
+
+
+def admitted(trials: pd.DataFrame, config: SearchConfig) -> pd.DataFrame:
+    """Trials whose number of ReLUs is within the search's limits."""
+    highest = math.inf if config.max_relus is None else config.max_relus
+    return trials[trials["relus"].between(config.min_relus, highest)]
 
 
 def rows_of(trials: pd.DataFrame) -> list[dict[str, Any]]:
