@@ -83,7 +83,7 @@ class RunFolder:
         Raises:
             InputError: the folder exists and holds something, or could not be written.
         """
-        path = user_path(out) if out else _fresh_path(Path("runs"))
+        path = user_path(out) if out else fresh_path(Path("runs"))
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not existing.is_dir():
             raise InputError(f"output {existing} is a file; give a new folder with --out")
@@ -249,8 +249,9 @@ class RunFolder:
         return self.path / name
 
 
-def _fresh_path(parent: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+def fresh_path(parent: Path, prefix: str = "") -> Path:
+    """A path under `parent` named by date and time that does not exist yet."""
+    stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
     path = parent / stamp
     number = 2
     while path.exists():

@@ -90,16 +90,37 @@ VERDICT_COLUMNS = (
     "confirmed_val_accuracy",
     "shrinkage",
 )
+RUN_COLUMNS = (
+    "data",
+    "backbone",
+    "module",
+    "placement",
+    "seed",
+    "state",
+    "epochs",
+    "test_accuracy",
+    "test_loss",
+    "train_loss",
+    "seconds",
+    "reason",
+)
+CURVE_COLUMNS = (
+    *("data", "backbone", "module", "seed"),
+    *("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
+)
 COLUMNS = {
     "trials.csv": TRIAL_COLUMNS,
     "epochs.csv": EPOCH_COLUMNS,
     "confirm.csv": CONFIRM_COLUMNS,
     "confirm_epochs.csv": CONFIRM_EPOCH_COLUMNS,
     "verdict.csv": VERDICT_COLUMNS,
+    "runs.csv": RUN_COLUMNS,
+    "curves.csv": CURVE_COLUMNS,
 }
 TEXTS = {
     *("state", "module", "placement", "ratio", "reason"),
     *("arm", "origin", "versus", "verdict"),
+    *("data", "backbone"),
 }
 
 

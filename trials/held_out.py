@@ -5,6 +5,7 @@ A search never does: the import contracts in `pyproject.toml` fail if it tries.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,14 @@ import torch
 from search_spaces import InputError
 from search_spaces.networks import Network
 from trials.augmentation import Normalise
-from trials.data import ImageSet, TrainingData, data_directory
+from trials.data import (
+    ImageSet,
+    TrainingData,
+    channel_statistics,
+    data_directory,
+    pad_with_mean,
+    split_rows,
+)
 from trials.recipe import Recipe
 from trials.sources import Source, open_source
 from trials.training import evaluate
@@ -42,6 +50,53 @@ def load_test_split(training: TrainingData, *, data_dir: str | Path | None = Non
             f"{training.validation.images.shape[1:]}; both need one size"
         )
     return ImageSet(images=images, labels=source.labels)
+
+
+def load_paper_protocol(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    train_limit: int | None = None,
+    download: bool = False,
+) -> TrainingData:
+    """All training images to train on, and the test split in the place of the validation split.
+
+    So every epoch's "validation" figures are test figures, as in the paper's curves.
+
+    Args:
+        train_limit: train on so many images only, a stratified draw that is the same every time.
+
+    Raises:
+        InputError: unknown name, or data that cannot be read.
+    """
+    source = open_source(name, "train", data_directory(data_dir), download=download)
+    rows = np.arange(len(source.labels))
+    if train_limit is not None and train_limit != len(rows):
+        classes = len(source.classes)
+        if not classes <= train_limit <= len(rows):
+            raise InputError(
+                f"train limit {train_limit} is impossible: {name!r} has {len(rows)} training "
+                f"images in {classes} classes; use {classes} to {len(rows)}"
+            )
+        rows = split_rows(source.labels, train_limit=None, validation_images=train_limit, seed=0)[1]
+    images = source.read(rows)
+    mean, std = channel_statistics(images)
+    if source.mean is not None and source.std is not None:
+        mean, std = source.mean, source.std
+    pad = min(images.shape[1:3]) // 8 if source.pad is None else source.pad
+    training = TrainingData(
+        name=name,
+        train=ImageSet(images=pad_with_mean(images, pad, mean), labels=source.labels[rows]),
+        validation=ImageSet(images=images[:1], labels=source.labels[rows[:1]]),
+        pad=pad,
+        flip=source.flip,
+        mean=mean,
+        std=std,
+        classes=source.classes,
+        split_seed=0,
+        split_digest="paper protocol: all training images, test split",
+    )
+    return replace(training, validation=load_test_split(training, data_dir=data_dir))
 
 
 def score_on_test(
