@@ -186,7 +186,12 @@ def label_points(
 
 
 _OFFSETS = tuple(
-    (dx * reach, dy * reach, ("right", "center", "left")[dx + 1], ("top", "center", "bottom")[dy + 1])
+    (
+        dx * reach,
+        dy * reach,
+        ("right", "center", "left")[dx + 1],
+        ("top", "center", "bottom")[dy + 1],
+    )
     for reach in (6, 16, 28, 42)
     for dx, dy in ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
 )

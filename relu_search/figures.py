@@ -47,8 +47,6 @@ from relu_search.insights import (
 from relu_search.leaderboard import ranked
 from search_spaces import Backbone, Placement
 
-_PATTERNS = (FOUND[0].marker, "s", "D", "v")
-
 
 @styled
 def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, metric: str) -> Figure:
@@ -110,7 +108,7 @@ def accuracy_against_relus(
         axes.errorbar(relus, values, deviation, fmt="none", color=FAINT, linewidth=0.8, zorder=1)
         axes.plot([], [], color=FAINT, label=f"±1 sd of {validation_images:,} validation images")
     is_front = pareto_front(relus, complete[metric] * (1 if scale.higher_is_better else -1))
-    front = pd.Series(values[is_front].to_numpy(), index=relus[is_front]).sort_index()
+    front = values[is_front].groupby(relus[is_front]).first()
     end = max(int(relus.max()), int(front.index[-1]) + 1)
     axes.step(
         [*front.index, end],
@@ -147,7 +145,10 @@ def accuracy_against_relus(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="ReLUs kept in the blocks", ylabel=scale.label)
     figure.legend(loc="outside upper left", ncols=3)
-    label_points(axes, notes, list(zip(relus, values, strict=True)))
+    on_front = np.linspace(front.index[0], end, 100)
+    steps = front.to_numpy()[np.searchsorted(front.index, on_front, side="right") - 1]
+    obstacles = [*zip(relus, values, strict=True), *zip(on_front, steps, strict=True)]
+    label_points(axes, notes, obstacles)
     return figure
 
 
@@ -316,13 +317,11 @@ def rung_correlation(correlation: pd.DataFrame, grace_epochs: int) -> Figure:
     first, last = int(x.min()), int(x.max())
     axes.set_xlim(first - 0.5, last + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    handles = {
-        "": f"fewer than {FEWEST_TO_RANK} trials: not to be trusted"
-        if counts[0] < FEWEST_TO_RANK
-        else "",
-    }
-    warning = grace_warning(correlation, grace_epochs)
-    title = "WARNING: weak at the first stop" if warning.startswith("WARNING") else handles[""]
+    title = ""
+    if counts[0] < FEWEST_TO_RANK:
+        title = f"fewer than {FEWEST_TO_RANK} trials: too few to tell"
+    elif grace_warning(correlation, grace_epochs):
+        title = "WARNING: weak at the first stop"
     figure.legend(loc="outside right upper", title=title or None, alignment="left")
     return figure
 
@@ -330,8 +329,13 @@ def rung_correlation(correlation: pd.DataFrame, grace_epochs: int) -> Figure:
 def found_and_modules(
     trials: pd.DataFrame, metric: str, found_shown: int
 ) -> tuple[list[Any], list[Any]]:
-    """Rows of the hand-designed modules, and of the best found, full length before stopped."""
-    usable = ranked(trials[trials["state"] != "FAIL"], metric)
+    """Rows of the hand-designed modules and of the best found, as dicts.
+
+    Only trials of full length, or while there is none, what early stopping has left.
+    """
+    complete = full_length(trials, metric)
+    stopped = trials[(trials["state"] == "PRUNED") & trials[metric].notna()]
+    usable = ranked(stopped if complete.empty else complete, metric)
     modules = usable[usable["module"] != ""].sort_values("trial")
     found = usable[usable["module"] == ""].head(found_shown)
     return list(modules.to_dict("records")), list(found.to_dict("records"))
@@ -343,8 +347,7 @@ def _named(trials: pd.DataFrame, metric: str) -> list[tuple[int, str, Style]]:
     styles = module_styles(row["module"] for row in modules)
     named = [(row["trial"], module_label(row["module"]), styles[row["module"]]) for row in modules]
     for i, row in enumerate(found):
-        if row["state"] == "COMPLETE":
-            named.append((row["trial"], f"found {i + 1}: {label(row['placement'], 18)}", FOUND[i]))
+        named.append((row["trial"], f"found {i + 1}: {label(row['placement'], 18)}", FOUND[i]))
     return named
 
 

@@ -6,6 +6,7 @@ trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
 weights/        weights of every trial that trained to the end
 best/           card.json + model.safetensors of the best trial so far
+report.html     the report, and its figures/ as PNG and PDF, once asked for
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ TRIAL_COLUMNS = (
     "seconds",
     "reason",
 )
-# What a search writes into its folder, and what --overwrite removes.
+# What a search and its report write into a folder, and what --overwrite removes.
 _ENTRIES = (
     "config.toml",
     "study.journal",
@@ -57,6 +58,8 @@ _ENTRIES = (
     "epochs.csv",
     "weights",
     "best",
+    "report.html",
+    "figures",
     ".lock",
 )
 _DATA_FACTS = {
@@ -186,6 +189,10 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.path / "best"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
 
     @property
     def journal(self) -> Path:
