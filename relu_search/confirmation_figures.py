@@ -37,6 +37,12 @@ VERDICTS = {
 _UNKNOWN = Style(BLACK, "x")
 
 
+def rows_against(verdicts: pd.DataFrame, versus: str) -> list[dict[str, Any]]:
+    """The rows of one reference as dicts; missing numbers stay NaN."""
+    rows = verdicts[verdicts["versus"] == versus]
+    return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
+
+
 def verdict_words(row: dict[str, Any]) -> str:
     """A verdict with what qualifies it, such as `inconclusive, about 8 more seeds needed`."""
     words = str(row["verdict"])
@@ -57,7 +63,7 @@ def points(value: float) -> str:
 @styled
 def verdict_forest(verdicts: pd.DataFrame, versus: str) -> Figure:
     """Difference of every arm from the reference `versus`, with t and BCa intervals and verdict."""
-    rows = verdicts[verdicts["versus"] == versus].to_dict("records")
+    rows = rows_against(verdicts, versus)
     if not rows:
         return empty_figure(f"No arm is compared with {label(versus)}.")
     figure = new_figure(1.3 + 0.48 * len(rows))

@@ -24,7 +24,7 @@ BLACK, GREY, FAINT = "#000000", "#666666", "#c4c4c4"
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
 
-RC: dict[str, Any] = {
+RC: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.grid": True,
     "axes.labelsize": 9,
@@ -156,11 +156,11 @@ def label_points(
     """
     figure = axes.get_figure(root=True)
     assert figure is not None
-    canvas = FigureCanvasAgg(figure)
+    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
     canvas.draw()
     renderer = canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
-    marks = axes.transData.transform(list(obstacles)) if obstacles else []
+    marks = [axes.transData.transform(obstacle) for obstacle in obstacles]
     taken: list[Any] = []
     for x, y, text in points:
         best: tuple[int, Any, Any] | None = None

@@ -52,8 +52,8 @@ from search_spaces import Backbone, Placement
 def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, metric: str) -> Figure:
     """The metric after each epoch: modules, control and the best three found; the others faint."""
     scale = SCALES[metric]
-    curves = {
-        int(trial): rows.set_index("epoch")[metric].sort_index() * scale.factor
+    curves: dict[Any, pd.Series[Any]] = {
+        trial: rows.set_index("epoch")[metric].sort_index() * scale.factor
         for trial, rows in epochs.dropna(subset=[metric]).groupby("trial")
     }
     if not curves:
@@ -181,7 +181,8 @@ def placement_map(backbone: Backbone, groups: Sequence[Sequence[MapRow]]) -> Fig
     lane_height = {1: 0.17, 2: 0.13}.get(lanes, 0.105)
     figure = new_figure(1.25 + (tops[-1] + lanes) * lane_height)
     axes = figure.add_subplot()
-    kept, dropped = [], []
+    kept: list[Rectangle] = []
+    dropped: list[Rectangle] = []
     for row, top in zip(rows, tops, strict=True):
         for keeps, (block, lane) in zip(row.placement, cells, strict=True):
             box = Rectangle((block + 0.6, top + lane + 0.06), 0.8, 0.88)

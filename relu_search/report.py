@@ -17,6 +17,7 @@ from relu_search.config import SearchConfig
 from relu_search.confirmation_figures import (
     confirmation_runs,
     points,
+    rows_against,
     verdict_forest,
     verdict_words,
 )
@@ -36,6 +37,7 @@ from relu_search.leaderboard import (
     best_trial,
     caveat,
     leaderboard_rows,
+    rows_of,
 )
 from relu_search.page import Html, definitions, document, join, picture, table, tag
 from relu_search.results import RunFolder
@@ -118,14 +120,16 @@ def write_report(run: RunFolder) -> Path:
         InputError: the folder is damaged, cannot be written, or has no finished trial yet.
     """
     findings = _Findings.read(run)
-    exhibits = [*_verdict_exhibits(findings), *_search_exhibits(findings)]
+    correlation = rank_correlation(findings.trials, findings.epochs, findings.config.metric)
+    confirmation = list(_verdict_exhibits(findings))
+    search = list(_search_exhibits(findings, correlation))
     page = run.path / "report.html"
     try:
         run.figures.mkdir(exist_ok=True)
-        for exhibit in exhibits:
+        for exhibit in (*confirmation, *search):
             for form in ("png", "pdf"):
                 write_whole(run.figures / f"{exhibit.name}.{form}", rendered(exhibit.figure, form))
-        write_whole(page, _page(findings, exhibits))
+        write_whole(page, _page(findings, confirmation, search, correlation))
     except OSError as error:
         raise InputError(
             f"{page} cannot be written ({error.strerror or error}); copy the run folder to where "
@@ -158,7 +162,7 @@ def read_optional_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | 
 # --- figures ----------------------------------------------------------------------------------
 
 
-def _search_exhibits(findings: _Findings) -> Iterator[_Exhibit]:
+def _search_exhibits(findings: _Findings, correlation: pd.DataFrame) -> Iterator[_Exhibit]:
     config, trials, epochs = findings.config, findings.trials, findings.epochs
     metric, backbone = config.metric, config.network
     images = int(findings.record["data"]["validation_images"])
@@ -201,7 +205,6 @@ def _search_exhibits(findings: _Findings) -> Iterator[_Exhibit]:
         "sites some intervals miss zero by chance.",
         influence_of_sites(site_influence(trials, backbone, metric), backbone, metric),
     )
-    correlation = rank_correlation(trials, epochs, metric)
     yield _Exhibit(
         "rung-correlation",
         "Do early ranks foretell final ones?",
@@ -247,6 +250,10 @@ def _references(verdicts: pd.DataFrame) -> list[str]:
     return sorted(dict.fromkeys(verdicts["versus"]), key=lambda name: name != "paired")
 
 
+def _verdict_rows(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
+    return [row for versus in _references(verdicts) for row in rows_against(verdicts, versus)]
+
+
 def _grace(config: SearchConfig) -> int:
     assert config.grace_epochs is not None  # resolved when the config is made
     return config.grace_epochs
@@ -255,15 +262,15 @@ def _grace(config: SearchConfig) -> int:
 # --- the page ---------------------------------------------------------------------------------
 
 
-def _page(findings: _Findings, exhibits: list[_Exhibit]) -> str:
+def _page(
+    findings: _Findings,
+    confirmation: list[_Exhibit],
+    search: list[_Exhibit],
+    correlation: pd.DataFrame,
+) -> str:
     config, trials = findings.config, findings.trials
     title = f"relu-search: {config.network.name} on {config.data}"
-    pictures = [
-        picture(rendered(e.figure, "svg"), e.title, e.caption.strip(), e.name) for e in exhibits
-    ]
-    count = sum(1 for _ in _verdict_exhibits(findings))
     images = int(findings.record["data"]["validation_images"])
-    correlation = rank_correlation(trials, findings.epochs, config.metric)
     warning = grace_warning(correlation, _grace(config))
     advice = _HOW_TO_READ + (() if findings.verdicts is None else _HOW_TO_READ_VERDICTS)
     return document(
@@ -273,7 +280,7 @@ def _page(findings: _Findings, exhibits: list[_Exhibit]) -> str:
         tag("p", warning, class_="warning" if warning.startswith("WARN") else "note")
         if warning
         else "",
-        *_confirmation(findings, pictures[:count]),
+        *_confirmation(findings, confirmation),
         tag("h2", "Leaderboard of the search"),
         table(
             "Validation figures, one seed each: all hand-designed modules and the best found.",
@@ -282,7 +289,7 @@ def _page(findings: _Findings, exhibits: list[_Exhibit]) -> str:
         ),
         tag("p", caveat(trials, config, images), class_="note"),
         tag("h2", "What the search saw"),
-        *pictures[count:],
+        *map(_picture, search),
         tag("h2", "What was searched"),
         definitions(_facts(findings)),
         tag("h2", "How to read this"),
@@ -300,7 +307,7 @@ def _answer(findings: _Findings) -> Iterator[Html]:
     """The answer first: verdicts where there are any, else the best of the search."""
     config, trials, verdicts = findings.config, findings.trials, findings.verdicts
     if verdicts is not None:
-        for row in verdicts.to_dict("records"):
+        for row in _verdict_rows(verdicts):
             line = (
                 f": {verdict_words(row)} against {row['versus']}: {points(row['difference'])} "
                 f"points of test accuracy [{points(row['t_low'])}, {points(row['t_high'])}], "
@@ -328,7 +335,7 @@ def _answer(findings: _Findings) -> Iterator[Html]:
         yield tag(
             "p", f"The hand-designed module {best['module']} is ahead: {_value(best, config)}."
         )
-    for row in full_length(trials, config.metric).to_dict("records"):
+    for row in rows_of(full_length(trials, config.metric)):
         if row["module"] == "paired":
             yield tag("p", f"Paired, every ReLU kept: {_value(row, config)}.")
     yield tag(
@@ -345,9 +352,14 @@ def _value(row: dict[str, Any], config: SearchConfig) -> str:
     return f"{kind} {scale.text(row[config.metric])}"
 
 
-def _confirmation(findings: _Findings, pictures: list[Html]) -> Iterator[Html]:
+def _picture(exhibit: _Exhibit) -> Html:
+    svg = rendered(exhibit.figure, "svg")
+    return picture(svg, exhibit.title, exhibit.caption.strip(), exhibit.name)
+
+
+def _confirmation(findings: _Findings, exhibits: list[_Exhibit]) -> Iterator[Html]:
     verdicts = findings.verdicts
-    if verdicts is None and not pictures:
+    if not exhibits:
         return
     yield tag("h2", "Confirmation")
     if verdicts is not None:
@@ -358,7 +370,7 @@ def _confirmation(findings: _Findings, pictures: list[Html]) -> Iterator[Html]:
         yield table(
             "Test accuracy on fresh seeds; differences in percentage points.",
             columns,
-            [_verdict_cells(row) for row in verdicts.to_dict("records")],
+            [_verdict_cells(row) for row in _verdict_rows(verdicts)],
         )
         said = verdicts.dropna(subset=["search_accuracy", "confirmed_val_accuracy"])
         lines = [
@@ -373,7 +385,7 @@ def _confirmation(findings: _Findings, pictures: list[Html]) -> Iterator[Html]:
         ]
         if lines:
             yield join([tag("h3", "Shrinkage"), tag("ul", *lines)])
-    yield from pictures
+    yield from map(_picture, exhibits)
 
 
 def _verdict_cells(row: dict[str, Any]) -> list[str]:
