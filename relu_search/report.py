@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -250,10 +251,6 @@ def _references(verdicts: pd.DataFrame) -> list[str]:
     return sorted(dict.fromkeys(verdicts["versus"]), key=lambda name: name != "paired")
 
 
-def _verdict_rows(verdicts: pd.DataFrame) -> list[dict[str, Any]]:
-    return [row for versus in _references(verdicts) for row in rows_against(verdicts, versus)]
-
-
 def _grace(config: SearchConfig) -> int:
     assert config.grace_epochs is not None  # resolved when the config is made
     return config.grace_epochs
@@ -307,9 +304,10 @@ def _answer(findings: _Findings) -> Iterator[Html]:
     """The answer first: verdicts where there are any, else the best of the search."""
     config, trials, verdicts = findings.config, findings.trials, findings.verdicts
     if verdicts is not None:
-        for row in _verdict_rows(verdicts):
+        against = (rows_against(verdicts, versus) for versus in _references(verdicts))
+        for row in chain.from_iterable(against):
             line = (
-                f": {verdict_words(row)} against {row['versus']}: {points(row['difference'])} "
+                f" against {row['versus']}: {verdict_words(row)}; {points(row['difference'])} "
                 f"points of test accuracy [{points(row['t_low'])}, {points(row['t_high'])}], "
                 f"n = {int(row['n'])}."
             )
@@ -364,14 +362,15 @@ def _confirmation(findings: _Findings, exhibits: list[_Exhibit]) -> Iterator[Htm
     yield tag("h2", "Confirmation")
     if verdicts is not None:
         columns = (
-            *("arm", "against", "placement", "ratio", "ReLUs", "n", "mean ± sd (%)"),
-            *("difference (points)", "95 % t", "95 % BCa", "p (Holm)", "p (sign flip)", "verdict"),
+            *("arm", "ratio", "ReLUs", "n", "mean ± sd (%)", "difference", "95 % t", "95 % BCa"),
+            *("p (Holm)", "p (sign flip)", "verdict"),
         )
-        yield table(
-            "Test accuracy on fresh seeds; differences in percentage points.",
-            columns,
-            [_verdict_cells(row) for row in _verdict_rows(verdicts)],
-        )
+        for versus in _references(verdicts):
+            yield table(
+                f"Test accuracy on fresh seeds against {versus}; differences in percentage points.",
+                columns,
+                [_verdict_cells(row) for row in rows_against(verdicts, versus)],
+            )
         said = verdicts.dropna(subset=["search_accuracy", "confirmed_val_accuracy"])
         lines = [
             tag(
@@ -390,16 +389,14 @@ def _confirmation(findings: _Findings, exhibits: list[_Exhibit]) -> Iterator[Htm
 
 def _verdict_cells(row: dict[str, Any]) -> list[str]:
     return [
-        row["arm"],
-        row["versus"],
-        row["placement"],
+        f"{row['arm']} ({row['placement']})",
         row["ratio"],
         f"{row['relus']:.0f}",
         f"{row['n']:.0f}",
         f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}",
         points(row["difference"]),
-        f"{points(row['t_low'])} to {points(row['t_high'])}",
-        f"{points(row['bca_low'])} to {points(row['bca_high'])}",
+        f"[{points(row['t_low'])}, {points(row['t_high'])}]",
+        f"[{points(row['bca_low'])}, {points(row['bca_high'])}]",
         f"{row['p_t_holm']:.3g}",
         f"{row['p_sign_flip']:.3g}",
         verdict_words(row),
