@@ -51,7 +51,8 @@ def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | N
     """
     highest = math.inf if config.max_relus is None else config.max_relus
     admitted = trials["relus"].between(config.min_relus, highest)
-    candidates = trials[(trials["state"] == "COMPLETE") & admitted]
+    is_whole = (trials["state"] == "COMPLETE") & trials[config.metric].notna()
+    candidates = trials[is_whole & admitted]
     if candidates.empty:
         return None
     return rows_of(ranked(candidates, config.metric).head(1))[0]
@@ -126,6 +127,7 @@ def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -
         f"seeds add more. {config.epochs} epochs measure early trainability, not final accuracy."
     )
     control = trials[(trials["module"] == CONTROL) & (trials["state"] == "COMPLETE")]
+    control = control.dropna(subset=[metric])
     if best is not None and not control.empty:
         linear = rows_of(control)[0]
         better = (

@@ -347,7 +347,8 @@ def _answer(findings: _Findings) -> Iterator[Html]:
 def _value(row: dict[str, Any], config: SearchConfig) -> str:
     scale = SCALES[config.metric]
     kind = "validation accuracy" if scale.higher_is_better else "validation loss"
-    return f"{kind} {scale.text(row[config.metric])}"
+    value = row[config.metric]
+    return f"{kind} {'unknown' if value is None else scale.text(value)}"
 
 
 def _picture(exhibit: _Exhibit) -> Html:
