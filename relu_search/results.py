@@ -6,6 +6,7 @@ trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
 weights/        weights of every trial that trained to the end
 best/           card.json + model.safetensors of the best trial so far
+report.html     the report, and its figures/ as PNG and PDF, once asked for
 
 and after a confirmation
 
@@ -37,7 +38,7 @@ from trials.files import user_path, write_whole
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a search writes into its folder, and what --overwrite removes.
+# What a search, its confirmation and its report write into a folder, and what --overwrite removes.
 _ENTRIES = (
     "config.toml",
     "study.journal",
@@ -51,6 +52,8 @@ _ENTRIES = (
     "confirm_epochs.csv",
     "confirm",
     "verdict.csv",
+    "report.html",
+    "figures",
     ".lock",
 )
 _DATA_FACTS = {
@@ -170,6 +173,10 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.path / "best"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
 
     @property
     def journal(self) -> Path:

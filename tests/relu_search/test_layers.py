@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-HEAVY = ("torch", "torchvision", "ray", "optuna", "pandas", "sklearn")
+HEAVY = ("torch", "torchvision", "ray", "optuna", "pandas", "sklearn", "matplotlib", "scipy")
 
 PROBE = """
 import json, sys
