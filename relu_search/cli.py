@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relu_search.cli_judging import confirm
+from relu_search.cli_judging import confirm, reproduce
 from relu_search.console import live_view, print_json, print_parts, say, show_outcome
 from relu_search.options import (
     FAMILIES_HELP,
@@ -270,6 +270,7 @@ def export(
 
 
 app.command()(confirm)
+app.command()(reproduce)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ figure is the last epoch's test accuracy. So what a run calls validation is here
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,21 @@ from trials.trial import TrialResult, TrialSpec, run_trial
 RUNS, CURVES, SETTINGS = "runs.csv", "curves.csv", "reproduce.toml"
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """How a reproduction ended.
+
+    Attributes:
+        folder: with `runs.csv` and `curves.csv`.
+        is_complete: whether every run that was asked for has ended.
+        num_classes: data name -> its classes.
+    """
+
+    folder: Path
+    is_complete: bool
+    num_classes: dict[str, int]
+
+
 def reproduce(
     settings: Settings,
     *,
@@ -37,8 +52,8 @@ def reproduce(
     compute: Compute | None = None,
     report: Callable[[str], None] = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
-) -> tuple[Path, bool]:
-    """Run a study of the paper; the folder with `runs.csv` and `curves.csv`, and if all is done.
+) -> Reproduction:
+    """Run a study of the paper, or what is left of it.
 
     A folder with equal settings is continued: finished runs stay. More `seeds` may be asked for.
 
@@ -61,6 +76,7 @@ def reproduce(
     done = {(row["data"], row["backbone"], row["module"], row["seed"]) for row in kept}
     left = [run for run in plan if run.key not in done]
     report(f"{settings.definition.title}: {len(plan)} runs, {len(left)} to do, in {folder}")
+    is_complete = True
     for name, data in sets.items():
         runs = [run for run in left if run.data == name]
         if not runs:
@@ -69,8 +85,13 @@ def reproduce(
         batch = Batch([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
         (compute or Compute()).run(batch, data, precision=settings.precision, runner=runner)
         if not batch.is_complete:
-            return folder, False
-    return folder, True
+            is_complete = False
+            break
+    return Reproduction(
+        folder=folder,
+        is_complete=is_complete,
+        num_classes={name: data.num_classes for name, data in sets.items()},
+    )
 
 
 class _Recorder:

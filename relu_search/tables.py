@@ -108,6 +108,11 @@ CURVE_COLUMNS = (
     *("data", "backbone", "module", "seed"),
     *("epoch", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
 )
+COMPARISON_COLUMNS = (
+    *("data", "backbone", "module", "n", "mean", "std", "published_mean", "published_std"),
+    *("difference", "low", "high"),
+    *("published_difference", "published_low", "published_high", "sign"),
+)
 COLUMNS = {
     "trials.csv": TRIAL_COLUMNS,
     "epochs.csv": EPOCH_COLUMNS,
@@ -116,11 +121,12 @@ COLUMNS = {
     "verdict.csv": VERDICT_COLUMNS,
     "runs.csv": RUN_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
+    "comparison.csv": COMPARISON_COLUMNS,
 }
 TEXTS = {
     *("state", "module", "placement", "ratio", "reason"),
     *("arm", "origin", "versus", "verdict"),
-    *("data", "backbone"),
+    *("data", "backbone", "sign"),
 }
 
 
