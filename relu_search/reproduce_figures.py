@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from relu_search.agreement import Row
 from relu_search.figure_style import BLACK, BLUE, GREY, VERMILLION, module_styles, styled
@@ -59,6 +60,7 @@ def curves(settings: Settings, runs: pd.DataFrame) -> Figure:
             )
         axes.set_title(f"{backbone.name}, {_short(data)}")
         axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("test accuracy (%)")
         axes.legend(loc="lower right")
     for axes in panels:
@@ -88,15 +90,17 @@ def differences(rows: Sequence[Row]) -> Figure:
                 color=color,
                 markerfacecolor=color if marker == "o" else "white",
                 capsize=3,
-                label=("this run" if marker == "o" else "published") if place == 0 else None,
+                label="this run" if marker == "o" else "published",
             )
     axes.axvline(0, color=BLACK, linewidth=0.8)
     names = [f"{row.backbone}, {row.module}\n{_short(row.data)}" for row in shown]
     axes.set_yticks([-i for i in range(len(shown))], names)
     axes.set_ylim(-len(shown) + 0.4, 0.6)
     axes.set_xlabel("difference from paired, percentage points of test accuracy (95 % interval)")
-    if shown:
-        axes.legend(loc="best")
+    axes.grid(visible=False, axis="y")
+    handles, labels = axes.get_legend_handles_labels()
+    once = dict(zip(labels, handles, strict=True))
+    figure.legend(once.values(), once.keys(), loc="outside upper right", ncols=2)
     return figure
 
 
@@ -117,7 +121,8 @@ def single_relus(found: Sequence[Influence]) -> Figure:
         axes.set_title(f"{name} (n = {items[0].n} seeds)")
         axes.set_xlabel("block")
         axes.set_xticks(sorted({item.block for item in items}))
-        axes.legend(title="dropped ReLU of its block")
+        axes.margins(x=0.08)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=4)
     panels[0].set_ylabel("test accuracy minus paired\n(points, 95 % interval)")
     return figure
 
@@ -135,7 +140,7 @@ def _points(axes: Axes, items: Sequence[Influence], marker: str, color: str) -> 
         color=color,
         linestyle="none",
         capsize=2,
-        label=str(items[0].position),
+        label=f"ReLU {items[0].position} of the block dropped",
     )
 
 
