@@ -109,6 +109,8 @@ def confirm(
         raise typer.Exit(INTERRUPTED)
     if not as_json:
         print_parts(*shrinkage_lines(outcome.verdicts))
+    if outcome.failed:
+        say(f"{outcome.failed} trainings failed (column reason); call again to repeat them.")
     say(f"Every run is in {run}/confirm.csv, the table in {run}/verdict.csv.")
 
 

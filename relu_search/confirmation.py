@@ -51,11 +51,13 @@ class Confirmation:
         run: its folder, with `confirm.csv` and `verdict.csv`.
         ending: `complete`, or `interrupted` with trainings left to do.
         verdicts: rows of `verdict.csv`; empty when interrupted.
+        failed: trainings that failed, and are tried again on the next call.
     """
 
     run: RunFolder
     ending: Literal["complete", "interrupted"]
     verdicts: list[dict[str, Any]]
+    failed: int
 
 
 def confirm(
@@ -126,13 +128,13 @@ def confirm(
         contest = _Contest(run, config, recipe, arms, seed_list, racing=racing, report=report)
         contest.train(splits, compute or _compute_of(config), runner)
         if not contest.is_complete:
-            return Confirmation(run=run, ending="interrupted", verdicts=[])
+            return Confirmation(run=run, ending="interrupted", verdicts=[], failed=contest.failed)
         contest.read_test_split(splits)
         rows = verdict_rows(
             read_table(run.table(RUNS)), arms, margin=margin, dropped_after=contest.dropped_after
         )
         write_table(run.table(VERDICTS), rows)
-    return Confirmation(run=run, ending="complete", verdicts=rows)
+    return Confirmation(run=run, ending="complete", verdicts=rows, failed=contest.failed)
 
 
 class _Contest:
@@ -170,6 +172,10 @@ class _Contest:
         """Whether every training that is still wanted has been done, or has failed."""
         left = ((arm.name, seed) for arm, seed in self._plan if arm.name not in self.dropped_after)
         return all(key in self._done or key in self._failed for key in left)
+
+    @property
+    def failed(self) -> int:
+        return len(self._failed)
 
     def train(self, splits: Splits, compute: Compute, runner: Callable[..., TrialResult]) -> None:
         """Train every arm on every seed that it lacks, seed by seed, until done or interrupted."""
@@ -281,32 +287,39 @@ class _Contest:
             self._done[arm.name, seed] = row
         score = f"val acc {last['val_accuracy']:.1%}" if epochs else "no epoch finished"
         self._report(
-            f"{len(self._done)} done  {arm.name}  seed {seed}  {score}"
+            f"{len(self._done)}/{len(self._arms) * len(self._seeds)}  {arm.name}  seed {seed}  "
+            + score
             + (f"  {state.lower()}: {failure}" if failure else "")
         )
         self._race()
 
     def _race(self) -> None:
-        """Drop arms that can no longer win, on validation accuracy."""
+        """Drop arms that can no longer win, on validation accuracy.
+
+        The rule is stricter when more seeds are planned, so that an arm may come back when seeds
+        are added to an earlier confirmation.
+        """
         if not self._racing:
             return
         scores: dict[str, dict[int, float]] = {name: {} for name in self._arms}
         for (name, seed), row in self._done.items():
             if name in scores and seed in self._seeds:
                 scores[name][seed] = 0.0 if row["state"] == "DIVERGED" else row["val_accuracy"]
-        racing = {n: s for n, s in scores.items() if n not in self.dropped_after}
-        shared = set.intersection(*map(set, racing.values()))
-        if not shared:
-            return
-        designed = [n for n in racing if self._arms[n].origin == "module"]
-        best = max(designed, key=lambda n: sum(racing[n][seed] for seed in shared))
-        out = losers(racing, protected=frozenset({PAIRED, best}), planned_seeds=len(self._seeds))
-        for name, bound in out.items():
-            self.dropped_after[name] = len(shared)
-            self._report(
-                f"{name} is out of the race after {len(shared)} seeds: at best "
-                f"{-100 * bound:.1f} points behind the leader (validation)"
+        out: dict[str, float] = {"": 0.0}
+        while out:  # without those that are out, the others may have more seeds in common
+            racing = {n: s for n, s in scores.items() if n not in self.dropped_after}
+            shared = set.intersection(*map(set, racing.values()))
+            designed = [n for n in racing if self._arms[n].origin == "module"]
+            best = max(designed, key=lambda n: sum(racing[n][seed] for seed in shared))
+            out = losers(
+                racing, protected=frozenset({PAIRED, best}), planned_seeds=len(self._seeds)
             )
+            for name, bound in out.items():
+                self.dropped_after[name] = len(shared)
+                self._report(
+                    f"{name} is out of the race after {len(shared)} seeds: at best "
+                    f"{-100 * bound:.1f} points behind the leader (validation)"
+                )
 
     def _write_runs(self) -> None:
         order = {name: i for i, name in enumerate(self._arms)}
