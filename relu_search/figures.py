@@ -116,9 +116,7 @@ def accuracy_against_relus(
         where="post",
         color=VERMILLION,
         linewidth=1.2,
-        label="Pareto front: fewer ReLUs cost accuracy"
-        if scale.higher_is_better
-        else "Pareto front: fewer ReLUs cost loss",
+        label="Pareto front",
     )
     is_found = complete["module"] == ""
     axes.plot(
@@ -136,7 +134,8 @@ def accuracy_against_relus(
         if style not in FOUND[1:]:  # the best found stands for all
             x = float(where["relus"][trial])
             y = float(where[metric][trial]) * scale.factor
-            axes.plot(x, y, style.marker, color=style.color, markersize=8, zorder=4)
+            size = 13 if style is FOUND[0] else 8  # a star is mostly points
+            axes.plot(x, y, style.marker, color=style.color, markersize=size, zorder=4)
             notes.append((x, y, name))
     axes.margins(0.12, 0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
