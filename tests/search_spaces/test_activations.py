@@ -432,3 +432,12 @@ def test_look_trained_moves_the_slopes_of_prelu():
         build("plain-5", width=2, activation="prelu"), torch.Generator().manual_seed(0)
     )
     assert len({model.get_submodule(site).weight.item() for site in relu_sites(model)}) == 3
+
+
+def test_a_refused_activation_leaves_the_model_as_it_was():
+    model = build("resnet-20", "2:1/second", width=4).eval()
+    before = model(torch.ones(2, 3, 16, 16))
+    with pytest.raises(InputError, match="crelu"):
+        apply_placement(model, Placement("1" * 18), "crelu")
+    assert model.placement.text == "10*9"
+    assert torch.equal(model(torch.ones(2, 3, 16, 16)), before)

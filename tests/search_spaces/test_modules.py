@@ -205,11 +205,9 @@ def test_eraserelu_drops_the_last_relu_of_evenly_spread_blocks(name, share):
     count = math.floor(Fraction(share) * blocks)
     assert len(places) == count
     gaps = [b - a for a, b in pairwise([-1, *places])]
-    if Fraction(share) * blocks == count:
-        assert max(gaps) - min(gaps) <= 1
-        assert cut[-1] == last
-    exact = 1 / Fraction(share)
-    assert all(math.floor(exact) <= gap <= math.ceil(exact) for gap in gaps[1:])
+    assert cut[-1] == last
+    exact = Fraction(blocks, count)
+    assert all(math.floor(exact) <= gap <= math.ceil(exact) for gap in gaps)
 
 
 def test_eraserelu_of_all_resnet_blocks_is_the_second_relu_dropped():
@@ -237,13 +235,11 @@ def test_bad_shares_of_eraserelu_are_refused_in_one_short_line(name, share):
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.xfail(strict=True, reason="the last module is skipped where P * modules is no integer")
 @pytest.mark.parametrize(("name", "share"), [("resnet-20", "0.5"), ("dfn-26", "0.25")])
 def test_eraserelu_includes_the_last_block(name, share):
     assert module_placement(Backbone.parse(name), f"eraserelu:{share}").bits[-1] == "0"
 
 
-@pytest.mark.xfail(strict=True, reason="the odd convolution left over counts as a module")
 @pytest.mark.parametrize(("name", "share"), [("plain-5", "0.5"), ("preplain-9", "0.25")])
 def test_eraserelu_of_an_odd_plain_net_drops_something(name, share):
     backbone = Backbone.parse(name)
