@@ -13,6 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relu_search.console import live_view, print_json, print_parts, say, show_outcome
+from relu_search.options import (
+    FAMILIES_HELP,
+    PLACEMENT_HELP,
+    ActivationOption,
+    BackboneOption,
+    ConfigOption,
+    DataDirOption,
+    DataOption,
+    DownloadOption,
+    EpochsOption,
+    JsonOption,
+    NormOption,
+    PrecisionOption,
+    RecipeOption,
+    SeedOption,
+    TrainLimitOption,
+    ValidationOption,
+    WidthOption,
+)
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
@@ -32,50 +51,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-_FAMILIES = (
-    "plain-D, preplain-D, resnet-D, preresnet-D, preresnet-bottleneck-D, dfn-D (dfn-110 counts "
-    "both branches: its actual depth is 56)"
-)
-_PLACEMENT = (
-    "bits in forward order, 1 = kept (01*27, 11*9+01*18), or a module: paired, linear, 2:1, "
-    "2:1/second, 3:2/type1, 4:3/type1, pyramidnet, ..."
-)
-
-# Options that several verbs share.
-BackboneOption = Annotated[str | None, typer.Option("--backbone", help=_FAMILIES)]
-WidthOption = Annotated[
-    int | None, typer.Option(help="Channels of the first stage. [default: 16; 8 on digits]")
-]
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        help="digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR, folder:DIR. "
-        "[default: digits]"
-    ),
-]
-DataDirOption = Annotated[
-    str | None,
-    typer.Option(help="Where torchvision's sets lie. [default: $RELU_SEARCH_DATA or ./data]"),
-]
-DownloadOption = Annotated[bool | None, typer.Option("--download", help="Fetch missing data.")]
-TrainLimitOption = Annotated[
-    int | None, typer.Option(help="Train on so many images only, a stratified draw.")
-]
-ValidationOption = Annotated[
-    int | None,
-    typer.Option(help="Validation images. [default: a fifth of the training set, at most 5000]"),
-]
-RecipeOption = Annotated[str | None, typer.Option(help="short or paper. [default: short]")]
-EpochsOption = Annotated[int | None, typer.Option(help="[default: 5, or 400 with paper]")]
-PrecisionOption = Annotated[
-    str | None, typer.Option(help="fp32, or bf16 autocast on CUDA. [default: fp32]")
-]
-SeedOption = Annotated[int | None, typer.Option(help="[default: 0]")]
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", help="TOML file of options; the command line wins.")
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="JSON alone on stdout, for machines.")]
 
 
 @app.command()
@@ -102,6 +77,11 @@ def search(
         int | None, typer.Option(help="Fewest ReLUs kept; 0 admits all-linear. [default: 1]")
     ] = None,
     max_relus: Annotated[int | None, typer.Option(help="Most ReLUs kept.")] = None,
+    norm: NormOption = None,
+    search_norm: Annotated[
+        bool | None, typer.Option("--search-norm", help="Let the search decide keep or drop.")
+    ] = None,
+    activation: ActivationOption = None,
     sampler: Annotated[
         str | None, typer.Option(help="tpe, random, nsga2, grid (exhaustive). [default: tpe]")
     ] = None,
@@ -159,7 +139,7 @@ def search(
 
 @app.command()
 def train(
-    placement: Annotated[str, typer.Option(help=_PLACEMENT)] = "paired",
+    placement: Annotated[str, typer.Option(help=PLACEMENT_HELP)] = "paired",
     backbone: BackboneOption = None,
     width: WidthOption = None,
     data: DataOption = None,
@@ -171,6 +151,8 @@ def train(
     epochs: EpochsOption = None,
     precision: PrecisionOption = None,
     seed: SeedOption = None,
+    norm: NormOption = None,
+    activation: ActivationOption = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     out: Annotated[
         str | None, typer.Option(help="New folder for card.json and model.safetensors.")
@@ -195,12 +177,14 @@ def train(
 
 @app.command()
 def show(
-    backbone: Annotated[str, typer.Argument(help=_FAMILIES)],
-    placement: Annotated[str, typer.Argument(help=_PLACEMENT)] = "paired",
+    backbone: Annotated[str, typer.Argument(help=FAMILIES_HELP)],
+    placement: Annotated[str, typer.Argument(help=PLACEMENT_HELP)] = "paired",
     num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
     in_channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
     image_size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 32,
     width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
+    norm: NormOption = None,
+    activation: ActivationOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show what a placement is and costs: ratio, parameters, MACs, ReLU elements, sites.
@@ -216,6 +200,8 @@ def show(
         in_channels=in_channels,
         image_size=image_size,
         width=width,
+        norm=norm or "keep",
+        activation=activation or "relu",
     )
     if as_json:
         print_json(facts)

@@ -10,7 +10,15 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from search_spaces import Backbone, Granularity, InputError, SearchSpace, reference_modules
+from search_spaces import (
+    Activation,
+    Backbone,
+    DroppedNorm,
+    Granularity,
+    InputError,
+    SearchSpace,
+    reference_modules,
+)
 from trials.recipe import Precision, Recipe
 
 if TYPE_CHECKING:
@@ -50,6 +58,9 @@ class SearchConfig:
         trials: budget, hand-designed modules included.
         granularity: unit of one decision: network, stage, block or site.
         min_relus, max_relus: limits on the ReLUs kept in the blocks.
+        norm: whether the BatchNorm directly before a dropped ReLU stays (keep) or goes (drop).
+        search_norm: make that a decision of the search instead.
+        activation: what stands at the kept sites: relu or another rectifier.
         sampler: tpe, random, nsga2 or grid.
         metric: what is optimised, on the validation split.
         grace_epochs: no early stop before so many epochs; None: a third of them, at most 20.
@@ -80,6 +91,9 @@ class SearchConfig:
     granularity: Granularity = "stage"
     min_relus: int = 1
     max_relus: int | None = None
+    norm: DroppedNorm = "keep"
+    search_norm: bool = False
+    activation: Activation = "relu"
     sampler: str = "tpe"
     metric: Metric = "val_accuracy"
     grace_epochs: int | None = None
@@ -125,6 +139,8 @@ class SearchConfig:
             raise InputError(
                 f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}"
             )
+        if self.search_norm and self.norm == "drop":
+            raise InputError("norm drop and search_norm exclude each other; give one of them")
         space = self.search_space()
         if self.sampler == "grid":
             next(space.enumerate())
@@ -140,7 +156,11 @@ class SearchConfig:
 
     def search_space(self) -> SearchSpace:
         return SearchSpace(
-            self.network, self.granularity, min_relus=self.min_relus, max_relus=self.max_relus
+            self.network,
+            self.granularity,
+            min_relus=self.min_relus,
+            max_relus=self.max_relus,
+            norm="search" if self.search_norm else self.norm,
         )
 
     def load_data(self) -> TrainingData:
@@ -170,12 +190,13 @@ class SearchConfig:
             placement=placement.text,
             recipe=self.training_recipe,
             seed=self.seed,
+            activation=self.activation,
         )
 
     @property
-    def references(self) -> tuple[str, ...]:
-        """Names of the hand-designed modules that the search trains first."""
-        return tuple(reference_modules(self.network))
+    def references(self) -> dict[str, Placement]:
+        """The hand-designed modules that the search trains first, by name."""
+        return reference_modules(self.network, self.norm)
 
     @property
     def direction(self) -> Literal["maximize", "minimize"]:

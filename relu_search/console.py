@@ -28,7 +28,7 @@ def live_view(config: SearchConfig, earlier: int = 0) -> LiveView:
 
 
 def _headline(config: SearchConfig) -> str:
-    size, left_out = config.search_space().size, config.references[config.trials :]
+    size, left_out = config.search_space().size, [*config.references][config.trials :]
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (
         f"searching {config.network.name}, width {config.network.width}, on {config.data}: "

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
 
 from search_spaces import (
     Backbone,
+    DroppedNorm,
     InputError,
+    check_activation,
     module_name_of,
     ratio_text,
     resolve_placement,
@@ -25,6 +28,8 @@ def describe(
     in_channels: int = 3,
     image_size: int = 32,
     width: int = 16,
+    norm: str = "keep",
+    activation: str = "relu",
 ) -> dict[str, Any]:
     """All facts of a placement on a backbone, as plain values.
 
@@ -37,17 +42,20 @@ def describe(
     if image_size > 4096:
         raise InputError(f"image size is {image_size}; it must be at most 4096 pixels")
     spec = Backbone.parse(backbone, width)
-    resolved = resolve_placement(spec, placement)
+    resolved = resolve_placement(spec, placement, cast(DroppedNorm, norm))  # it checks the norm
+    rectifier = check_activation(activation)
 
     from search_spaces import measure_complexity  # torch, only once the input is checked
 
-    cost = measure_complexity(
+    measure = partial(
+        measure_complexity,
         spec,
         resolved,
         num_classes=num_classes,
         in_channels=in_channels,
         image_size=(image_size, image_size),
     )
+    cost, with_relu = measure(activation=rectifier), measure()
     return {
         "backbone": spec.name,
         "family": spec.spec.title,
@@ -56,6 +64,12 @@ def describe(
         "placement": resolved.text,
         "module": module_name_of(spec, resolved),
         "ratio": ratio_text(spec, resolved),
+        "norm": resolved.dropped_norm,
+        "activation": rectifier,
+        "over_relu": {
+            "params": cost.params - with_relu.params,
+            "macs": cost.macs - with_relu.macs,
+        },
         "convs": spec.convs,
         "relus": resolved.kept,
         "relu_layers": cost.relu_layers,
@@ -84,6 +98,15 @@ def description_table(facts: dict[str, Any]) -> Table:
     module = f" ({facts['module']})" if facts["module"] else ""
     table.add_row("placement", facts["placement"] + module)
     table.add_row("ratio", f"{facts['ratio']} ({facts['convs']} convs : {facts['relus']} ReLUs)")
+    if facts["norm"] == "drop":
+        table.add_row("norm", "the BatchNorm directly before a dropped ReLU is dropped with it")
+    if facts["activation"] != "relu":
+        extra = facts["over_relu"]
+        table.add_row(
+            "activation",
+            f"{facts['activation']} at the kept sites: {extra['params']:+,} params and "
+            f"{extra['macs']:+,} MACs against relu",
+        )
     table.add_row("params", f"{facts['params']:,}")
     table.add_row("MACs", f"{facts['macs']:,} per image")
     table.add_row(

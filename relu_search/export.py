@@ -101,6 +101,7 @@ def load_exported(path: str | Path) -> Network:
         Placement.parse(card["placement"]),
         num_classes=card["num_classes"],
         in_channels=card["in_channels"],
+        activation=card.get("activation", "relu"),
     )
     weights = card_path.parent / WEIGHTS
     load_weights(model, weights)
@@ -154,6 +155,7 @@ def _card_of(
         "placement": placement.text,
         "module": module_name_of(backbone, placement),
         "ratio": ratio_text(backbone, placement),
+        "activation": model.activation,
         "num_classes": model.num_classes,
         "in_channels": model.in_channels,
         "versions": versions(),

@@ -58,6 +58,7 @@ def export_trial(
         row["placement"],
         num_classes=len(data["classes"]),
         in_channels=data["in_channels"],
+        activation=config.activation,
     )
     load_weights(model, run.trial_weights(row["trial"]))
     return export_model(model, out, formats, details=card_details(config, data, row))

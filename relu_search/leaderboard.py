@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from relu_search.config import SearchConfig
 from relu_search.results import RunFolder
 from search_spaces import InputError
+from search_spaces.placement import DROP_NORM
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -15,7 +16,11 @@ if TYPE_CHECKING:
 
 FOUND_SHOWN = 10
 """Found placements shown; hand-designed modules and the control are always shown."""
-CONTROL = "linear"
+
+
+def is_control(module: str) -> bool:
+    """Whether a module name is that of the all-linear control, with its norms or without."""
+    return module.removesuffix(DROP_NORM) == "linear"
 
 
 def ranked(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -77,8 +82,8 @@ def leaderboard_table(trials: pd.DataFrame, metric: str) -> Table:
 
 def _cells(rank: int, row: dict[str, Any]) -> list[str]:
     name = row["module"] or row["placement"]
-    if row["module"] == CONTROL:
-        name = "linear (control)"
+    if is_control(row["module"]):
+        name = f"{row['module']} (control)"
     state = {"COMPLETE": "full length", "PRUNED": "stopped early"}.get(
         row["state"], f"failed: {row['reason']}"
     )
@@ -108,7 +113,7 @@ def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -
         f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
         f"seeds add more. {config.epochs} epochs measure early trainability, not final accuracy."
     )
-    control = trials[(trials["module"] == CONTROL) & (trials["state"] == "COMPLETE")]
+    control = trials[trials["module"].map(is_control) & (trials["state"] == "COMPLETE")]
     if best is not None and not control.empty:
         linear = rows_of(control)[0]
         better = (

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from relu_search.config import Metric
+from relu_search.leaderboard import is_control
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 
@@ -84,8 +85,8 @@ class LiveView:
         self._counts[trial.state] += 1
         if trial.state == TrialState.COMPLETE and trial.value is not None:
             value = trial.value if self._metric == "val_accuracy" else -trial.value
-            is_control = trial.user_attrs["module"] == "linear"
-            if not is_control and (self._best is None or value > self._best[0]):
+            found = not is_control(trial.user_attrs["module"])
+            if found and (self._best is None or value > self._best[0]):
                 self._best = (value, trial)
         if not self._console.is_terminal:
             done = self._earlier + sum(self._counts.values())

@@ -13,7 +13,7 @@ from relu_search.handover import export_trial
 from relu_search.leaderboard import best_trial
 from relu_search.proposer import was_interrupted
 from relu_search.results import RunFolder
-from search_spaces import Backbone, Placement, measure_complexity, ratio_text
+from search_spaces import Activation, Backbone, Placement, measure_complexity, ratio_text
 from trials.data import TrainingData
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
@@ -25,6 +25,7 @@ class TrialFacts:
 
     backbone: Backbone
     data: TrainingData
+    activation: Activation = "relu"
 
     def of(self, placement: Placement) -> dict[str, Any]:
         cost = measure_complexity(
@@ -33,6 +34,7 @@ class TrialFacts:
             num_classes=self.data.num_classes,
             in_channels=self.data.in_channels,
             image_size=self.data.image_size,
+            activation=self.activation,
         )
         return {
             "placement": placement.text,

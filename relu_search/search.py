@@ -18,7 +18,7 @@ from relu_search.proposer import SearchListener, StudyProposer
 from relu_search.recorder import RunRecorder, TrialFacts
 from relu_search.results import RunFolder
 from relu_search.study import check_storage, new_study_name, open_study
-from search_spaces import InputError, Placement, reference_modules
+from search_spaces import InputError, Placement
 from trials.data import TrainingData
 
 Ending = Literal["budget spent", "space exhausted", "interrupted"]
@@ -117,7 +117,7 @@ def _search(
     if run is not None:
         _require_same_split(run, data)
     space = config.search_space()
-    facts = TrialFacts(space.backbone, data)
+    facts = TrialFacts(space.backbone, data, config.activation)
     facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
     resources = Resources(
         cpus_per_trial=config.cpus_per_trial,
@@ -151,7 +151,7 @@ def _search(
         proposer = StudyProposer(
             study,
             space,
-            references=reference_modules(space.backbone),
+            references=config.references,
             spec_of=config.trial_spec,
             metric=config.metric,
             trials=config.trials,

@@ -31,10 +31,10 @@ def train_single(
     """
     folder = free_folder(config.out) if config.out is not None else None
     network = config.network
-    resolved = resolve_placement(network, placement)
+    resolved = resolve_placement(network, placement, config.norm)
     chosen = _device(device)
     data = config.load_data()
-    facts = TrialFacts(network, data).of(resolved)
+    facts = TrialFacts(network, data, config.activation).of(resolved)
     report(
         f"training {network.name}, width {network.width}, {facts['placement']} "
         f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {chosen}"

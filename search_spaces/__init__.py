@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from search_spaces.backbones import FAMILIES, Backbone, Family, Site
+from search_spaces.backbones import FAMILIES, Activation, Backbone, Family, Site, check_activation
 from search_spaces.errors import InputError
 from search_spaces.modules import (
     module_name_of,
@@ -18,8 +18,8 @@ from search_spaces.modules import (
     reference_modules,
     resolve_placement,
 )
-from search_spaces.placement import Placement
-from search_spaces.space import GRANULARITIES, Granularity, SearchSpace
+from search_spaces.placement import DroppedNorm, Placement
+from search_spaces.space import GRANULARITIES, Granularity, NormChoice, SearchSpace
 
 if TYPE_CHECKING:
     from search_spaces.complexity import Complexity as Complexity
@@ -41,17 +41,21 @@ _NEEDS_TORCH = {
 __all__ = [
     "FAMILIES",
     "GRANULARITIES",
+    "Activation",
     "Backbone",
     "Complexity",
+    "DroppedNorm",
     "Family",
     "Granularity",
     "InputError",
     "Network",
+    "NormChoice",
     "Placement",
     "SearchSpace",
     "Site",
     "apply_placement",
     "build",
+    "check_activation",
     "measure_complexity",
     "module_name_of",
     "module_names",

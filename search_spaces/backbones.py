@@ -7,8 +7,9 @@ and "Identity Mappings in Deep Residual Networks", ECCV 2016 (pre-activation).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Literal, cast, get_args
 
 from search_spaces.errors import InputError
 from search_spaces.placement import Placement
@@ -17,6 +18,22 @@ STAGES = 3
 MAX_DEPTH = 1202
 """Deepest supported network: the deepest that the ResNet papers trained."""
 MAX_WIDTH = 1024
+
+Activation = Literal["relu", "leaky_relu", "prelu", "rrelu", "elu", "crelu"]
+"""What stands at the kept sites (the paper's Section II-A); stem and final one are always ReLU."""
+
+
+def check_activation(name: str) -> Activation:
+    """The name itself, if there is such an activation.
+
+    Raises:
+        InputError: it is none of `Activation`.
+    """
+    if name not in get_args(Activation):
+        raise InputError(
+            f"activation {name!r:.60} is unknown; use one of {', '.join(get_args(Activation))}"
+        )
+    return cast(Activation, name)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +44,7 @@ class Family:
         convs_per_block: convolutions in a block, all branches counted (b in the paper's depths).
         block_sites: module paths of the ReLU sites within a block, in forward order.
         last_block_sites: the same for the last block of the net, where it differs (DFN).
+        after_sum: those sites that follow a sum: no BatchNorm stands directly before them.
         pattern_positions: for each of `last_block_sites`, the positions of `block_sites` that it
             stands for: under a shared pattern it is kept if any of them is.
         preactivation: BN and ReLU come before each convolution; one final BN-ReLU before pooling.
@@ -38,6 +56,7 @@ class Family:
     convs_per_block: int
     block_sites: tuple[str, ...]
     last_block_sites: tuple[str, ...] | None = None
+    after_sum: frozenset[str] = frozenset()
     pattern_positions: tuple[tuple[int, ...], ...] | None = None
     preactivation: bool = False
     pattern_length: int
@@ -61,6 +80,7 @@ FAMILIES: dict[str, Family] = {
     "resnet": Family(
         convs_per_block=2,
         block_sites=("relu1", "relu2"),
+        after_sum=frozenset({"relu2"}),
         pattern_length=2,
         title="building block conv-BN-ReLU-conv-BN, + shortcut, ReLU",
     ),
@@ -82,6 +102,7 @@ FAMILIES: dict[str, Family] = {
         convs_per_block=4,
         block_sites=("branch1.relu", "relu1", "branch2.relu", "relu2"),
         last_block_sites=("branch1.relu", "branch2.relu", "relu"),
+        after_sum=frozenset({"relu1", "relu2", "relu"}),
         pattern_positions=((0,), (2,), (1, 3)),
         pattern_length=4,
         title="DFN-MR1, merge-and-run; depth counts both branches (dfn-110 is actually 56 deep)",
@@ -101,6 +122,7 @@ class Site:
         stage: 0, 1 or 2.
         block: block of the search space (in plain nets a pair of convolutions), 0-based.
         positions: positions within a shared block pattern; kept if any of them is kept.
+        after_sum: it follows a sum, so that no BatchNorm stands directly before it.
     """
 
     index: int
@@ -108,6 +130,7 @@ class Site:
     stage: int
     block: int
     positions: tuple[int, ...]
+    after_sum: bool
 
 
 @dataclass(frozen=True)
@@ -208,12 +231,11 @@ class Backbone:
             if is_last and spec.last_block_sites and spec.pattern_positions:
                 names, positions = spec.last_block_sites, spec.pattern_positions
             for name, where in zip(names, positions, strict=True):
-                i = len(sites)
-                if spec.convs_per_block == 1:
-                    pair, place = divmod(i, spec.pattern_length)
-                    sites.append(Site(i, f"blocks.{block}.{name}", stage, pair, (place,)))
-                else:
-                    sites.append(Site(i, f"blocks.{block}.{name}", stage, block, where))
+                i, unit, place = len(sites), block, where
+                if spec.convs_per_block == 1:  # a block of the search is a pair of convolutions
+                    unit, place = i // spec.pattern_length, (i % spec.pattern_length,)
+                after_sum = name in spec.after_sum
+                sites.append(Site(i, f"blocks.{block}.{name}", stage, unit, place, after_sum))
         return tuple(sites)
 
     @cached_property
@@ -234,11 +256,23 @@ class Backbone:
 
     def canonical(self, placement: Placement) -> Placement:
         """The representative of all placements that give the same family of functions."""
-        self.check(placement)
+        placement = self.effective(placement)
         if self.symmetry is None:
             return placement
         swapped = "".join(placement.bits[i] for i in self.symmetry)
-        return Placement(min(placement.bits, swapped), placement.block_norm)
+        return replace(placement, bits=min(placement.bits, swapped))
+
+    def effective(self, placement: Placement) -> Placement:
+        """The placement, with `dropped_norm` `keep` where no dropped ReLU has a BatchNorm.
+
+        Raises:
+            InputError: as `check`.
+        """
+        self.check(placement)
+        dropped = (site for site, kept in zip(self.sites, placement, strict=True) if not kept)
+        if placement.dropped_norm == "drop" and all(site.after_sum for site in dropped):
+            return replace(placement, dropped_norm="keep")
+        return placement
 
     def check(self, placement: Placement) -> None:
         """Reject a placement that is not one of this backbone.

@@ -1,8 +1,9 @@
 """One class per block of the paper. A block's docstring is its order of operations.
 
 Every block is written paired: each ReLU is its own `nn.ReLU` attribute, never shared and never
-in-place, and `sites` names them in forward order. `search_spaces.sites` swaps dropped ones for
-`nn.Identity`, so parameters and `state_dict` keys are the same for every placement.
+in-place, and `sites` names them in forward order, each with the BatchNorm directly before it (None
+after a sum). `search_spaces.sites` swaps dropped ones for `nn.Identity`, so parameters and
+`state_dict` keys are the same for every placement that keeps its norms.
 
 Shapes: x is (N, C_in, H, W); a block returns (N, C_out, ceil(H/stride), ceil(W/stride)).
 """
@@ -12,6 +13,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from torch import Tensor, nn
+
+Sites = dict[str, str | None]
+"""Path of a ReLU within its block -> path of the BatchNorm directly before it."""
 
 BN_EPS = 2e-5
 BN_MOMENTUM = 0.1
@@ -30,10 +34,18 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
     return nn.BatchNorm2d(channels, eps=BN_EPS, momentum=BN_MOMENTUM)
 
 
+class AbsentNorm(nn.Identity):
+    """Stands where a BatchNorm was taken out with its ReLU, and remembers its channels."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+
 class PlainBlock(nn.Module):
     """conv3x3 - BN - ReLU."""
 
-    sites: ClassVar[tuple[str, ...]] = ("relu",)
+    sites: ClassVar[Sites] = {"relu": "norm"}
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -48,7 +60,7 @@ class PlainBlock(nn.Module):
 class PrePlainBlock(nn.Module):
     """BN - ReLU - conv3x3."""
 
-    sites: ClassVar[tuple[str, ...]] = ("relu",)
+    sites: ClassVar[Sites] = {"relu": "norm"}
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -66,7 +78,7 @@ class BasicBlock(nn.Module):
     The shortcut is the identity, or 1x1 conv - BN where the width changes.
     """
 
-    sites: ClassVar[tuple[str, ...]] = ("relu1", "relu2")
+    sites: ClassVar[Sites] = {"relu1": "norm1", "relu2": None}
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -89,7 +101,7 @@ class PreBasicBlock(nn.Module):
     Where the width changes the shortcut is a 1x1 conv of the pre-activated input, without BN.
     """
 
-    sites: ClassVar[tuple[str, ...]] = ("relu1", "relu2")
+    sites: ClassVar[Sites] = {"relu1": "norm1", "relu2": "norm2"}
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -117,7 +129,7 @@ class PreBottleneckBlock(nn.Module):
     the pre-activated input, without BN. The stride is on the first convolution.
     """
 
-    sites: ClassVar[tuple[str, ...]] = ("relu1", "relu2", "relu3")
+    sites: ClassVar[Sites] = {"relu1": "norm1", "relu2": "norm2", "relu3": "norm3"}
     expansion: ClassVar[int] = 4
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
@@ -168,7 +180,12 @@ class MergeRunBlock(nn.Module):
     P is the identity, or 1x1 conv - BN where the width changes. Source: arXiv:1611.07718.
     """
 
-    sites: ClassVar[tuple[str, ...]] = ("branch1.relu", "relu1", "branch2.relu", "relu2")
+    sites: ClassVar[Sites] = {
+        "branch1.relu": "branch1.norm1",
+        "relu1": None,
+        "branch2.relu": "branch2.norm1",
+        "relu2": None,
+    }
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -188,7 +205,11 @@ class MergeRunBlock(nn.Module):
 class MergeRunLastBlock(nn.Module):
     """s = (P1(x1) + P2(x2)) / 2; out = ReLU(s + F1(x1) + F2(x2)): the branches join."""
 
-    sites: ClassVar[tuple[str, ...]] = ("branch1.relu", "branch2.relu", "relu")
+    sites: ClassVar[Sites] = {
+        "branch1.relu": "branch1.norm1",
+        "branch2.relu": "branch2.norm1",
+        "relu": None,
+    }
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()

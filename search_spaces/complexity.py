@@ -9,7 +9,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from search_spaces.backbones import Backbone
+from search_spaces.activations import ACTIVATIONS
+from search_spaces.backbones import Activation, Backbone
 from search_spaces.errors import InputError
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from search_spaces.placement import Placement
@@ -23,10 +24,10 @@ class Complexity:
     Attributes:
         params: trainable parameters.
         macs: multiply-accumulates of convolutions and classifier, by torch's FLOP counter.
-        relu_layers: ReLU modules that run, stem and final included.
-        relu_elements: values that pass through a ReLU, stem and final included: the cost that
+        relu_layers: ReLU modules (or other activations) that run, stem and final included.
+        relu_elements: values that come out of one, stem and final included: the cost that
             matters in private inference.
-        site_elements: values at each site, kept or dropped, in forward order.
+        site_elements: values that enter each site, kept or dropped, in forward order.
     """
 
     params: int
@@ -43,6 +44,7 @@ def measure_complexity(
     num_classes: int = 10,
     in_channels: int = 3,
     image_size: tuple[int, int] = (32, 32),
+    activation: Activation = "relu",
 ) -> Complexity:
     """Build the network without memory for weights (meta device), run it once, and count.
 
@@ -58,28 +60,39 @@ def measure_complexity(
             f"images are {image_size[0]}x{image_size[1]} pixels; three stages need at least "
             f"{SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
         )
-    return _measure(backbone, placement, num_classes, in_channels, image_size)
+    return _measure(
+        backbone,
+        placement,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        activation=activation,
+    )
 
 
 @lru_cache(maxsize=1024)
 def _measure(
     backbone: Backbone,
     placement: Placement,
+    *,
     num_classes: int,
     in_channels: int,
     image_size: tuple[int, int],
+    activation: Activation,
 ) -> Complexity:
     with torch.device("meta"):
         model = Network(backbone, num_classes, in_channels).eval()
+        apply_placement(model, placement, activation)
         images = torch.empty(1, in_channels, *image_size)
-    apply_placement(model, placement)
-    elements: dict[nn.Module, int] = {}
+    entering: dict[nn.Module, int] = {}
+    leaving: dict[nn.Module, int] = {}
 
-    def count(module: nn.Module, _: object, output: torch.Tensor) -> None:
-        elements[module] = output.numel()
+    def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        entering[module], leaving[module] = inputs[0].numel(), output.numel()
 
     sites = [model.get_submodule(name) for name in relu_sites(model)]
-    relus = [module for module in model.modules() if isinstance(module, nn.ReLU)]
+    activations = tuple(ACTIVATIONS.values())
+    relus = [module for module in model.modules() if isinstance(module, activations)]
     for module in dict.fromkeys([*sites, *relus]):
         module.register_forward_hook(count)
     with FlopCounterMode(display=False) as flops, torch.no_grad():
@@ -88,6 +101,6 @@ def _measure(
         params=sum(p.numel() for p in model.parameters() if p.requires_grad),
         macs=flops.get_total_flops() // 2,
         relu_layers=len(relus),
-        relu_elements=sum(elements[module] for module in relus),
-        site_elements=tuple(elements[module] for module in sites),
+        relu_elements=sum(leaving[module] for module in relus),
+        site_elements=tuple(entering[module] for module in sites),
     )

@@ -5,12 +5,14 @@ A name is accepted wherever a placement is. `N:M` means N convolutions share M R
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import replace
 from fractions import Fraction
 
-from search_spaces.backbones import Backbone
+from search_spaces.backbones import Backbone, Site
 from search_spaces.errors import InputError
-from search_spaces.placement import Placement
+from search_spaces.placement import DROP_NORM, DroppedNorm, Placement, split_norms
 
 # One pattern over the ReLU sites of a block, repeated in every block: the paper's modules.
 _BLOCK_PATTERNS: dict[str, dict[str, str]] = {
@@ -36,6 +38,8 @@ _ALIASES = {
 # PyramidNet (arXiv:1610.02915): the first ReLU of a block dropped and a BN at the block's end.
 _PYRAMIDNET = {"preresnet": "2:1/first", "preresnet-bottleneck": "3:2/type1"}
 
+_ERASE_RELU = "eraserelu:"
+
 _LOOKS_LIKE_BITS = re.compile(r"\s*[01]+\s*([^:01]|$)")  # bits first, and no ratio such as 1:1
 
 
@@ -48,10 +52,13 @@ def module_names(backbone: Backbone) -> tuple[str, ...]:
     return (*names, *pyramid, "linear")
 
 
-def reference_modules(backbone: Backbone) -> dict[str, Placement]:
+def reference_modules(
+    backbone: Backbone, dropped_norm: DroppedNorm = "keep"
+) -> dict[str, Placement]:
     """What every search trains besides its proposals: paired, the paper's modules, all-linear."""
     names = [n for n in module_names(backbone) if n not in ("3:2", "pyramidnet")]
-    return {name: module_placement(backbone, name) for name in names}
+    placements = [resolve_placement(backbone, name, dropped_norm) for name in names]
+    return {module_name_of(backbone, placement): placement for placement in placements}
 
 
 def module_placement(backbone: Backbone, name: str) -> Placement:
@@ -65,6 +72,8 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
         return Placement("1" * count)
     if name == "linear":
         return Placement("0" * count)
+    if name.startswith(_ERASE_RELU):
+        return _erase_relu(backbone, name)
     if name == "pyramidnet" and backbone.family in _PYRAMIDNET:
         bits = module_placement(backbone, _PYRAMIDNET[backbone.family]).bits
         return Placement(bits, "end")
@@ -81,34 +90,46 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
         f"module {name[:60]!r} does not exist for {backbone.name}; use one of "
         f"{', '.join(module_names(backbone))}"
         + (f", any N:M with {count} >= N >= M >= 1" if _is_plain(backbone) else "")
-        + ", or bits such as 01*27"
+        + ", eraserelu:P with a proportion P, or bits such as 01*27"
     )
 
 
-def resolve_placement(backbone: Backbone, text: str | Placement | None) -> Placement:
+def resolve_placement(
+    backbone: Backbone,
+    text: str | Placement | None,
+    dropped_norm: DroppedNorm = "keep",
+) -> Placement:
     """A placement from its text, a module name, or None (paired); checked against the backbone.
+
+    Args:
+        text: bits or a module name; both may end in `@end-norm` and `@drop-norm`.
+        dropped_norm: `drop` has the effect of the suffix `@drop-norm`.
 
     Raises:
         InputError: malformed text, unknown module, or a wrong number of sites.
     """
-    if text is None:
-        return module_placement(backbone, "paired")
     if isinstance(text, Placement):
         placement = text
-    elif _LOOKS_LIKE_BITS.match(text):
+    elif text is not None and _LOOKS_LIKE_BITS.match(text):
         placement = Placement.parse(text)
     else:
-        placement = module_placement(backbone, text.strip())
-    backbone.check(placement)
-    return placement
+        name, end, drop = split_norms("paired" if text is None else text)
+        placement = module_placement(backbone, name.strip())
+        if end == "end":
+            placement = replace(placement, block_norm=end)
+        placement = replace(placement, dropped_norm=drop)
+    if dropped_norm != "keep":
+        placement = replace(placement, dropped_norm=dropped_norm)
+    return backbone.effective(placement)
 
 
 def module_name_of(backbone: Backbone, placement: Placement) -> str:
     """The module name of a placement, or an empty string when it has none."""
-    canonical = backbone.canonical(placement)
+    canonical = backbone.canonical(replace(placement, dropped_norm="keep"))
     for name in module_names(backbone):
         if backbone.canonical(module_placement(backbone, name)) == canonical:
-            return name
+            dropped = backbone.effective(placement).dropped_norm == "drop"
+            return name + (DROP_NORM if dropped else "")
     return ""
 
 
@@ -128,6 +149,34 @@ def ratio_text(backbone: Backbone, placement: Placement) -> str:
         return "1:0"
     ratio = Fraction(backbone.convs, placement.kept)
     return f"{ratio.numerator}:{ratio.denominator}"
+
+
+def _erase_relu(backbone: Backbone, name: str) -> Placement:
+    """EraseReLU (arXiv:1709.07634): the last ReLU of a proportion of the modules is dropped.
+
+    A module is a block, in plain nets a pair of convolutions; in merge-and-run blocks its last
+    ReLU is the one after the sum, in both branches. The source leaves open which modules; here
+    they are spread evenly, the last one included.
+    """
+    text = name.removeprefix(_ERASE_RELU)
+    share = Fraction(text) if re.fullmatch(r"[01]?\.?[0-9]{1,9}", text) else Fraction(0)
+    blocks = backbone.sites[-1].block + 1
+    if not (0 < share <= 1 and int(blocks * share)):
+        raise InputError(
+            f"module {name[:60]!r} drops no ReLU of {blocks} modules; write eraserelu:P with a "
+            f"proportion P from {math.ceil(1000 / blocks) / 1000:g} to 1, such as eraserelu:0.5"
+        )
+    erased = {b for b in range(blocks) if int((b + 1) * share) > int(b * share)}
+    kept = [
+        site.block not in erased or not _is_last_of_block(backbone, site) for site in backbone.sites
+    ]
+    return Placement("".join("1" if k else "0" for k in kept))
+
+
+def _is_last_of_block(backbone: Backbone, site: Site) -> bool:
+    if backbone.family == "dfn":
+        return site.after_sum
+    return site.positions == (backbone.spec.pattern_length - 1,)
 
 
 def _is_plain(backbone: Backbone) -> bool:

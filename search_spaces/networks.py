@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from search_spaces.backbones import Backbone
+from search_spaces.backbones import Activation, Backbone
 from search_spaces.blocks import (
     BasicBlock,
     Fork,
@@ -23,7 +23,7 @@ from search_spaces.blocks import (
 from search_spaces.errors import InputError
 from search_spaces.modules import resolve_placement
 from search_spaces.placement import Placement
-from search_spaces.sites import apply_placement, current_placement
+from search_spaces.sites import apply_placement, current_activation, current_placement
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "plain": PlainBlock,
@@ -71,6 +71,11 @@ class Network(nn.Module):
         """The placement in force, read off the modules."""
         return current_placement(self)
 
+    @property
+    def activation(self) -> Activation:
+        """The activation of the kept sites, read off the modules."""
+        return current_activation(self)
+
     def forward(self, x: Tensor) -> Tensor:
         features = self.final(self.blocks(self.stem(x)))
         return self.classifier(features.mean((2, 3)))
@@ -83,6 +88,7 @@ def build(
     num_classes: int = 10,
     in_channels: int = 3,
     width: int = 16,
+    activation: Activation = "relu",
     generator: torch.Generator | None = None,
 ) -> Network:
     """Build a network with a placement.
@@ -98,17 +104,20 @@ def build(
         num_classes: at least 2.
         in_channels: 1 (grey) or 3 (colour).
         width: channels of the first stage.
+        activation: what stands at the kept sites; stem and final activation are always ReLU.
         generator: source of the initial weights; torch's global one when None. The draws do not
-            depend on the placement: equal seeds give equal initial weights.
+            depend on the placement: equal seeds give equal initial weights (CReLU apart, whose
+            doubled channels need more of them).
 
     Raises:
-        InputError: unknown backbone, impossible depth, or a placement that does not fit.
+        InputError: unknown backbone or activation, impossible depth, a placement that does not
+            fit, or CReLU where a kept ReLU follows a sum.
     """
     spec = Backbone.parse(backbone, width)
     resolved = resolve_placement(spec, placement)
     model = Network(spec, num_classes, in_channels)
+    apply_placement(model, resolved, activation)
     initialise(model, generator)
-    apply_placement(model, resolved)
     return model
 
 

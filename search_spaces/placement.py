@@ -16,8 +16,13 @@ MAX_SITES = 4096
 BlockNorm = Literal["none", "end"]
 """Extra BatchNorm per block: `none`, or one at the `end` of every residual branch (PyramidNet)."""
 
+DroppedNorm = Literal["keep", "drop"]
+"""Fate of the BatchNorm directly before a dropped ReLU: the open question of Section II-B."""
+
+END_NORM, DROP_NORM = "@end-norm", "@drop-norm"
+"""Suffixes of the text form for `block_norm="end"` and `dropped_norm="drop"`."""
+
 _SEGMENT = re.compile(r"([01]+)(?:\*([0-9]{1,9}))?")
-_SUFFIX = "@end-norm"
 _LONGEST_PERIOD = 8
 
 
@@ -34,6 +39,8 @@ class Placement:
         bits: one character per site; `1` keeps the ReLU, `0` replaces it by the identity.
         block_norm: `end` adds a BatchNorm at the end of every residual branch (PyramidNet,
             arXiv:1610.02915); it is part of the identity of the placement.
+        dropped_norm: `drop` also takes out the BatchNorm directly before each dropped ReLU, so
+            that conv-conv is one linear map; part of the identity too.
 
     Raises:
         InputError: `bits` is empty, too long, or holds anything but 0 and 1.
@@ -41,6 +48,7 @@ class Placement:
 
     bits: str
     block_norm: BlockNorm = "none"
+    dropped_norm: DroppedNorm = "keep"
 
     def __post_init__(self) -> None:
         if not isinstance(self.bits, str):
@@ -54,25 +62,24 @@ class Placement:
             raise InputError(
                 f"placement has {len(self.bits)} sites; at most {MAX_SITES} are supported"
             )
-        if self.block_norm not in get_args(BlockNorm):
-            raise InputError(
-                f"block norm {self.block_norm!r} is unknown; use one of {get_args(BlockNorm)}"
-            )
+        for what, value, known in (
+            ("block norm", self.block_norm, get_args(BlockNorm)),
+            ("dropped norm", self.dropped_norm, get_args(DroppedNorm)),
+        ):
+            if value not in known:
+                raise InputError(f"{what} {value!r:.60} is unknown; use one of {known}")
 
     @classmethod
     def parse(cls, text: str) -> Placement:
         """Read the text form: segments of bits, `*n` repeats one, `+` joins them.
 
-        The suffix `@end-norm` stands for `block_norm="end"`.
+        The suffix `@end-norm` stands for `block_norm="end"`, `@drop-norm` for
+        `dropped_norm="drop"`.
 
         Raises:
             InputError: the text does not follow that grammar or describes too many sites.
         """
-        body, has_suffix, rest = text.strip().partition(_SUFFIX)
-        if rest:
-            raise InputError(
-                f"placement {_shorten(text)!r} has text after {_SUFFIX!r}; write it last"
-            )
+        body, block_norm, dropped_norm = split_norms(text)
         pieces: list[str] = []
         total = 0
         for segment in body.split("+"):
@@ -90,12 +97,13 @@ class Placement:
                     f"least once, and all segments together at most to {MAX_SITES} sites"
                 )
             pieces.append(bits * times)
-        return cls("".join(pieces), "end" if has_suffix else "none")
+        return cls("".join(pieces), block_norm, dropped_norm)
 
     @property
     def text(self) -> str:
         """The short text form: equal placements have equal text, and `parse` reads it back."""
-        return _compact_text(self.bits) + (_SUFFIX if self.block_norm == "end" else "")
+        end = END_NORM if self.block_norm == "end" else ""
+        return _compact_text(self.bits) + end + (DROP_NORM if self.dropped_norm == "drop" else "")
 
     @property
     def kept(self) -> int:
@@ -125,6 +133,23 @@ class Placement:
 
     def __str__(self) -> str:
         return self.text
+
+
+def split_norms(text: str) -> tuple[str, BlockNorm, DroppedNorm]:
+    """The text before its norm suffixes, and what they say.
+
+    Raises:
+        InputError: an unknown suffix, or one written twice.
+    """
+    body, *suffixes = text.strip().split("@")
+    known = {END_NORM[1:], DROP_NORM[1:]}
+    if set(suffixes) - known or len(suffixes) > len(set(suffixes)):
+        raise InputError(
+            f"placement {_shorten(text)!r}: after the bits or the module write only {END_NORM} "
+            f"and {DROP_NORM}, each once"
+        )
+    end, drop = END_NORM[1:] in suffixes, DROP_NORM[1:] in suffixes
+    return body, "end" if end else "none", "drop" if drop else "keep"
 
 
 def _compact_text(bits: str) -> str:

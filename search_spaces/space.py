@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
 from typing import Literal, get_args
@@ -12,6 +12,10 @@ from typing import Literal, get_args
 from search_spaces.backbones import STAGES, Backbone, Site
 from search_spaces.errors import InputError
 from search_spaces.placement import Placement
+
+NormChoice = Literal["keep", "drop", "search"]
+"""What happens to the BatchNorm before a dropped ReLU; `search` makes it a decision."""
+_NORM_UNIT = "norm"
 
 Granularity = Literal["network", "stage", "block", "site"]
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
@@ -25,7 +29,7 @@ class Unit:
 
     Attributes:
         name: parameter name in the Optuna study, such as `stage2` or `block07`.
-        sites: the sites that the decision sets.
+        sites: the sites that the decision sets; none for the fate of the norms.
         choices: choice label -> bits of those sites; no two choices give the same bits.
     """
 
@@ -52,6 +56,8 @@ class SearchSpace:
         granularity: the unit that one decision covers.
         min_relus: fewest ReLUs kept in the blocks; 1 excludes the all-linear net, 0 admits it.
         max_relus: most ReLUs kept; None for no limit.
+        norm: whether the BatchNorm directly before a dropped ReLU stays (`keep`), goes (`drop`),
+            or is one more decision for the whole net (`search`).
         width: of the backbone, when it is given by name.
 
     Raises:
@@ -65,6 +71,7 @@ class SearchSpace:
         *,
         min_relus: int = 1,
         max_relus: int | None = None,
+        norm: NormChoice = "keep",
         width: int = 16,
     ) -> None:
         self.backbone = Backbone.parse(backbone, width)
@@ -81,7 +88,14 @@ class SearchSpace:
                 f"ReLU limits {self.min_relus} to {self.max_relus} are impossible; "
                 f"{self.backbone.name} has {sites} sites, so use 0 <= min <= max <= {sites}"
             )
-        self.units = _units(self.backbone, granularity)
+        if norm not in get_args(NormChoice):
+            raise InputError(
+                f"norm {norm!r} is unknown; use one of {', '.join(get_args(NormChoice))}"
+            )
+        self.norm = norm
+        self._placing = _units(self.backbone, granularity)
+        norms = Unit(_NORM_UNIT, (), {"keep": "", "drop": ""})
+        self.units = (*self._placing, norms) if norm == "search" else self._placing
         if self.size == 0:
             raise InputError(
                 f"no placement of {self.backbone.name} at granularity {granularity} keeps "
@@ -108,21 +122,31 @@ class SearchSpace:
                 )
             for site, bit in zip(unit.sites, unit.choices[choice], strict=True):
                 bits[site] = bit
-        return Placement("".join(bits))
+        norm = params[_NORM_UNIT] if self.norm == "search" else self.norm
+        placement = Placement("".join(bits), dropped_norm="drop" if norm == "drop" else "keep")
+        return self.backbone.effective(placement)
 
     def encode(self, placement: Placement) -> dict[str, str] | None:
         """The choices that decode to this very placement, or None if the space cannot write it."""
-        self.backbone.check(placement)
-        if placement.block_norm != "none":
+        placement = self.backbone.effective(placement)
+        if placement.block_norm != "none" or not self._can_have_norm(placement):
             return None
         params: dict[str, str] = {}
-        for unit in self.units:
+        for unit in self._placing:
             wanted = "".join(placement.bits[site] for site in unit.sites)
             label = next((c for c, bits in unit.choices.items() if bits == wanted), None)
             if label is None:
                 return None
             params[unit.name] = label
+        if self.norm == "search":
+            params[_NORM_UNIT] = placement.dropped_norm
         return params
+
+    def _can_have_norm(self, placement: Placement) -> bool:
+        if self.norm == "search":
+            return True
+        wanted = replace(placement, dropped_norm=self.norm)
+        return self.backbone.effective(wanted).dropped_norm == placement.dropped_norm
 
     def canonical(self, placement: Placement) -> Placement:
         """The one representative of all placements that give the same function."""
@@ -136,13 +160,25 @@ class SearchSpace:
     def size(self) -> int:
         """Number of different functions in the space, exact at any size.
 
+        Where the norms are searched, all placements count twice, but for those that drop no ReLU
+        with a BatchNorm before it.
+        """
+        total = self._count(self._placing)
+        if self.norm != "search":
+            return total
+        normed = {site.index for site in self.backbone.sites if not site.after_sum}
+        return 2 * total - self._count(tuple(_keeping(normed, unit) for unit in self._placing))
+
+    def _count(self, units: tuple[Unit, ...]) -> int:
+        """Functions that these units can give within the limits.
+
         With a symmetry of order two (exchanged branches) it is Burnside's count: half of all
         placements plus half of those that the exchange leaves alone.
         """
-        total = _within(_counts_of_all(self.units), self.min_relus, self.max_relus)
+        total = _within(_counts_of_all(units), self.min_relus, self.max_relus)
         if self.backbone.symmetry is None:
             return total
-        fixed = _counts_of_fixed(self.units, self.backbone.symmetry)
+        fixed = _counts_of_fixed(units, self.backbone.symmetry)
         return (total + _within(fixed, self.min_relus, self.max_relus)) // 2
 
     def enumerate(self) -> Iterator[Placement]:
@@ -158,9 +194,10 @@ class SearchSpace:
                 "granularity"
             )
         for labels in product(*(unit.choices for unit in self.units)):
-            names = (unit.name for unit in self.units)
-            placement = self.decode(dict(zip(names, labels, strict=True)))
-            if self.admits(placement) and self.canonical(placement) == placement:
+            params = dict(zip((unit.name for unit in self.units), labels, strict=True))
+            placement = self.decode(params)
+            is_twin = params.get(_NORM_UNIT) == "drop" != placement.dropped_norm
+            if self.admits(placement) and self.canonical(placement) == placement and not is_twin:
                 yield placement
 
     @cached_property
@@ -219,6 +256,16 @@ def _units(backbone: Backbone, granularity: Granularity) -> tuple[Unit, ...]:
     return tuple(
         _pattern_unit(name, sites, backbone.spec.pattern_length) for name, sites in groups.items()
     )
+
+
+def _keeping(sites: set[int], unit: Unit) -> Unit:
+    """The unit with only those choices that keep all its ReLUs at these sites."""
+    choices = {
+        label: bits
+        for label, bits in unit.choices.items()
+        if all(bit == "1" for site, bit in zip(unit.sites, bits, strict=True) if site in sites)
+    }
+    return Unit(unit.name, unit.sites, choices)
 
 
 def _pattern_unit(name: str, sites: list[Site], pattern_length: int) -> Unit:

@@ -10,7 +10,14 @@ from typing import Any
 
 import torch
 
-from search_spaces import Backbone, InputError, build, resolve_placement
+from search_spaces import (
+    Activation,
+    Backbone,
+    InputError,
+    build,
+    check_activation,
+    resolve_placement,
+)
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.augmentation import stream
 from trials.checkpoint import save_weights
@@ -32,9 +39,10 @@ class TrialSpec:
         placement: placement text or module name.
         recipe: how to train.
         seed: of initial weights, image order, crops and flips.
+        activation: what stands at the kept sites.
 
     Raises:
-        InputError: unknown backbone, or a placement that does not fit it.
+        InputError: unknown backbone or activation, or a placement that does not fit.
     """
 
     backbone: str
@@ -42,6 +50,7 @@ class TrialSpec:
     recipe: Recipe
     width: int = 16
     seed: int = 0
+    activation: Activation = "relu"
 
     def __post_init__(self) -> None:
         if type(self.seed) is not int or self.seed < 0:
@@ -51,6 +60,7 @@ class TrialSpec:
                 f"placement {self.placement!r:.80} must be a text and recipe {self.recipe!r:.80} a "
                 "Recipe"
             )
+        check_activation(self.activation)
         resolve_placement(Backbone.parse(self.backbone, self.width), self.placement)
 
     def to_json(self) -> dict[str, Any]:
@@ -116,12 +126,14 @@ def run_trial(
             f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
             f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
         )
-    with _one_thread():
+    with _one_thread(), torch.random.fork_rng():
+        torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's own generator
         model = build(
             Backbone.parse(spec.backbone, spec.width),
             spec.placement,
             num_classes=data.num_classes,
             in_channels=data.in_channels,
+            activation=spec.activation,
             generator=stream(spec.seed, _INITIAL_WEIGHTS),
         )
         epochs: list[EpochMetrics] = []

@@ -29,6 +29,9 @@ EVERYTHING = {
     "granularity": "block",
     "min_relus": 2,
     "max_relus": 12,
+    "norm": "keep",
+    "search_norm": True,
+    "activation": "elu",
     "sampler": "nsga2",
     "metric": "val_loss",
     "grace_epochs": 2,
@@ -60,7 +63,7 @@ def test_the_defaults_are_the_embedded_demonstration():
     config = SearchConfig()
     assert (config.backbone, config.data, config.width) == ("plain-38", "digits", 8)
     assert (config.epochs, config.grace_epochs, config.trials) == (5, 2, 48)
-    assert config.references == ("paired", "2:1", "linear")
+    assert list(config.references) == ["paired", "2:1", "linear"]
     assert config.direction == "maximize"
 
 

@@ -136,9 +136,9 @@ def test_end_norm_suffix_is_part_of_the_placement(text):
         ("1*4097", "at most to 4096"),
         ("1*4096+1", "at most to 4096"),
         ("@end-norm", "cannot read segment ''"),
-        ("01@end-norm+01", "write it last"),
-        ("01@end-norm@end-norm", "write it last"),
-        ("01@endnorm", "cannot read segment"),
+        ("01@end-norm+01", "write only @end-norm and @drop-norm"),
+        ("01@end-norm@end-norm", "each once"),
+        ("01@endnorm", "write only @end-norm and @drop-norm"),
     ],
 )
 def test_malformed_text_is_refused_with_the_rule(text, message):
