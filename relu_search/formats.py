@@ -52,12 +52,28 @@ def require_onnx() -> None:
         )
 
 
-def export_graph(network: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+def run_module(module: nn.Module) -> Run:
+    """A module as it is, in eager mode."""
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        return module(images)
+
+    return run
+
+
+def export_graph(
+    network: nn.Module, example: Tensor, normalise: Normalise | None = None
+) -> torch.export.ExportedProgram:
     """The network as a `torch.export` graph with a free batch size and no paths of this machine.
 
     Args:
-        example: two images or more, of the type and shape that the graph will take.
+        example: float32 (N, C, H, W) with N at least 2; the graph takes images of this size.
+        normalise: put in front; the graph then takes uint8 (N, H, W, C).
     """
+    if normalise is not None:
+        network = nn.Sequential(normalise, network).eval()
+        example = example.permute(0, 2, 3, 1).to(torch.uint8)
     batch = torch.export.Dim("batch")
     program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
     for node in program.graph.nodes:
