@@ -216,12 +216,7 @@ def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
         image_size=size,
         activation=network.activation,
     )
-    return {
-        "normalisation": None,
-        "classes": None,
-        "training": None,
-        "verdict": None,
-        **known,
+    computed = {
         "schema": CARD_SCHEMA,
         "backbone": backbone.name,
         "width": backbone.width,
@@ -238,6 +233,8 @@ def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
         "macs": cost.macs,
         "versions": versions(),
     }
+    optional = {"normalisation": None, "classes": None, "training": None, "verdict": None}
+    return {**computed, **optional, **known, **computed}
 
 
 def _write_forms(

@@ -44,12 +44,20 @@ def require_onnx() -> None:
     Raises:
         InputError: names the missing ones and how to get them.
     """
-    missing = [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+    missing = _missing_packages()
     if missing:
         raise InputError(
             f"format onnx needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
             "not installed; run: pip install 'relu-search[export]'"
         )
+
+
+def has_onnx() -> bool:
+    return not _missing_packages()
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
 
 
 def run_module(module: nn.Module) -> Run:

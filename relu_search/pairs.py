@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from relu_search.formats import export_graph, run_module, run_onnx, write_onnx
+from relu_search.formats import export_graph, has_onnx, run_module, run_onnx, write_onnx
 from relu_search.timing import Timing, time_side_by_side
 from search_spaces.folding import FoldedPair, Pair, find_pairs, fold_norms, fold_pair
 
@@ -100,7 +100,7 @@ def fold_for(
     reports = [_report(plain, pair, shape) for pair, shape in _with_shapes(plain, image_shape)]
     if mode == "never":
         return Folded(mode, dict.fromkeys(forms, plain), tuple(reports))
-    backends = [_BACKENDS[form] for form in forms]
+    backends = ["eager", "onnxruntime"] if has_onnx() else ["eager"]
     measured: dict[tuple[str, ...], Latency] = {}
     decided: list[PairReport] = []
     for report in reports:

@@ -155,7 +155,7 @@ def run_python(source: Path) -> Run:
             save_file({"images": images.contiguous()}, inputs)
             arguments = [source.absolute(), inputs, outputs, torch.get_num_threads()]
             done = subprocess.run(
-                [sys.executable, "-I", "-c", _ELSEWHERE, *map(str, arguments)],
+                [sys.executable, "-I", "-B", "-c", _ELSEWHERE, *map(str, arguments)],
                 capture_output=True,
                 text=True,
                 check=False,
@@ -254,8 +254,15 @@ def _is_torch(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.")
 
 
+def _literal(value: float | str) -> str:
+    """A number, or a text in double quotes where it holds none itself, as formatters write it."""
+    if isinstance(value, str) and '"' not in value:
+        return json.dumps(value, ensure_ascii=False)
+    return repr(value)
+
+
 def _tuple(values: Sequence[float | str]) -> str:
-    texts = [json.dumps(value, ensure_ascii=False) for value in values]
+    texts = [_literal(value) for value in values]
     flat = f"({', '.join(texts)}{',' if len(texts) == 1 else ''})"
     if len(flat) <= _LINE - len("CLASSES = "):
         return flat

@@ -158,7 +158,8 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
     """A copy in eval mode with every `conv - BN` made one convolution, identities removed.
 
     Exact to rounding. A BatchNorm that does not directly follow a convolution stays, and so does
-    one whose convolution feeds something else too.
+    one whose convolution feeds something else too. A randomised leaky ReLU, which ONNX lacks,
+    becomes the leaky ReLU that it is in eval mode.
     """
     network = fx.symbolic_trace(copy.deepcopy(model).eval())
     modules = dict(network.named_modules())
@@ -169,6 +170,9 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
             node.replace_all_uses_with(node.args[0])
             network.graph.erase_node(node)
             continue
+        if isinstance(module := modules[node.target], nn.RReLU):
+            slope = (module.lower + module.upper) / 2
+            network.set_submodule(str(node.target), nn.LeakyReLU(slope))
         conv = _only_source(node, modules)
         if isinstance(modules[node.target], nn.BatchNorm2d) and conv is not None:
             network.set_submodule(
