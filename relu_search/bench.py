@@ -271,7 +271,8 @@ def _plot(result: Mapping[str, Any], file: Path) -> None:
     placements = list(result["networks"])
     figure = Figure(figsize=(3.6 * len(base) + 1, 4), layout="constrained")
     panels = figure.subplots(1, len(base), sharey=True, squeeze=False)[0]
-    forms = list(dict.fromkeys(row["form"] for row in result["rows"]))
+    timed = {row["form"] for row in result["rows"]}
+    forms = [form for form in (EAGER, NORMS, PAIRS, COMPILED, ONNX) if form in timed]
     height = 0.8 / len(placements)
     for panel, batch in zip(panels, base, strict=True):
         for i, placement in enumerate(placements):

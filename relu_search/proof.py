@@ -86,15 +86,6 @@ class Proof:
     def to_json(self) -> dict[str, Any]:
         return {**asdict(self), "batches": list(self.batches)}
 
-    @property
-    def line(self) -> str:
-        sources = " and ".join(f"{n} {name}" for name, n in self.images.items())
-        return (
-            f"largest difference {self.largest_difference:.1e} (tolerance {self.tolerance:.0e}), "
-            f"same class for {self.argmax_agreement:.1%} of {sources} images, batch "
-            f"{' and '.join(map(str, self.batches))}"
-        )
-
 
 @torch.no_grad()
 def reference_logits(model: nn.Module, images: ProofImages) -> dict[str, Tensor]:
