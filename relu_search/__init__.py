@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from relu_search.config import SearchConfig as SearchConfig
+    from relu_search.confirmation import Confirmation as Confirmation
+    from relu_search.confirmation import confirm as confirm
     from relu_search.export import export_model as export_model
     from relu_search.export import load_exported as load_exported
     from relu_search.results import RunFolder as RunFolder
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
 
 _HOME = {
     "SearchConfig": "config",
+    "Confirmation": "confirmation",
+    "confirm": "confirmation",
     "export_model": "export",
     "load_exported": "export",
     "RunFolder": "results",
@@ -25,9 +29,11 @@ _HOME = {
 }
 
 __all__ = [
+    "Confirmation",
     "RunFolder",
     "SearchConfig",
     "SearchOutcome",
+    "confirm",
     "export_model",
     "load_exported",
     "resume_search",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import platform
 import tempfile
@@ -43,7 +42,6 @@ def run_bench(
     batches: Sequence[int],
     rounds: int,
     compiled: bool = True,
-    plot: bool = False,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Time every form of the best network of a run, or of a card, on the CPU.
@@ -54,7 +52,6 @@ def run_bench(
     Args:
         batches: batch sizes.
         rounds: samples of each form and batch size.
-        plot: check that a plot could be drawn.
 
     Returns:
         Plain values: the network, the machine, and one row per placement, form and batch size.
@@ -63,11 +60,6 @@ def run_bench(
         InputError: no such source, or a package that is not installed.
     """
     require_onnx()
-    if plot and importlib.util.find_spec("matplotlib") is None:
-        raise InputError(
-            "the plot needs matplotlib, which is not installed; run: pip install "
-            "'relu-search[export]', or leave --out out"
-        )
     path = user_path(source)
     if (path / "config.toml").is_file():
         path = RunFolder.open(path).best

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relu_search.cli_export import bench, export
+from relu_search.cli_judging import confirm, reproduce
 from relu_search.console import live_view, print_json, print_parts, say, show_outcome
 from relu_search.options import (
     FAMILIES_HELP,
@@ -213,9 +214,12 @@ def show(
 @app.command()
 def report(
     run: Annotated[str, typer.Argument(help="Run folder of a search.")],
+    page: Annotated[
+        bool, typer.Option("--page/--no-page", help="Write report.html and figures into RUN.")
+    ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the leaderboard of a finished or running search, from its run folder alone.
+    """Show the leaderboard of a finished or running search and write its report with figures.
 
     Example: `relu-search report runs/20260101-120000`
     """
@@ -224,13 +228,22 @@ def report(
 
     folder = RunFolder.open(run)
     table, caveat = report_text(folder)
+    written = None
+    if not as_json:
+        print_parts(table, caveat)
+    if page:
+        from relu_search.report import write_report
+
+        written = str(write_report(folder))
+        say(f"Report: {written}")
     if as_json:
         metric = folder.read_config()[0].metric
-        print_json({"trials": rows_of(ranked(folder.read_trials(), metric)), "note": caveat})
-    else:
-        print_parts(table, caveat)
+        rows = rows_of(ranked(folder.read_trials(), metric))
+        print_json({"trials": rows, "note": caveat, "report": written})
 
 
+app.command()(confirm)
+app.command()(reproduce)
 app.command()(export)
 app.command()(bench)
 

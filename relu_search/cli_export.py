@@ -99,7 +99,6 @@ def bench(
         batches=[int(size) for size in sizes],
         rounds=rounds,
         compiled=compiled,
-        plot=folder is not None,
         report=say,
     )
     if folder is not None:

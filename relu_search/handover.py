@@ -110,7 +110,10 @@ def export_trial(
 
 
 def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
-    """The row of `verdict.csv` about this placement, where the run was confirmed."""
+    """The row of `verdict.csv` about this placement, where the run was confirmed.
+
+    Of several references, the comparison with the paired module comes first.
+    """
     try:
         with (run.path / "verdict.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
@@ -120,7 +123,8 @@ def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
         raise InputError(
             f"{run.path / 'verdict.csv'} cannot be read ({error}); confirm the run again"
         ) from error
-    return next((row for row in rows if row.get("placement") == placement), None)
+    about = [row for row in rows if row.get("placement") == placement]
+    return min(about, key=lambda row: row.get("versus") != "paired", default=None)
 
 
 def _validation_images(run: RunFolder) -> Tensor | None:

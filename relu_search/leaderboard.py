@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from relu_search.config import SearchConfig
@@ -16,6 +17,16 @@ if TYPE_CHECKING:
 
 FOUND_SHOWN = 10
 """Found placements shown; hand-designed modules and the control are always shown."""
+LEADERBOARD_COLUMNS = (
+    "#",
+    "placement",
+    "ratio",
+    "ReLUs",
+    "val acc",
+    "val loss",
+    "epochs",
+    "state",
+)
 
 
 def is_control(module: str) -> bool:
@@ -43,12 +54,17 @@ def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | N
 
     So the all-linear control never counts as best unless `min_relus` 0 asks for it.
     """
-    highest = math.inf if config.max_relus is None else config.max_relus
-    admitted = trials["relus"].between(config.min_relus, highest)
-    candidates = trials[(trials["state"] == "COMPLETE") & admitted]
+    whole = trials[(trials["state"] == "COMPLETE") & trials[config.metric].notna()]
+    candidates = admitted(whole, config)
     if candidates.empty:
         return None
     return rows_of(ranked(candidates, config.metric).head(1))[0]
+
+
+def admitted(trials: pd.DataFrame, config: SearchConfig) -> pd.DataFrame:
+    """Trials whose number of ReLUs is within the search's limits."""
+    highest = math.inf if config.max_relus is None else config.max_relus
+    return trials[trials["relus"].between(config.min_relus, highest)]
 
 
 def rows_of(trials: pd.DataFrame) -> list[dict[str, Any]]:
@@ -67,17 +83,23 @@ def leaderboard_table(trials: pd.DataFrame, metric: str) -> Table:
     from rich.table import Table
 
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for name in ("#", "placement", "ratio", "ReLUs", "val acc", "val loss", "epochs", "state"):
+    for name in LEADERBOARD_COLUMNS:
         is_text = name in ("placement", "state")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=name != "placement")
+    for is_module, cells in leaderboard_rows(trials, metric):
+        table.add_row(*cells, style="cyan" if is_module else None)
+    return table
+
+
+def leaderboard_rows(trials: pd.DataFrame, metric: str) -> Iterator[tuple[bool, list[str]]]:
+    """For each row shown: is it a hand-designed module, and its `LEADERBOARD_COLUMNS` as text."""
     found = 0
     for rank, row in enumerate(rows_of(ranked(trials, metric)), start=1):
         if not row["module"]:
             found += 1
             if found > FOUND_SHOWN:
                 continue
-        table.add_row(*_cells(rank, row), style="cyan" if row["module"] else None)
-    return table
+        yield bool(row["module"]), _cells(rank, row)
 
 
 def _cells(rank: int, row: dict[str, Any]) -> list[str]:
@@ -114,6 +136,7 @@ def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -
         f"seeds add more. {config.epochs} epochs measure early trainability, not final accuracy."
     )
     control = trials[trials["module"].map(is_control) & (trials["state"] == "COMPLETE")]
+    control = control.dropna(subset=[metric])
     if best is not None and not control.empty:
         linear = rows_of(control)[0]
         better = (

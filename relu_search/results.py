@@ -6,14 +6,21 @@ trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
 weights/        weights of every trial that trained to the end
 best/           card.json + model.safetensors of the best trial so far
+report.html     the report, and its figures/ as PNG and PDF, once asked for
+
+and after a confirmation
+
+confirm.toml        its settings
+confirm.csv         one row per arm and seed
+confirm_epochs.csv  their learning curves
+confirm/            their weights
+verdict.csv         one row per arm and reference
 """
 
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
-import io
 import os
 import shutil
 import time
@@ -24,31 +31,14 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from relu_search.config import RECORD, SearchConfig, read_toml
+from relu_search.tables import append_row, read_table, write_table
 from search_spaces import InputError
 from trials.files import user_path, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TRIAL_COLUMNS = (
-    "trial",
-    "state",
-    "module",
-    "placement",
-    "ratio",
-    "relus",
-    "relu_elements",
-    "params",
-    "macs",
-    "seed",
-    "epochs",
-    "val_accuracy",
-    "val_loss",
-    "train_loss",
-    "seconds",
-    "reason",
-)
-# What a search writes into its folder, and what --overwrite removes.
+# What a search, its confirmation and its report write into a folder, and what --overwrite removes.
 _ENTRIES = (
     "config.toml",
     "study.journal",
@@ -57,6 +47,13 @@ _ENTRIES = (
     "epochs.csv",
     "weights",
     "best",
+    "confirm.toml",
+    "confirm.csv",
+    "confirm_epochs.csv",
+    "confirm",
+    "verdict.csv",
+    "report.html",
+    "figures",
     ".lock",
 )
 _DATA_FACTS = {
@@ -70,16 +67,6 @@ _DATA_FACTS = {
     "train_images",
     "validation_images",
 }
-_TEXTS = {"state", "module", "placement", "ratio", "reason"}
-EPOCH_COLUMNS = (
-    "trial",
-    "epoch",
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "seconds",
-)
 
 
 class RunFolder:
@@ -99,7 +86,7 @@ class RunFolder:
         Raises:
             InputError: the folder exists and holds something, or could not be written.
         """
-        path = user_path(out) if out else _fresh_path(Path("runs"))
+        path = user_path(out) if out else fresh_path(Path("runs"))
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not existing.is_dir():
             raise InputError(f"output {existing} is a file; give a new folder with --out")
@@ -188,6 +175,10 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
     def journal(self) -> Path:
         return self.path / "study.journal"
 
@@ -221,14 +212,14 @@ class RunFolder:
         epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
         """Write `trials.csv` and `epochs.csv` anew with these rows."""
-        write_whole(self.path / "trials.csv", _table_text(TRIAL_COLUMNS, trials))
-        write_whole(self.path / "epochs.csv", _table_text(EPOCH_COLUMNS, epochs))
+        write_table(self.path / "trials.csv", trials)
+        write_table(self.path / "epochs.csv", epochs)
 
     def add_trial(self, row: Mapping[str, Any]) -> None:
-        _append_row(self.path / "trials.csv", TRIAL_COLUMNS, row)
+        append_row(self.path / "trials.csv", row)
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
-        _append_row(self.path / "epochs.csv", EPOCH_COLUMNS, row)
+        append_row(self.path / "epochs.csv", row)
 
     def read_trials(self) -> pd.DataFrame:
         """`trials.csv`, one row per finished trial.
@@ -236,7 +227,7 @@ class RunFolder:
         Raises:
             InputError: the table is missing or damaged.
         """
-        return _read_table(self.path / "trials.csv", TRIAL_COLUMNS)
+        return read_table(self.path / "trials.csv")
 
     def count_trials(self) -> int:
         """Finished trials so far, as far as the table can be read; for a progress display."""
@@ -251,11 +242,23 @@ class RunFolder:
         Raises:
             InputError: the table is missing or damaged.
         """
-        return _read_table(self.path / "epochs.csv", EPOCH_COLUMNS)
+        return read_table(self.path / "epochs.csv")
+
+    @property
+    def confirm_weights(self) -> Path:
+        return self.path / "confirm"
+
+    def has_confirmation(self) -> bool:
+        return (self.path / "confirm.csv").is_file()
+
+    def table(self, name: str) -> Path:
+        """Path of a table by its file name, a key of `relu_search.tables.COLUMNS`."""
+        return self.path / name
 
 
-def _fresh_path(parent: Path) -> Path:
-    stamp = time.strftime("%Y%m%d-%H%M%S")
+def fresh_path(parent: Path, prefix: str = "") -> Path:
+    """A path under `parent` named by date and time that does not exist yet."""
+    stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
     path = parent / stamp
     number = 2
     while path.exists():
@@ -269,33 +272,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-def _table_text(columns: tuple[str, ...], rows: Iterable[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns)
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def _append_row(path: Path, columns: tuple[str, ...], row: Mapping[str, Any]) -> None:
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.DictWriter(file, columns).writerow(row)
-
-
-def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
-        missing = [column for column in columns if column not in table]
-        if missing:
-            raise ValueError(f"no column {', '.join(missing)}")
-        numbers = [column for column in columns if column not in _TEXTS]
-        table[numbers] = table[numbers].apply(pd.to_numeric)
-    except (OSError, ValueError) as error:
-        raise InputError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); the run folder is damaged"
-        ) from error
-    return table

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from search_spaces import InputError
 from trials.files import user_path
-from trials.sources import Images, Labels, Source, open_source
+from trials.sources import Images, Labels, open_source
 
 DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
 VALIDATION_SHARE = 5
@@ -106,32 +107,97 @@ def load_data(
     Raises:
         InputError: unknown name, unreadable data, or sizes that the data set cannot give.
     """
+    splits = load_splits(
+        name,
+        (seed,),
+        data_dir=data_dir,
+        train_limit=train_limit,
+        validation_images=validation_images,
+        download=download,
+    )
+    return splits.of(seed)
+
+
+def load_splits(
+    name: str,
+    seeds: Iterable[int],
+    *,
+    data_dir: str | Path | None = None,
+    train_limit: int | None = None,
+    validation_images: int | None = None,
+    download: bool = False,
+) -> Splits:
+    """Read a training set once, to be split by several seeds; options as in `load_data`.
+
+    Raises:
+        InputError: as `load_data`.
+    """
     source = open_source(name, "train", data_directory(data_dir), download=download)
-    train_rows, validation_rows = split_rows(
-        source.labels, train_limit=train_limit, validation_images=validation_images, seed=seed
-    )
-    train, validation = source.read(train_rows), source.read(validation_rows)
-    if train.shape[1:] != validation.shape[1:]:
-        raise InputError(
-            f"data {name!r}: training images are {train.shape[1:]} but validation images "
-            f"{validation.shape[1:]} (height, width, channels); bring all to one form"
+    rows = {
+        seed: split_rows(
+            source.labels, train_limit=train_limit, validation_images=validation_images, seed=seed
         )
-    mean, std = _channel_statistics(source, train)
-    pad = min(train.shape[1:3]) // 8 if source.pad is None else source.pad
-    return TrainingData(
+        for seed in seeds
+    }
+    needed = np.unique(np.concatenate([part for pair in rows.values() for part in pair]))
+    images = source.read(needed)
+    return Splits(
         name=name,
-        train=ImageSet(
-            images=pad_with_mean(train, pad, mean), labels=source.labels[train_rows].copy()
-        ),
-        validation=ImageSet(images=validation, labels=source.labels[validation_rows].copy()),
-        pad=pad,
+        images=images,
+        labels=source.labels,
+        rows=needed,
+        split=rows,
+        pad=min(images.shape[1:3]) // 8 if source.pad is None else source.pad,
         flip=source.flip,
-        mean=mean,
-        std=std,
+        statistics=None if source.mean is None or source.std is None else (source.mean, source.std),
         classes=source.classes,
-        split_seed=seed,
-        split_digest=_digest(validation_rows, source.labels, validation),
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A training set and its splits by several seeds. Arrays are shared: never write into them.
+
+    Attributes:
+        name, pad, flip, classes: as in `TrainingData`.
+        images: uint8 (N, H, W, C), not padded: all rows that some split needs.
+        rows: their row numbers in the data set, sorted; int64 (N,).
+        labels: of the whole data set.
+        split: seed -> row numbers of its training and of its validation images.
+        statistics: published mean and std per channel, in 0-255; None: each split takes those of
+            its training images.
+    """
+
+    name: str
+    images: Images
+    rows: NDArray[np.int64]
+    labels: Labels
+    split: Mapping[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    pad: int
+    flip: bool
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    classes: tuple[str, ...]
+
+    def of(self, seed: int) -> TrainingData:
+        """The training and the validation split of one seed, copied and padded."""
+        train_rows, validation_rows = self.split[seed]
+        train = self.images[np.searchsorted(self.rows, train_rows)]
+        validation = self.images[np.searchsorted(self.rows, validation_rows)]
+        mean, std = self.statistics or channel_statistics(train)
+        return TrainingData(
+            name=self.name,
+            train=ImageSet(
+                images=pad_with_mean(train, self.pad, mean), labels=self.labels[train_rows]
+            ),
+            validation=ImageSet(images=validation, labels=self.labels[validation_rows]),
+            pad=self.pad,
+            flip=self.flip,
+            mean=mean,
+            std=std,
+            classes=self.classes,
+            split_seed=seed,
+            split_digest=_digest(validation_rows, self.labels, validation),
+        )
 
 
 def _digest(*arrays: NDArray[Any]) -> str:
@@ -195,13 +261,9 @@ def pad_with_mean(images: Images, pad: int, mean: tuple[float, ...]) -> Images:
     return padded
 
 
-def _channel_statistics(
-    source: Source, train: Images
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """The published mean and std of a data set, or those of the training images."""
-    if source.mean is not None and source.std is not None:
-        return source.mean, source.std
-    counts = [np.bincount(train[..., c].ravel(), minlength=256) for c in range(train.shape[3])]
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std (at least 1) per channel of uint8 (N, H, W, C), in 0-255."""
+    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[3])]
     values = np.arange(256)
     means = [float((count * values).sum() / count.sum()) for count in counts]
     variances = [

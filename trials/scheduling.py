@@ -20,7 +20,8 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from search_spaces import InputError
-from trials.data import TrainingData
+from trials.batch import weights_file
+from trials.data import Splits, TrainingData
 from trials.proposals import Proposal, Proposer
 from trials.training import EpochMetrics
 from trials.trial import TrialResult, TrialSpec, run_trial
@@ -40,7 +41,7 @@ for _name, _value in _QUIET.items():
 
 import ray  # noqa: E402
 from ray import tune  # noqa: E402
-from ray.tune.schedulers import ASHAScheduler, TrialScheduler  # noqa: E402
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
 FAILURE = "failure"
@@ -161,10 +162,10 @@ def ray_session(
 
 def run_trials(
     proposer: Proposer,
-    data: TrainingData,
+    data: TrainingData | Splits,
     *,
     trials: int,
-    stopping: EarlyStopping,
+    stopping: EarlyStopping | None,
     resources: Resources,
     past_curves: Sequence[Mapping[int, float]] = (),
     weights: Path | None = None,
@@ -175,9 +176,10 @@ def run_trials(
 
     Args:
         proposer: decides and learns; called in this process only.
-        data: shared with all workers through Ray's object store, one copy per node.
+        data: shared with all workers through Ray's object store, one copy per node. Of `Splits`
+            each trial takes that of its own seed.
         trials: upper limit of trials to start.
-        stopping: when to stop a trial early.
+        stopping: when to stop a trial early; None: all train to the end.
         resources: per trial.
         past_curves: of trials before an interruption, for the rungs.
         weights: folder for the weights of trials that reach the end, as `trial-NUMBER.safetensors`.
@@ -195,8 +197,8 @@ def run_trials(
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_ProposerSearch(proposer, stopping.metric, stopping.mode),
-                scheduler=stopping.scheduler(past_curves),
+                search_alg=_ProposerSearch(proposer),
+                scheduler=stopping.scheduler(past_curves) if stopping else FIFOScheduler(),
                 num_samples=trials,
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
@@ -246,12 +248,12 @@ def plan_resources(
 
 
 def _worker(
-    config: dict[str, Any], *, data: TrainingData, runner: Runner, weights: Path | None
+    config: dict[str, Any], *, data: TrainingData | Splits, runner: Runner, weights: Path | None
 ) -> None:
     """One trial in a Ray worker process. Failures are reported, not raised: Ray prints traces."""
     spec = TrialSpec.from_json(config["spec"])
     gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-    save_to = None if weights is None else weights / f"trial-{config['number']:04d}.safetensors"
+    save_to = weights_file(weights, config["number"])
     finished = 0
 
     def report(metrics: EpochMetrics) -> None:
@@ -260,8 +262,9 @@ def _worker(
         tune.report(metrics.to_json())
 
     try:
+        split = data.of(spec.seed) if isinstance(data, Splits) else data
         failure = runner(
-            spec, data, device="cuda" if gpus else "cpu", save_to=save_to, on_epoch=report
+            spec, split, device="cuda" if gpus else "cpu", save_to=save_to, on_epoch=report
         ).failure
     except Exception as error:  # any exception is this trial's end, not the search's
         failure = f"{type(error).__name__}: {error}"
@@ -272,8 +275,8 @@ def _worker(
 class _ProposerSearch(Searcher):  # type: ignore[misc]
     """Ray's view of a `Proposer`: Ray's trial ids on one side, our numbers on the other."""
 
-    def __init__(self, proposer: Proposer, metric: str, mode: str) -> None:
-        super().__init__(metric=metric, mode=mode)
+    def __init__(self, proposer: Proposer) -> None:
+        super().__init__(metric="val_accuracy", mode="max")  # Ray's form; the proposer judges
         self._proposer = proposer
         self._open: dict[str, Proposal] = {}
         self._epochs: dict[str, int] = {}

@@ -46,11 +46,15 @@ class EpochMetrics:
         return asdict(self)
 
 
+DIVERGED = "diverged"
+"""First word of the reason of a training that ended by a non-finite loss."""
+
+
 class NonFiniteLossError(RuntimeError):
     """Training diverged: a loss became infinite or NaN."""
 
     def __init__(self, epoch: int, what: str, value: float) -> None:
-        super().__init__(f"{what} became {value} in epoch {epoch}")
+        super().__init__(f"{DIVERGED}: {what} became {value} in epoch {epoch}")
         self.epoch = epoch
 
 

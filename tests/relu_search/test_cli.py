@@ -270,11 +270,11 @@ def test_train_takes_its_options_from_a_file_and_the_command_line_wins(cli_json,
 
 
 def test_report_prints_the_leaderboard_of_a_run(searched, cli, cli_json):
-    code, out, err = cli("report", searched.run.path)
+    code, out, err = cli("report", searched.run.path, "--no-page")
     assert (code, err) == (0, "")
     for text in ("paired", "2:1", "linear (control)", "full length", "stopped early", "Noise: "):
         assert text in out
-    table = cli_json("report", searched.run.path)
+    table = cli_json("report", searched.run.path, "--no-page")
     assert len(table["trials"]) == 8
     values = [r["val_accuracy"] for r in table["trials"] if r["state"] == "COMPLETE"]
     assert values == sorted(values, reverse=True)

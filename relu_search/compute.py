@@ -1,0 +1,85 @@
+"""Where a list of trainings runs: on Ray, or one after another in this process."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from search_spaces import InputError
+from trials.batch import Batch, run_in_process
+from trials.data import Splits, TrainingData
+from trials.recipe import Precision
+from trials.trial import TrialResult, run_trial
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What runs the trainings of a confirmation or a reproduction.
+
+    Attributes:
+        concurrent, cpus_per_trial, gpus_per_trial, address: of Ray, as in a search.
+        in_process: no Ray: one after another in this process, on the GPU if there is one.
+        verbose: show Ray's own messages.
+    """
+
+    concurrent: int | None = None
+    cpus_per_trial: float = 1
+    gpus_per_trial: float | None = None
+    address: str | None = None
+    in_process: bool = False
+    verbose: bool = False
+
+    def run(
+        self,
+        batch: Batch,
+        data: TrainingData | Splits,
+        *,
+        precision: Precision,
+        weights: Path | None = None,
+        runner: Callable[..., TrialResult] = run_trial,
+    ) -> None:
+        """Run the batch; with Ray a Ctrl-C ends it early and quietly.
+
+        Raises:
+            InputError: resources or an address that Ray cannot give.
+        """
+        if self.in_process:
+            device = local_device()
+            _check_precision(precision, has_gpu=device == "cuda")
+            run_in_process(batch, data, device=device, weights=weights, runner=runner)
+            return
+        from trials.scheduling import Resources, plan_resources, ray_session, run_trials
+
+        resources = Resources(
+            cpus_per_trial=self.cpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial,
+            concurrent=self.concurrent,
+        )
+        with contextlib.ExitStack() as stack:
+            cluster = stack.enter_context(ray_session(address=self.address, verbose=self.verbose))
+            per_trial, _ = plan_resources(resources, cluster)
+            _check_precision(precision, has_gpu=bool(per_trial["gpu"]))
+            run_trials(
+                batch,
+                data,
+                trials=len(batch),
+                stopping=None,
+                resources=resources,
+                weights=weights,
+                runner=runner,
+                verbose=self.verbose,
+            )
+
+
+def local_device() -> str:
+    """`cuda` if this process sees a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _check_precision(precision: Precision, *, has_gpu: bool) -> None:
+    if precision == "bf16" and not has_gpu:
+        raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")

@@ -1,0 +1,194 @@
+"""Run a study of the paper by its own protocol, resumably.
+
+Protocol (Section IV and arXiv:1611.07718): train on all training images, no early stopping, the
+figure is the last epoch's test accuracy. So what a run calls validation is here the test split.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from relu_search.compute import Compute
+from relu_search.config import read_toml
+from relu_search.leaderboard import rows_of
+from relu_search.reproduce import Run, Settings, planned_runs
+from relu_search.results import fresh_path
+from relu_search.tables import append_row, read_table, write_table
+from search_spaces import InputError
+from trials.batch import Batch
+from trials.files import user_path, write_whole
+from trials.held_out import load_paper_protocol
+from trials.recipe import Recipe
+from trials.training import DIVERGED, EpochMetrics
+from trials.trial import TrialResult, TrialSpec, run_trial
+
+RUNS, CURVES, SETTINGS = "runs.csv", "curves.csv", "reproduce.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction:
+    """How a reproduction ended.
+
+    Attributes:
+        folder: with `runs.csv` and `curves.csv`.
+        is_complete: whether every run that was asked for has ended.
+        num_classes: data name -> its classes.
+    """
+
+    folder: Path
+    is_complete: bool
+    num_classes: dict[str, int]
+
+
+def reproduce(
+    settings: Settings,
+    *,
+    out: str | None = None,
+    compute: Compute | None = None,
+    report: Callable[[str], None] = lambda line: None,
+    runner: Callable[..., TrialResult] = run_trial,
+) -> Reproduction:
+    """Run a study of the paper, or what is left of it.
+
+    A folder with equal settings is continued: finished runs stay. More `seeds` may be asked for.
+
+    Raises:
+        InputError: bad settings, data that cannot be read, or a folder with other settings.
+    """
+    plan = planned_runs(settings)
+    sets = {
+        name: load_paper_protocol(
+            name,
+            data_dir=settings.data_dir,
+            train_limit=settings.train_limit,
+            download=settings.download,
+        )
+        for name in dict.fromkeys(run.data for run in plan)
+    }
+    folder = _open_folder(settings, out)
+    kept = [row for row in rows_of(read_table(folder / RUNS)) if row["state"] != "FAIL"]
+    write_table(folder / RUNS, kept)
+    done = {(row["data"], row["backbone"], row["module"], row["seed"]) for row in kept}
+    left = [run for run in plan if run.key not in done]
+    report(f"{settings.definition.title}: {len(plan)} runs, {len(left)} to do, in {folder}")
+    is_complete = True
+    for name, data in sets.items():
+        runs = [run for run in left if run.data == name]
+        if not runs:
+            continue
+        recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
+        batch = Batch([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
+        (compute or Compute()).run(batch, data, precision=settings.precision, runner=runner)
+        if not batch.is_complete:
+            is_complete = False
+            break
+    return Reproduction(
+        folder=folder,
+        is_complete=is_complete,
+        num_classes={name: data.num_classes for name, data in sets.items()},
+    )
+
+
+class _Recorder:
+    """Writes the rows of one batch. A diverged run is scored at chance level, not left out."""
+
+    def __init__(
+        self, folder: Path, runs: Sequence[Run], chance: float, report: Callable[[str], None]
+    ) -> None:
+        self._runs = runs
+        self._folder = folder
+        self._chance = chance
+        self._report = report
+        self._count = 0
+
+    def ended(self, number: int, epochs: tuple[EpochMetrics, ...], failure: str | None) -> None:
+        run = self._runs[number]
+        diverged = failure is not None and failure.startswith(DIVERGED)
+        last = epochs[-1] if epochs else None
+        who = {
+            "data": run.data,
+            "backbone": run.backbone.name,
+            "module": run.module,
+            "seed": run.seed,
+        }
+        row = {
+            **who,
+            "placement": run.placement.text,
+            "state": "COMPLETE" if failure is None else "DIVERGED" if diverged else "FAIL",
+            "epochs": len(epochs),
+            "test_accuracy": self._chance if diverged else last.val_accuracy if last else None,
+            "test_loss": last.val_loss if last and not diverged else None,
+            "train_loss": last.train_loss if last else None,
+            "seconds": round(sum(metrics.seconds for metrics in epochs), 3),
+            "reason": failure or "",
+        }
+        append_row(self._folder / RUNS, row)
+        for metrics in epochs:
+            append_row(
+                self._folder / CURVES,
+                {
+                    **who,
+                    "epoch": metrics.epoch,
+                    "train_loss": metrics.train_loss,
+                    "train_accuracy": metrics.train_accuracy,
+                    "test_loss": metrics.val_loss,
+                    "test_accuracy": metrics.val_accuracy,
+                },
+            )
+        self._count += 1
+        score = f"test acc {last.val_accuracy:.1%}" if last else "no epoch finished"
+        self._report(
+            f"{self._count}/{len(self._runs)}  {run.backbone.name}  {run.module}  seed {run.seed}  "
+            f"{score}" + (f"  ({failure})" if failure else "")
+        )
+
+
+def _spec(run: Run, recipe: Recipe) -> TrialSpec:
+    return TrialSpec(
+        backbone=run.backbone.name,
+        width=run.backbone.width,
+        placement=run.placement.text,
+        recipe=recipe,
+        seed=run.seed,
+    )
+
+
+def _open_folder(settings: Settings, out: str | None) -> Path:
+    folder = user_path(out) if out else fresh_path(Path("runs"), f"{settings.study}-")
+    wanted = _identity(settings)
+    if (folder / SETTINGS).is_file():
+        found: dict[str, Any] = read_toml(folder / SETTINGS)
+        if found != wanted:
+            differ = sorted(k for k in found.keys() | wanted if found.get(k) != wanted.get(k))
+            details = ", ".join(f"{k} {found.get(k)!r:.60}" for k in differ)
+            raise InputError(
+                f"{folder} holds a reproduction with other settings ({details}); give the same to "
+                "go on, or another --out"
+            )
+        return folder
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"output {folder} exists and holds other things; give another --out")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_table(folder / RUNS, [])
+        write_table(folder / CURVES, [])
+        write_whole(folder / SETTINGS, tomli_w.dumps(wanted))
+    except OSError as error:
+        raise InputError(
+            f"output folder {folder} cannot be written ({error.strerror or error}); give another "
+            "with --out"
+        ) from error
+    return folder
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """What runs of one folder have in common; seeds, depths and places may differ."""
+    values = {**asdict(settings), "epochs": settings.recipe.epochs}
+    for name in ("seeds", "first_seed", "depths", "data_dir", "download"):
+        values.pop(name)
+    return {name: value for name, value in values.items() if value is not None}

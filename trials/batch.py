@@ -1,0 +1,105 @@
+"""A list of trials that is known beforehand, and a way to run it in this very process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Protocol
+
+from trials.data import Splits, TrainingData
+from trials.proposals import Proposal, Proposer
+from trials.training import EpochMetrics
+from trials.trial import TrialResult, TrialSpec, run_trial
+
+
+class TrialEnded(Protocol):
+    """Hears of the end of a trial.
+
+    Args:
+        number: of the trial, its place in the list.
+        epochs: metrics of every finished epoch.
+        failure: why it did not train to the end, or None.
+    """
+
+    def __call__(
+        self, number: int, epochs: tuple[EpochMetrics, ...], failure: str | None
+    ) -> None: ...
+
+
+class Batch:
+    """A `Proposer` that hands out a list of trials in order.
+
+    Args:
+        specs: what to train; the place in the list is the trial's number.
+        ended: told of every trial that ended.
+        wanted: asked just before a trial starts; those it does not want any more are left out.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[TrialSpec],
+        *,
+        ended: TrialEnded,
+        wanted: Callable[[int], bool] = lambda number: True,
+    ) -> None:
+        self._specs = list(specs)
+        self._next = 0
+        self._ended = ended
+        self._wanted = wanted
+        self._open: dict[int, list[EpochMetrics]] = {}
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial that is still wanted has ended."""
+        return not self._open and not any(map(self._wanted, range(self._next, len(self))))
+
+    def propose(self) -> Proposal | None:
+        while self._next < len(self):
+            number = self._next
+            self._next += 1
+            if self._wanted(number):
+                self._open[number] = []
+                return Proposal(number=number, spec=self._specs[number])
+        return None
+
+    def observe(self, number: int, metrics: EpochMetrics) -> None:
+        self._open[number].append(metrics)
+
+    def conclude(self, number: int, failure: str | None) -> None:
+        self._ended(number, tuple(self._open.pop(number)), failure)
+
+
+def run_in_process(
+    proposer: Proposer,
+    data: TrainingData | Splits,
+    *,
+    device: str = "cpu",
+    weights: Path | None = None,
+    runner: Callable[..., TrialResult] = run_trial,
+) -> None:
+    """Run trials one after another without Ray, until the proposer has no more.
+
+    Args:
+        data: of `Splits` each trial takes that of its own seed.
+        device: `cpu` or `cuda`.
+        weights: folder for the weights, named as `trials.scheduling.run_trials` does.
+        runner: what trains a spec.
+    """
+    while (proposal := proposer.propose()) is not None:
+        number, spec = proposal.number, proposal.spec
+
+        def observe(metrics: EpochMetrics, number: int = number) -> None:
+            proposer.observe(number, metrics)
+
+        split = data.of(spec.seed) if isinstance(data, Splits) else data
+        save_to = weights_file(weights, number)
+        result = runner(spec, split, device=device, save_to=save_to, on_epoch=observe)
+        proposer.conclude(number, result.failure)
+
+
+def weights_file(folder: Path | None, number: int) -> Path | None:
+    """Where the weights of a trial go; None without a folder."""
+    return None if folder is None else folder / f"trial-{number:04d}.safetensors"
