@@ -240,7 +240,7 @@ def test_eraserelu_includes_the_last_block(name, share):
     assert module_placement(Backbone.parse(name), f"eraserelu:{share}").bits[-1] == "0"
 
 
-@pytest.mark.parametrize(("name", "share"), [("plain-5", "0.5"), ("preplain-9", "0.25")])
+@pytest.mark.parametrize(("name", "share"), [("plain-5", "1"), ("preplain-9", "0.34")])
 def test_eraserelu_of_an_odd_plain_net_drops_something(name, share):
     backbone = Backbone.parse(name)
     assert module_placement(backbone, f"eraserelu:{share}").bits.count("0") == 1
