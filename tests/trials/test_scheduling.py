@@ -256,7 +256,7 @@ def troubled(cluster, data, tmp_path_factory):
     [
         (1, "training loss became nan in epoch 3"),
         (2, "ValueError: no\nsuch luck"),
-        (4, "NonFiniteLossError: validation loss became inf in epoch 3"),
+        (4, "NonFiniteLossError: diverged: validation loss became inf in epoch 3"),
         (5, "the worker process died before it could say why"),
         (6, "data do not suit the network"),
     ],

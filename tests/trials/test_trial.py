@@ -201,7 +201,7 @@ def test_spoilt_weights_fail_in_the_next_epoch(data, monkeypatch):
         torch.nn.init.constant_(models[0].classifier.weight, float("nan"))
 
     result = run_trial(SPEC, data, on_epoch=spoil)
-    assert result.failure == "training loss became nan in epoch 2"
+    assert result.failure == "diverged: training loss became nan in epoch 2"
     assert [m.epoch for m in result.epochs] == [1]
 
 
