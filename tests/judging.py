@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import io
 import random
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import torch
+from PIL import Image
 from replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.compute import Compute
 from search_spaces import build
+from trials import sources
 from trials.checkpoint import save_weights
 from trials.data import load_data
+from trials.held_out import load_test_split, score_on_test
 from trials.training import EpochMetrics
 
 HERE = Compute(in_process=True)
@@ -165,3 +171,59 @@ def accuracy_on(model, data, images, labels):
 
 def small_digits(seed=0):
     return load_data("digits", train_limit=100, seed=seed)
+
+
+def write_digits(path, splits=("train", "test")):
+    """The digits as parquet files in the hub's layout; the data name."""
+    data = small_digits()
+    sets = {"train": load_data("digits", seed=0).train, "test": load_test_split(data)}
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    path.mkdir(parents=True, exist_ok=True)
+    for split in splits:
+        encoded = []
+        for image in sets[split].images[:300]:
+            buffer = io.BytesIO()
+            Image.fromarray(image[..., 0]).save(buffer, "PNG")
+            encoded.append({"bytes": buffer.getvalue(), "path": None})
+        table = {"img": pa.array(encoded, kind), "label": sets[split].labels[:300]}
+        pq.write_table(pa.table(table), path / f"{split}.parquet")
+    return f"parquet:{path}"
+
+
+@dataclass
+class Witness:
+    """Writes down every split that is opened or read, every training, every score."""
+
+    events: list = field(default_factory=list)
+
+    def watch(self, monkeypatch):
+        for module in ("trials.data", "trials.held_out"):
+            monkeypatch.setattr(f"{module}.open_source", self._open)
+        monkeypatch.setattr("relu_search.confirmation.score_on_test", self._score)
+        return self
+
+    def _open(self, name, split, data_dir, **options):
+        self.events.append(("open", split))
+        source = sources.open_source(name, split, data_dir, **options)
+
+        def read(indices):
+            self.events.append(("read", split))
+            return source.read(indices)
+
+        return replace(source, read=read)
+
+    def _score(self, model, *arguments):
+        self.events.append(("score", model.placement.text))
+        return score_on_test(model, *arguments)
+
+    def training(self, runner):
+        def run(spec, data, **options):
+            self.events.append(("train", spec.placement))
+            return runner(spec, data, **options)
+
+        return run
+
+    def kinds(self):
+        return [
+            " ".join(event) if event[0] in ("open", "read") else event[0] for event in self.events
+        ]
