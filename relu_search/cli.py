@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from relu_search.cli_export import bench, export
 from relu_search.cli_judging import confirm, reproduce
 from relu_search.console import live_view, print_json, print_parts, say, show_outcome
 from relu_search.options import (
@@ -241,36 +242,10 @@ def report(
         print_json({"trials": rows, "note": caveat, "report": written})
 
 
-@app.command()
-def export(
-    source: Annotated[str, typer.Argument(metavar="RUN|CARD", help="Run folder, or a card.json.")],
-    out: Annotated[str, typer.Option(help="Folder to write to; a new or empty one.")],
-    trial: Annotated[
-        int | None, typer.Option(help="A trial of full length; the best one when left out.")
-    ] = None,
-    formats: Annotated[
-        str, typer.Option("--format", help="Comma-separated; safetensors.")
-    ] = "safetensors",
-    as_json: JsonOption = False,
-) -> None:
-    """Write the card and the weights of the best trial, of another one, or of a card.
-
-    Example: `relu-search export runs/20260101-120000 --trial 7 --out out/trial-7`
-    """
-    from relu_search.export import read_card
-    from relu_search.handover import export_from
-
-    card = export_from(source, out, formats.split(","), trial=trial)
-    if as_json:
-        print_json({"card": str(card), **read_card(card)})
-    else:
-        print_parts(
-            f"wrote {card} and its weights; load them with relu_search.load_exported({out!r})"
-        )
-
-
 app.command()(confirm)
 app.command()(reproduce)
+app.command()(export)
+app.command()(bench)
 
 
 def main(arguments: list[str] | None = None) -> None:

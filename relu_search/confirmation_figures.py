@@ -27,6 +27,7 @@ from relu_search.figure_style import (
     new_figure,
     styled,
 )
+from relu_search.verdicts import verdict_words
 
 VERDICTS = {
     "better": Style(BLUE, "^"),
@@ -41,18 +42,6 @@ def rows_against(verdicts: pd.DataFrame, versus: str) -> list[dict[str, Any]]:
     """The rows of one reference as dicts; missing numbers stay NaN."""
     rows = verdicts[verdicts["versus"] == versus]
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
-
-
-def verdict_words(row: dict[str, Any]) -> str:
-    """A verdict with what qualifies it, such as `inconclusive, about 8 more seeds needed`."""
-    words = str(row["verdict"])
-    if pd.notna(row["more_seeds"]):
-        words += f", about {int(row['more_seeds'])} more seeds needed"
-    if pd.notna(row["diverged"]) and row["diverged"]:
-        words += f"; {int(row['diverged'])} diverged"
-    if pd.notna(row["dropped_after"]):
-        words += f"; dropped after {int(row['dropped_after'])} seeds"
-    return words
 
 
 def points(value: float) -> str:

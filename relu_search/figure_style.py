@@ -122,8 +122,8 @@ def module_label(name: str) -> str:
 
 
 def label(text: str, limit: int = 26) -> str:
-    """Text for a figure: one line of printable ASCII, shortened with an ellipsis."""
-    plain = re.sub(r"[^ -~]", "?", text)
+    """Text for a figure: one line of printable ASCII and ±, shortened with an ellipsis."""
+    plain = re.sub(r"[^ -~\xb1]", "?", text)
     return plain if len(plain) <= limit else f"{plain[: limit - 1]}…"
 
 

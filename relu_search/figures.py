@@ -116,9 +116,7 @@ def accuracy_against_relus(
         where="post",
         color=VERMILLION,
         linewidth=1.2,
-        label="Pareto front: fewer ReLUs cost accuracy"
-        if scale.higher_is_better
-        else "Pareto front: fewer ReLUs cost loss",
+        label="Pareto front",
     )
     is_found = complete["module"] == ""
     axes.plot(
@@ -131,16 +129,14 @@ def accuracy_against_relus(
         label=f"found (n = {is_found.sum()})",
     )
     notes = []
+    where = complete.set_index("trial")
     for trial, name, style in _named(trials, metric):
-        if trial in set(complete["trial"]):
-            row = complete[complete["trial"] == trial].iloc[0]
-            x, y = float(row["relus"]), float(row[metric]) * scale.factor
-            if row["module"]:
-                axes.plot(x, y, style.marker, color=style.color, markersize=8, zorder=4)
-                notes.append((x, y, name))
-            elif name.startswith("found 1"):
-                axes.plot(x, y, style.marker, color=style.color, markersize=10, zorder=4)
-                notes.append((x, y, name))
+        if style not in FOUND[1:]:  # the best found stands for all
+            x = float(where["relus"][trial])
+            y = float(where[metric][trial]) * scale.factor
+            size = 13 if style is FOUND[0] else 8  # a star is mostly points
+            axes.plot(x, y, style.marker, color=style.color, markersize=size, zorder=4)
+            notes.append((x, y, name))
     axes.margins(0.12, 0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="ReLUs kept in the blocks", ylabel=scale.label)

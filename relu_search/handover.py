@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from relu_search.card import CARD, read_card
 from relu_search.config import SearchConfig
-from relu_search.export import CARD, FORMATS, export_model
+from relu_search.export import check_options, export_model
 from relu_search.leaderboard import rows_of
 from relu_search.results import RunFolder
 from search_spaces import InputError, build
@@ -15,24 +17,61 @@ from trials.checkpoint import load_weights
 from trials.data import TrainingData
 from trials.files import user_path
 
+if TYPE_CHECKING:
+    from torch import Tensor
 
-def export_from(source: str, out: str, formats: Sequence[str], *, trial: int | None = None) -> Path:
+
+def export_from(
+    source: str,
+    out: str,
+    formats: Sequence[str],
+    *,
+    trial: int | None = None,
+    weights: str | None = None,
+    fold: str = "never",
+    normalise_inside: bool = False,
+) -> Path:
     """Export from a run folder (its best trial, or `trial`) or from a card; the new card's path.
+
+    A run's validation images, where they can be loaded, take part in the proof.
+
+    Args:
+        weights: a safetensors file made elsewhere, for the network of a card.
+        fold, normalise_inside: as of `export_model`.
 
     Raises:
         InputError: no such source or trial, a trial without weights, or an `out` that is not free.
     """
     folder = free_folder(out)
     path = user_path(source)
+    options: dict[str, Any] = {"fold": fold, "normalise_inside": normalise_inside}
+    check_options(formats, fold=fold, normalise_inside=normalise_inside)
     if not (path / "config.toml").is_file():
         if trial is not None:
             raise InputError(f"{path} is not a run folder, so --trial {trial} means nothing there")
-        return export_model(path, folder, formats)
+        return export_model(path, folder, formats, weights=weights, **options)
+    if weights is not None:
+        raise InputError(
+            f"{path} is a run folder with weights of its own; give --weights with a card"
+        )
     run = RunFolder.open(path)
+    row = trial_row(run, trial)
+    options["real_images"] = _validation_images(run)
+    return export_trial(run, row, folder, formats, **options)
+
+
+def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
+    """The row of `trials.csv` of a trial that has weights; of the best one when `trial` is None.
+
+    Raises:
+        InputError: there is no such trial.
+    """
     if trial is None:
         if not (run.best / CARD).is_file():
-            raise InputError(f"{path} has no trial of full length yet; let the search run longer")
-        return export_model(run.best, folder, formats)
+            raise InputError(
+                f"{run.path} has no trial of full length yet; let the search run longer"
+            )
+        trial = (read_card(run.best).get("training") or {}).get("trial")
     rows = [row for row in rows_of(run.read_trials()) if row["trial"] == trial]
     if not rows or rows[0]["state"] != "COMPLETE":
         state = rows[0]["state"] if rows else "not in trials.csv"
@@ -40,16 +79,21 @@ def export_from(source: str, out: str, formats: Sequence[str], *, trial: int | N
             f"trial {trial} of {run.path} is {state}; only trials of full length have weights, "
             "see relu-search report"
         )
-    return export_trial(run, rows[0], folder, formats)
+    return rows[0]
 
 
 def export_trial(
-    run: RunFolder, row: Mapping[str, Any], out: Path, formats: Sequence[str] = FORMATS
+    run: RunFolder,
+    row: Mapping[str, Any],
+    out: Path,
+    formats: Sequence[str] = ("safetensors",),
+    **options: Any,
 ) -> Path:
     """Write card and weights of one trial of full length; the path of the card.
 
     Args:
         row: the trial's row of `trials.csv`.
+        options: more of `export_model`'s.
     """
     config, record = run.read_config()
     data = record["data"]
@@ -61,7 +105,37 @@ def export_trial(
         activation=config.activation,
     )
     load_weights(model, run.trial_weights(row["trial"]))
-    return export_model(model, out, formats, details=card_details(config, data, row))
+    details = {**card_details(config, data, row), "verdict": _verdict(run, row["placement"])}
+    return export_model(model, out, formats, details=details, **options)
+
+
+def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
+    """The row of `verdict.csv` about this placement, where the run was confirmed.
+
+    Of several references, the comparison with the paired module comes first.
+    """
+    try:
+        with (run.path / "verdict.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{run.path / 'verdict.csv'} cannot be read ({error}); confirm the run again"
+        ) from error
+    about = [row for row in rows if row.get("placement") == placement]
+    return min(about, key=lambda row: row.get("versus") != "paired", default=None)
+
+
+def _validation_images(run: RunFolder) -> Tensor | None:
+    """A run's first validation images, uint8 (N, H, W, C); None where its data is not there."""
+    import torch
+
+    try:
+        images = run.read_config()[0].load_data().validation.images
+    except InputError:
+        return None
+    return torch.from_numpy(images[:32].copy())
 
 
 def data_facts(data: TrainingData) -> dict[str, Any]:

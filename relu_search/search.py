@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from relu_search.card import versions
 from relu_search.config import SearchConfig
-from relu_search.export import versions
 from relu_search.handover import data_facts
 from relu_search.leaderboard import best_trial
 from relu_search.proposer import SearchListener, StudyProposer

@@ -37,6 +37,8 @@ RESAMPLES = 9_999
 FIRST_RACE = 3
 """Seeds that every arm gets before the race may drop one."""
 _MOST_SEEDS = 1_000
+_FEWEST_SEEDS = 7  # with six the sign-flip test asks all six runs to agree
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +137,9 @@ def compare(
     b = np.array([reference[seed] for seed in seeds])
     differences, n = a - b, len(seeds)
     difference = float(differences.mean())
-    if np.ptp(differences) < 1e-12:  # no spread: the interval is a point
+    if np.ptp(differences) < _ROUNDING:  # no spread: the interval is a point
         t_low = t_high = bca_low = bca_high = difference
-        p_t = 1.0 if abs(difference) < 1e-12 else 0.0
+        p_t = 1.0 if abs(difference) < _ROUNDING else 0.0
         p_tost = float(abs(difference) >= margin)
     else:
         test = stats.ttest_rel(a, b)
@@ -172,7 +174,7 @@ def sign_flip_p(differences: Sequence[float] | NDArray[np.float64]) -> float:
     exact = len(values) <= ENUMERATED
     test = stats.permutation_test(
         (values,),
-        lambda x, axis: x.mean(axis=axis),
+        lambda x, axis: np.round(x.sum(axis=axis), 10),  # sums tie also where rounding differs
         permutation_type="samples",
         vectorized=True,
         n_resamples=2**ENUMERATED if exact else 99_999,
@@ -186,8 +188,8 @@ def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     """Standardised mean difference of two arms of equal size; infinite without any spread."""
     pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
     difference = float(a.mean() - b.mean())
-    if pooled == 0:
-        return math.copysign(math.inf, difference) if difference else 0.0
+    if max(np.ptp(a), np.ptp(b)) < _ROUNDING:
+        return math.copysign(math.inf, difference) if abs(difference) >= _ROUNDING else 0.0
     freedom = 2 * len(a) - 2
     return difference / pooled * (1 - 3 / (4 * freedom - 1))
 
@@ -255,17 +257,17 @@ def more_seeds(comparison: Comparison, *, margin: float, arms: int) -> int | Non
     c = comparison
     half_width = c.t_high - c.difference
     spread = half_width / float(stats.t.ppf(1 - LEVEL / 2, c.n - 1)) * math.sqrt(c.n)
-    plans = [6.0]
+    plans = [float(_FEWEST_SEEDS)]
     if spread > 0:
         plans = []
         if c.difference:
             effect = abs(c.difference) / spread
-            # Below this effect more than 1,000 seeds are needed, and the solver has no root.
-            if effect > 3 / math.sqrt(_MOST_SEEDS):
+            # Far below this effect more than 1,000 seeds are needed, and the solver has no root.
+            if effect > 2.8 / math.sqrt(_MOST_SEEDS):
                 needed = TTestPower().solve_power(
                     effect_size=effect, alpha=LEVEL / arms, power=POWER
                 )
-                plans.append(max(6.0, float(np.squeeze(needed))))
+                plans.append(max(_FEWEST_SEEDS, float(np.squeeze(needed))))
         room = margin - abs(c.difference)
         if room > 0:
             z = stats.norm.ppf(1 - LEVEL) + stats.norm.ppf(1 - (1 - POWER) / 2)

@@ -120,17 +120,23 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
 
 
 def verdict_words(row: Mapping[str, Any]) -> str:
-    """The verdict, with what a reader must know beside it."""
+    """The verdict of a row of `verdict.csv`, with what a reader must know beside it.
+
+    Missing numbers may be None or NaN.
+    """
     words: str = row["verdict"]
+    more, diverged, dropped = (
+        int(row[name]) if row[name] == row[name] and row[name] else 0  # noqa: PLR0124: NaN
+        for name in ("more_seeds", "diverged", "dropped_after")
+    )
     if words == "inconclusive":
-        more = row["more_seeds"]
-        words += f", about {more:g} more seeds needed" if more else ", over 1,000 seeds needed"
+        words += f", about {more} more seeds needed" if more else ", over 1,000 seeds needed"
     if words == "equivalent":
         words += f" within ±{100 * row['margin']:g} points"
-    if row["diverged"]:
-        words += f"; {row['diverged']:g} diverged"
-    if row["dropped_after"]:
-        words += f"; raced out after {row['dropped_after']:g} seeds"
+    if diverged:
+        words += f"; {diverged} diverged"
+    if dropped:
+        words += f"; raced out after {dropped} seeds"
     return words
 
 

@@ -160,13 +160,15 @@ def _erase_relu(backbone: Backbone, name: str) -> Placement:
     """
     text = name.removeprefix(_ERASE_RELU)
     share = Fraction(text) if re.fullmatch(r"[01]?\.?[0-9]{1,9}", text) else Fraction(0)
-    blocks = backbone.sites[-1].block + 1
-    if not (0 < share <= 1 and int(blocks * share)):
+    modules = [site.block for site in backbone.sites if _is_last_of_block(backbone, site)]
+    blocks = list(dict.fromkeys(modules))  # an odd convolution at a plain net's end is no pair
+    count, total = int(len(blocks) * share), len(blocks)
+    if not (0 < share <= 1 and count):
         raise InputError(
-            f"module {name[:60]!r} drops no ReLU of {blocks} modules; write eraserelu:P with a "
-            f"proportion P from {math.ceil(1000 / blocks) / 1000:g} to 1, such as eraserelu:0.5"
+            f"module {name[:60]!r} drops no ReLU of {total} modules; write eraserelu:P with a "
+            f"proportion P from {math.ceil(1000 / total) / 1000:g} to 1, such as eraserelu:0.5"
         )
-    erased = {b for b in range(blocks) if int((b + 1) * share) > int(b * share)}
+    erased = {b for i, b in enumerate(blocks) if (i + 1) * count // total > i * count // total}
     kept = [
         site.block not in erased or not _is_last_of_block(backbone, site) for site in backbone.sites
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import torch
@@ -54,31 +55,38 @@ def apply_placement(
     Raises:
         InputError: the placement or the activation does not fit the model.
     """
-    norms = _norm_before(model)
-    if len(norms) != len(placement):
+    sites = relu_sites(model)
+    if len(sites) != len(placement):
         raise InputError(
             f"placement {placement.text[:60]!r} has {len(placement)} sites but the model has "
-            f"{len(norms)}; write one bit for each ReLU site"
+            f"{len(sites)}; write one bit for each ReLU site"
         )
-    blocks = _ended_blocks(model)
-    if placement.block_norm == "end" and not blocks:
+    if placement.block_norm == "end" and not _ended_blocks(model):
         raise InputError("@end-norm needs pre-activation residual blocks, and this model has none")
-    activation = current_activation(model) if activation is None else activation
-    check_activation(activation)
-    had_crelu = current_activation(model) == "crelu"
-    for (site, norm), kept in zip(norms.items(), placement, strict=True):
+    present = current_activation(model)
+    activation = present if activation is None else check_activation(activation)
+    if "crelu" in (present, activation):
+        rehearsal = copy.deepcopy(model)  # a refusal must leave the model alone
+        _swap(rehearsal, placement, activation)
+        _fit_channels(rehearsal)
+    _swap(model, placement, activation)
+    if "crelu" in (present, activation):
+        _fit_channels(model)
+
+
+def _swap(model: nn.Module, placement: Placement, activation: Activation) -> None:
+    """Put the modules of a placement at its sites and norms, channels as they are."""
+    for (site, norm), kept in zip(_norm_before(model).items(), placement, strict=True):
         wanted = ACTIVATIONS[activation] if kept else nn.Identity
         if type(model.get_submodule(site)) is not wanted:
             _replace(model, site, wanted())
         if norm is not None:
             _set_norm(model, norm, present=kept or placement.dropped_norm == "keep")
-    for block in blocks:
+    for block in _ended_blocks(model):
         if placement.block_norm == "none":
             block.end_norm = nn.Identity().train(block.training)
         elif not isinstance(block.end_norm, nn.BatchNorm2d):
             _replace(block, "end_norm", batch_norm(block.channels_out))
-    if had_crelu or activation == "crelu":
-        _fit_channels(model)
 
 
 def _norm_before(model: nn.Module) -> dict[str, str | None]:

@@ -41,6 +41,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
             for n in names[:3]
         )
         raise InputError(
-            f"weights {path} do not fit the network: {len(names)} mismatches, first {details}"
+            f"weights {path} do not fit the network: {len(names)} mismatches, first {details}; "
+            "give the weights that belong to this backbone, width, placement and class count"
         )
     model.load_state_dict(tensors)

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from relu_search import export_model, load_exported
+from relu_search.card import read_card
 from relu_search.describe import describe
-from relu_search.export import read_card
 from relu_search.single import train_single
 from search_spaces import Backbone, InputError, build
 
@@ -80,7 +80,7 @@ def test_the_card_says_what_the_model_is(exported):
     folder, _ = exported
     card = read_card(folder)
     expected = {
-        "schema": 1,
+        "schema": 2,
         "backbone": "plain-8",
         "width": 4,
         "placement": "01*3",
@@ -130,7 +130,7 @@ def test_a_card_that_is_not_text_or_not_there_is_refused(exported):
 @pytest.mark.parametrize(
     "entries",
     [
-        {"schema": 2},
+        {"schema": 3},
         {"schema": 0},
         {"schema": True},
         {"backbone": "vgg-16"},
@@ -159,8 +159,8 @@ def test_a_card_that_was_changed_is_refused(entries, exported):
 
 def test_a_newer_schema_asks_for_an_update(exported):
     folder, change = exported
-    change(schema=2)
-    with pytest.raises(InputError, match=r"schema 2.*update"):
+    change(schema=3)
+    with pytest.raises(InputError, match=r"schema 3.*update"):
         read_card(folder)
 
 

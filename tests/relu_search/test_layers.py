@@ -51,7 +51,10 @@ def test_the_import_contracts_hold():
     assert "0 broken" in done.stdout
 
 
-@pytest.mark.parametrize("verb", [[], ["search"], ["train"], ["show"], ["report"], ["export"]])
+VERBS = ("search", "confirm", "reproduce", "train", "show", "report", "export", "bench")
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])
 def test_help_loads_no_heavy_library(verb, anywhere):
     assert loaded_by([*verb, "--help"], anywhere) == set()
 

@@ -1,5 +1,10 @@
 """The named modules against the paper's table, written out bit by bit."""
 
+import math
+import time
+from fractions import Fraction
+from itertools import pairwise
+
 import pytest
 
 from search_spaces import (
@@ -172,3 +177,70 @@ def test_resolve_refuses_what_does_not_fit(text):
 )
 def test_ratio_is_reduced(bits, ratio):
     assert ratio_text(Backbone.parse("resnet-8"), Placement(bits)) == ratio
+
+
+# --- EraseReLU --------------------------------------------------------------------------------
+
+LAST_OF_BLOCK = {  # backbone: (blocks, bits of an erased block, of a whole one, of the last)
+    "plain-38": (18, "10", "11", "10"),
+    "preplain-38": (18, "10", "11", "10"),
+    "resnet-20": (9, "10", "11", "10"),
+    "preresnet-20": (9, "10", "11", "10"),
+    "preresnet-bottleneck-29": (9, "110", "111", "110"),
+    "dfn-26": (6, "1010", "1111", "110"),
+}
+
+
+@pytest.mark.parametrize("share", ["1", "1.0", "0.9", "0.5", ".5", "0.34", "0.25", "0.2"])
+@pytest.mark.parametrize("name", LAST_OF_BLOCK)
+def test_eraserelu_drops_the_last_relu_of_evenly_spread_blocks(name, share):
+    blocks, erased, whole, last = LAST_OF_BLOCK[name]
+    bits = module_placement(Backbone.parse(name), f"eraserelu:{share}").bits
+    size = len(whole)
+    cut = [bits[i * size : (i + 1) * size] for i in range(blocks)]
+    assert "".join(cut) == bits
+    assert set(cut[:-1]) <= {erased, whole}
+    assert cut[-1] in (last, whole[: len(last)])
+    places = [i for i, block in enumerate(cut) if block in (erased, last)]
+    count = math.floor(Fraction(share) * blocks)
+    assert len(places) == count
+    gaps = [b - a for a, b in pairwise([-1, *places])]
+    assert cut[-1] == last
+    exact = Fraction(blocks, count)
+    assert all(math.floor(exact) <= gap <= math.ceil(exact) for gap in gaps)
+
+
+def test_eraserelu_of_all_resnet_blocks_is_the_second_relu_dropped():
+    backbone = Backbone.parse("resnet-110")
+    whole = module_placement(backbone, "eraserelu:1")
+    assert whole == module_placement(backbone, "2:1/second")
+    assert module_name_of(backbone, whole) == "2:1/second"
+
+
+@pytest.mark.parametrize(
+    "share",
+    [
+        *("0", "2", "-1", "nan", "inf", "1e9999999", "", "0.0001", "1.01", "1/2", "0.5.5", "٠.٥"),
+        *("0x1", "1_0", "0,5", "9" * 100_000, "0." + "1" * 100_000),
+    ],
+    ids=lambda share: share[:12],
+)
+@pytest.mark.parametrize("name", ["plain-38", "resnet-110", "dfn-26"])
+def test_bad_shares_of_eraserelu_are_refused_in_one_short_line(name, share):
+    started = time.process_time()
+    with pytest.raises(InputError) as caught:
+        resolve_placement(Backbone.parse(name), f"eraserelu:{share}")
+    assert time.process_time() - started < 0.5
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize(("name", "share"), [("resnet-20", "0.5"), ("dfn-26", "0.25")])
+def test_eraserelu_includes_the_last_block(name, share):
+    assert module_placement(Backbone.parse(name), f"eraserelu:{share}").bits[-1] == "0"
+
+
+@pytest.mark.parametrize(("name", "share"), [("plain-5", "1"), ("preplain-9", "0.34")])
+def test_eraserelu_of_an_odd_plain_net_drops_something(name, share):
+    backbone = Backbone.parse(name)
+    assert module_placement(backbone, f"eraserelu:{share}").bits.count("0") == 1

@@ -6,20 +6,11 @@ from functools import partial
 
 import pytest
 import torch
-import torch.nn.functional as F
+from textbook import SMALL, Textbook, images, trained_looking
 from torch import nn
 
 from search_spaces import FAMILIES, Backbone, InputError, Placement, build
 
-# Blocks in each stage, counted by hand from the depth.
-SMALL = {
-    "plain-9": (2, 2, 3),
-    "preplain-9": (2, 2, 3),
-    "resnet-12": (1, 2, 2),
-    "preresnet-12": (1, 2, 2),
-    "preresnet-bottleneck-17": (1, 2, 2),
-    "dfn-22": (1, 2, 2),
-}
 SITES = {
     "plain-9": 7,
     "preplain-9": 7,
@@ -41,136 +32,23 @@ def placements(name):
     return texts + ends
 
 
-def trained_looking(name, placement, **options):
-    """A float64 model whose BN statistics and weights are all different from their defaults."""
-    generator = torch.Generator().manual_seed(7)
-    model = build(name, placement, width=4, generator=generator, **options).double()
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            for tensor, low, high in (
-                (module.weight.data, 0.5, 1.5),
-                (module.bias.data, -0.5, 0.5),
-                (module.running_mean, -0.5, 0.5),
-                (module.running_var, 0.5, 2.0),
-            ):
-                tensor.uniform_(low, high, generator=generator)
-    nn.init.normal_(model.classifier.bias, generator=generator)
-    return model
-
-
-class Textbook:
-    """The six networks as plain functions of a state dict; ReLUs take their bits one by one."""
-
-    def __init__(self, state, placement, training):
-        self.state = state
-        bits, _, end = placement.partition("@")
-        self.bits = iter(bits)
-        self.end = bool(end)
-        self.training = training
-
-    def relu(self, x):
-        return F.relu(x) if next(self.bits) == "1" else x
-
-    def conv(self, x, name, stride=1):
-        weight = self.state[f"{name}.weight"]
-        return F.conv2d(x, weight, stride=stride, padding={3: 1, 1: 0}[weight.shape[-1]])
-
-    def norm(self, x, name):
-        mean, var = self.state[f"{name}.running_mean"], self.state[f"{name}.running_var"]
-        weight, bias = self.state[f"{name}.weight"], self.state[f"{name}.bias"]
-        if self.training:
-            return F.batch_norm(x, None, None, weight, bias, training=True, eps=2e-5)
-        return F.batch_norm(x, mean, var, weight, bias, eps=2e-5)
-
-    def plain(self, x, at, stride, _):
-        return self.relu(self.norm(self.conv(x, f"{at}.conv", stride), f"{at}.norm"))
-
-    def preplain(self, x, at, stride, _):
-        return self.conv(self.relu(self.norm(x, f"{at}.norm")), f"{at}.conv", stride)
-
-    def resnet(self, x, at, stride, _):
-        y = self.norm(self.conv(x, f"{at}.conv1", stride), f"{at}.norm1")
-        y = self.norm(self.conv(self.relu(y), f"{at}.conv2"), f"{at}.norm2")
-        return self.relu(y + self.projected(x, f"{at}.shortcut", stride))
-
-    def projected(self, x, at, stride):
-        """Identity in the first stage's blocks and inside stages, else 1x1 conv and BN."""
-        if stride == 1:
-            return x
-        return self.norm(self.conv(x, f"{at}.0", stride), f"{at}.1")
-
-    def preresnet(self, x, at, stride, _):
-        pre = self.relu(self.norm(x, f"{at}.norm1"))
-        y = self.relu(self.norm(self.conv(pre, f"{at}.conv1", stride), f"{at}.norm2"))
-        y = self.conv(y, f"{at}.conv2")
-        if self.end:
-            y = self.norm(y, f"{at}.end_norm")
-        return y + (x if stride == 1 else self.conv(pre, f"{at}.projection", stride))
-
-    def bottleneck(self, x, at, stride, first):
-        pre = self.relu(self.norm(x, f"{at}.norm1"))
-        y = self.relu(self.norm(self.conv(pre, f"{at}.conv1", stride), f"{at}.norm2"))
-        y = self.relu(self.norm(self.conv(y, f"{at}.conv2"), f"{at}.norm3"))
-        y = self.conv(y, f"{at}.conv3")
-        if self.end:
-            y = self.norm(y, f"{at}.end_norm")
-        widens = stride == 2 or first
-        return y + (self.conv(pre, f"{at}.projection", stride) if widens else x)
-
-    def branch(self, x, at, stride):
-        y = self.relu(self.norm(self.conv(x, f"{at}.conv1", stride), f"{at}.norm1"))
-        return self.norm(self.conv(y, f"{at}.conv2"), f"{at}.norm2")
-
-    def dfn(self, xs, at, stride, _, *, last=False):
-        x1, x2 = xs if isinstance(xs, tuple) else (xs, xs)
-        p1 = self.projected(x1, f"{at}.shortcut1", stride)
-        p2 = self.projected(x2, f"{at}.shortcut2", stride)
-        shared = 0.5 * p1 + 0.5 * p2
-        if last:
-            f1 = self.branch(x1, f"{at}.branch1", stride)
-            f2 = self.branch(x2, f"{at}.branch2", stride)
-            return self.relu(shared + f1 + f2)
-        out1 = self.relu(shared + self.branch(x1, f"{at}.branch1", stride))
-        out2 = self.relu(shared + self.branch(x2, f"{at}.branch2", stride))
-        return out1, out2
-
-    def network(self, x, name):
-        family = name.rpartition("-")[0]
-        x = self.conv(x, "stem.0")
-        if not family.startswith("pre"):
-            x = F.relu(self.norm(x, "stem.1"))
-        block = getattr(self, family.removeprefix("preresnet-"))
-        layout = [(stage, i) for stage, count in enumerate(SMALL[name]) for i in range(count)]
-        for index, (stage, i) in enumerate(layout):
-            stride = 2 if stage > 0 and i == 0 else 1
-            last = {"last": True} if family == "dfn" and index == len(layout) - 1 else {}
-            x = block(x, f"blocks.{index}", stride, index == 0, **last)
-        if family.startswith("pre"):
-            x = F.relu(self.norm(x, "final.0"))
-        assert next(self.bits, None) is None, "the textbook used every bit"
-        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
-        return F.linear(x, self.state["classifier.weight"], self.state["classifier.bias"])
-
-
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
     ("name", "placement"), [(name, text) for name in SMALL for text in placements(name)]
 )
 def test_network_is_the_textbook_network(name, placement, training):
     model = trained_looking(name, placement).train(training)
-    images = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)).double()
     with torch.no_grad():
-        expected = Textbook(model.state_dict(), placement, training).network(images, name)
-        torch.testing.assert_close(model(images), expected, rtol=1e-10, atol=1e-10)
+        expected = Textbook(model.state_dict(), placement, training).network(images(), name)
+        torch.testing.assert_close(model(images()), expected, rtol=1e-10, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_gradients_are_the_textbooks(name):
     placement = random_bits(name, "gradient")
     model = trained_looking(name, placement)
-    images = torch.randn(3, 3, 12, 12, generator=torch.Generator().manual_seed(1)).double()
     state = dict(model.named_parameters()) | dict(model.named_buffers())
-    outputs = model(images), Textbook(state, placement, True).network(images, name)
+    outputs = model(images()), Textbook(state, placement, True).network(images(), name)
     got, expected = (
         torch.autograd.grad(output.square().sum(), list(model.parameters())) for output in outputs
     )

@@ -255,3 +255,94 @@ def test_equal_seeds_give_equal_samples():
     space = SearchSpace("preresnet-20")
     one, other = (space.sample(random.Random(5)) for _ in range(2))
     assert one == other
+
+
+# --- norms as part of the space ---------------------------------------------------------------
+
+
+def sites_with_norms(name):
+    """Positions of the sites that do not follow a sum, by the families' definitions."""
+    sites = sum(map(sum, LAYOUTS[name]))
+    if name.startswith("resnet"):
+        return set(range(0, sites, 2))
+    if name.startswith("dfn"):
+        return set(range(0, sites - 3, 2)) | {sites - 3, sites - 2}
+    return set(range(sites))
+
+
+def normed_function(name, bits, norm):
+    """A key that is equal for equal functions: the bits up to exchange, and the norms in effect."""
+    effect = any(bits[i] == "0" for i in sites_with_norms(name))
+    return function(name, bits), norm if effect else "keep"
+
+
+@pytest.mark.parametrize("norm", ["keep", "drop", "search"])
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_space_with_norms_holds_what_brute_force_finds(name, granularity, norm):
+    norms = ("keep", "drop") if norm == "search" else (norm,)
+    everything = brute_force(name, granularity)
+    sites = sum(map(sum, LAYOUTS[name]))
+    for low, high in [(1, None), (0, None), (2, 3), (sites, None), (sites - 2, sites - 1)]:
+        most = sites if high is None else high
+        expected = {
+            normed_function(name, bits, n)
+            for bits in everything
+            if low <= bits.count("1") <= most
+            for n in norms
+        }
+        if not expected:
+            continue
+        space = SearchSpace(name, granularity, min_relus=low, max_relus=high, norm=norm)
+        assert space.size == len(expected)
+        if len(everything) <= 1024:
+            found = [normed_function(name, p.bits, p.dropped_norm) for p in space.enumerate()]
+            assert len(found) == len(set(found))
+            assert set(found) == expected
+
+
+@pytest.mark.parametrize("norm", ["keep", "drop", "search"])
+@pytest.mark.parametrize("granularity", GRANULARITIES)
+@pytest.mark.parametrize("name", ["plain-11", "resnet-12", "preresnet-bottleneck-14", "dfn-14"])
+def test_samples_with_norms_stay_inside_and_survive_writing(name, granularity, norm):
+    space = SearchSpace(name, granularity, min_relus=2, max_relus=8, norm=norm)
+    rng = random.Random(1)
+    seen = set()
+    for _ in range(200):
+        params = space.sample(rng)
+        assert list(params) == list(space.choices)
+        assert all(choice in space.choices[unit] for unit, choice in params.items())
+        placement = space.decode(params)
+        assert space.admits(placement)
+        again = space.encode(placement)
+        assert space.decode(again) == placement
+        if params.get("norm") == placement.dropped_norm:
+            assert again == params
+        seen.add(placement.dropped_norm)
+        if norm != "search":
+            effect = any(placement.bits[i] == "0" for i in sites_with_norms(name))
+            assert placement.dropped_norm == (norm if effect else "keep")
+    assert norm != "search" or seen == {"keep", "drop"}
+
+
+@pytest.mark.parametrize("norm", ["keep", "drop"])
+def test_encode_knows_the_norms_that_the_space_cannot_write(norm):
+    other = {"keep": "drop", "drop": "keep"}[norm]
+    space = SearchSpace("resnet-8", norm=norm)
+    assert space.encode(Placement("011011", dropped_norm=norm)) is not None
+    assert space.encode(Placement("011011", dropped_norm=other)) is None
+    assert space.encode(Placement("101010", dropped_norm=other)) is not None, "no norm to drop"
+
+
+def test_searched_norms_are_one_more_parameter():
+    space = SearchSpace("preresnet-110", norm="search")
+    assert list(space.choices)[-1] == "norm"
+    assert space.choices["norm"] == ("keep", "drop")
+    assert space.size == 2 * (4**54 - 1) - 1  # paired has no norm to drop
+    assert space.encode(Placement("1" * 108, dropped_norm="drop"))["norm"] == "keep"
+
+
+@pytest.mark.parametrize("norm", ["", "both", None, "Drop"])
+def test_unknown_fate_of_norms_is_refused(norm):
+    with pytest.raises(InputError, match=r"norm .* is unknown; use one of keep, drop, search"):
+        SearchSpace("plain-8", norm=norm)

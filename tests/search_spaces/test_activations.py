@@ -1,0 +1,443 @@
+"""Other rectifiers at the kept sites: what they compute, what they cost, where CReLU fits."""
+
+import random
+
+import pytest
+import torch
+import torch.nn.functional as F
+from textbook import SMALL, Textbook, images, look_trained, trained_looking
+from torch import nn
+
+from search_spaces import (
+    Backbone,
+    InputError,
+    Placement,
+    apply_placement,
+    build,
+    check_activation,
+    measure_complexity,
+    relu_sites,
+)
+from search_spaces.sites import current_activation
+from trials import Recipe, TrialSpec, load_data, run_trial
+
+OTHERS = ["leaky_relu", "prelu", "rrelu", "elu"]
+NAMES = ["relu", *OTHERS, "crelu"]
+SITES = {name: len(Backbone.parse(name).sites) for name in SMALL}
+# Placements of every family that keep no ReLU before an identity shortcut.
+FITTING = {
+    "plain-9": ["1111111", "0110101"],
+    "preplain-9": ["1111111", "0110101"],
+    "resnet-12": ["10" * 5, "0010001000", "10" * 4 + "11"],
+    "preresnet-12": ["1" * 10, "0110110001"],
+    "preresnet-bottleneck-17": ["1" * 15, "011101110010001"],
+    "dfn-22": ["1010" * 4 + "110", "1010" * 4 + "111", "1000" * 4 + "010"],
+}
+
+
+def rectifiers(state):
+    """What each rectifier computes in eval mode, by torch's functions."""
+    return {
+        "relu": lambda x, _: F.relu(x),
+        "leaky_relu": lambda x, _: F.leaky_relu(x, 0.01),
+        "prelu": lambda x, path: F.prelu(x, state[f"{path}.weight"]),
+        "rrelu": lambda x, _: F.leaky_relu(x, (1 / 8 + 1 / 3) / 2),
+        "elu": lambda x, _: F.elu(x, 1.0),
+        "crelu": lambda x, _: torch.cat([F.relu(x), F.relu(-x)], dim=1),
+    }
+
+
+def some_texts(name, activation):
+    if activation == "crelu":
+        return FITTING[name]
+    rng = random.Random(f"{name} {activation}")
+    return ["1" * SITES[name], *("".join(rng.choices("01", k=SITES[name])) for _ in range(2))]
+
+
+CASES = [(n, a, bits) for n in SMALL for a in NAMES for bits in some_texts(n, a)]
+
+
+@pytest.mark.parametrize("norm", ["", "@drop-norm"])
+@pytest.mark.parametrize(("name", "activation", "bits"), CASES)
+def test_network_is_the_textbook_network(name, activation, bits, norm):
+    model = trained_looking(name, bits + norm, activation=activation).eval()
+    state = model.state_dict()
+    with torch.no_grad():
+        textbook = Textbook(state, bits + norm, False, rectifiers(state)[activation])
+        expected = textbook.network(images(), name)
+        torch.testing.assert_close(model(images()), expected, rtol=1e-9, atol=1e-9)
+    assert model.activation == current_activation(model) == activation
+
+
+@pytest.mark.parametrize("activation", [a for a in NAMES if a != "rrelu"])
+@pytest.mark.parametrize("name", SMALL)
+def test_network_in_training_is_the_textbook_network(name, activation):
+    bits = some_texts(name, activation)[1]
+    model = trained_looking(name, bits, activation=activation).train()
+    state = model.state_dict()
+    with torch.no_grad():
+        textbook = Textbook(state, bits, True, rectifiers(state)[activation])
+        expected = textbook.network(images(), name)
+        torch.testing.assert_close(model(images()), expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("name", "activation", "bits"), CASES)
+def test_every_kept_site_computes_its_rectifier_and_the_outer_ones_a_relu(name, activation, bits):
+    model = trained_looking(name, bits, activation=activation).eval()
+    rectify = rectifiers(model.state_dict())[activation]
+    seen = []
+
+    def watch(path, expected):
+        def hook(_, inputs, output):
+            torch.testing.assert_close(output, expected(inputs[0], path))
+            seen.append(path)
+
+        model.get_submodule(path).register_forward_hook(hook)
+
+    for site, bit in zip(relu_sites(model), bits, strict=True):
+        watch(site, rectify if bit == "1" else lambda x, _: x)
+    outer = "final.1" if name.startswith("pre") else "stem.2"
+    watch(outer, lambda x, _: F.relu(x))
+    model(images())
+    assert sorted(seen) == sorted([*relu_sites(model), outer])
+    assert type(model.get_submodule(outer)) is nn.ReLU
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_rrelu_draws_its_slopes_in_training_only(name):
+    model = build(name, width=2, activation="rrelu")
+    slopes = []
+
+    def hook(module, inputs, output):
+        negative = inputs[0] < 0
+        slopes.append((output[negative] / inputs[0][negative]).detach())
+        assert torch.equal(output[~negative], inputs[0][~negative])
+
+    model.get_submodule(relu_sites(model)[0]).register_forward_hook(hook)
+    model(images().float())
+    model.eval()(images().float())
+    training, evaluation = slopes
+    assert training.min() >= 1 / 8 - 1e-4
+    assert training.max() <= 1 / 3 + 1e-4
+    assert training.std() > 0.04
+    torch.testing.assert_close(evaluation, torch.full_like(evaluation, 11 / 48))
+
+
+# --- weights ----------------------------------------------------------------------------------
+
+
+def seeded(name, **options):
+    generator = torch.Generator().manual_seed(9)
+    return build(name, width=4, generator=generator, **options).state_dict()
+
+
+@pytest.mark.parametrize("activation", OTHERS)
+@pytest.mark.parametrize("name", SMALL)
+def test_equal_seeds_give_equal_weights_under_every_rectifier(name, activation):
+    relu, other = seeded(name), seeded(name, activation=activation)
+    slopes = {f"{path}.weight" for path in relu_sites(build(name, width=4))}
+    assert set(other) - set(relu) == (slopes if activation == "prelu" else set())
+    assert all(torch.equal(other[key], tensor) for key, tensor in relu.items())
+    assert all(other[key].tolist() == [0.25] for key in set(other) - set(relu))
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_crelu_repeats_with_equal_seeds_and_leaves_the_random_state_alone(name):
+    bits = FITTING[name][0]
+    one, other = (seeded(name, placement=bits, activation="crelu") for _ in range(2))
+    assert all(torch.equal(other[key], tensor) for key, tensor in one.items())
+
+
+@pytest.mark.parametrize("activation", NAMES)
+@pytest.mark.parametrize("name", SMALL)
+def test_a_new_rectifier_keeps_the_weights_that_fit(name, activation):
+    bits = FITTING[name][0]
+    model = trained_looking(name, bits).train()
+    before = dict(model.state_dict())
+    apply_placement(model, Placement(bits), activation)
+    assert {module.training for module in model.modules()} == {True}
+    assert current_activation(model) == activation
+    after = model.state_dict()
+    same = [key for key, tensor in before.items() if after[key].shape == tensor.shape]
+    assert all(torch.equal(after[key], before[key]) for key in same)
+    assert activation == "crelu" or len(same) == len(before)
+    apply_placement(model, Placement(bits))
+    assert current_activation(model) == activation, "None keeps the model's own"
+    apply_placement(model, Placement(bits), "relu")
+    back = model.state_dict()
+    assert {k: t.shape for k, t in back.items()} == {k: t.shape for k, t in before.items()}
+    assert {p.dtype for p in model.parameters()} == {torch.float64}
+
+
+def test_a_new_placement_fits_the_channels_of_crelu_again():
+    model = build("plain-8", "111111", width=2, activation="crelu").double()
+    for bits in ("010101", "000001", "111110", "101010"):
+        apply_placement(model, Placement(bits))
+        fresh = build("plain-8", bits, width=2, activation="crelu")
+        assert {k: t.shape for k, t in model.state_dict().items()} == {
+            k: t.shape for k, t in fresh.state_dict().items()
+        }
+        model(images())
+    apply_placement(model, Placement("000000"))
+    assert current_activation(model) == "relu"
+
+
+# --- the price of CReLU -----------------------------------------------------------------------
+
+
+def doubled(bit):
+    return 2 if bit == "1" else 1
+
+
+def crelu_parameters(family, stages, bits, width, classes):
+    """Parameters by the definitions: the layer after a kept CReLU has twice the inputs."""
+    bits = iter(bits)
+    size, at = 9 * 3 * width, width  # the stem's convolution; `at`: channels that arrive
+    if not family.startswith("pre"):
+        size += 2 * width
+    base = width  # channels where the widths are compared
+    for stage, count in enumerate(stages):
+        w = width * 2**stage
+        for i in range(count):
+            if family == "plain":
+                size += 9 * at * w + 2 * w
+                at = w * doubled(next(bits))
+            elif family == "preplain":
+                size += 2 * at + 9 * at * doubled(next(bits)) * w
+                at = w
+            elif family == "resnet":
+                size += 9 * at * w + 2 * w + 9 * w * doubled(next(bits)) * w + 2 * w
+                size += at * w + 2 * w if base != w else 0
+                at, base = w * doubled(next(bits)), w
+            elif family == "preresnet":
+                inner = at * doubled(next(bits))
+                size += 2 * at + 9 * inner * w + 2 * w + 9 * w * doubled(next(bits)) * w
+                size += inner * w if at != w else 0
+                at = w
+            else:
+                inner = at * doubled(next(bits))
+                size += 2 * at + inner * w + 2 * w + 9 * w * doubled(next(bits)) * w
+                size += 2 * w + w * doubled(next(bits)) * 4 * w
+                size += inner * 4 * w if at != 4 * w else 0
+                at = 4 * w
+            assert i < count
+    if family.startswith("pre"):
+        size += 2 * at
+    return size + at * classes + classes
+
+
+@pytest.mark.parametrize("width", [2, 4, 16])
+@pytest.mark.parametrize(
+    ("name", "bits"), [(n, b) for n in FITTING if n != "dfn-22" for b in FITTING[n]]
+)
+def test_parameters_of_crelu_are_those_worked_out_by_hand(name, bits, width):
+    family = name.rpartition("-")[0]
+    model = build(name, bits, width=width, num_classes=7, activation="crelu")
+    expected = crelu_parameters(family, SMALL[name], bits, width, 7)
+    assert sum(p.numel() for p in model.parameters()) == expected
+    backbone = Backbone.parse(name, width)
+    cost = measure_complexity(backbone, Placement(bits), num_classes=7, activation="crelu")
+    assert cost.params == expected
+
+
+def test_crelu_of_a_paired_plain_net_doubles_every_input_but_the_first():
+    """plain-38 has 36 convolutions of 3x3; all but the first read doubled channels."""
+    relu, crelu = (
+        measure_complexity(Backbone.parse("plain-38"), Placement("1" * 36), activation=a).params
+        for a in ("relu", "crelu")
+    )
+    convs = 9 * (12 * 16 * 16 + 16 * 32 + 11 * 32 * 32 + 32 * 64 + 11 * 64 * 64)
+    assert relu == 561_370
+    assert crelu == relu + convs - 9 * 16 * 16 + 64 * 10
+
+
+@pytest.mark.parametrize(("name", "activation", "bits"), [c for c in CASES if c[1] == "crelu"])
+def test_channels_double_behind_kept_sites_alone(name, activation, bits):
+    model = build(name, bits, width=2, activation=activation)
+    widths = {}
+
+    def hook(path):
+        return lambda _, inputs, output: widths.update({path: output.shape[1] / inputs[0].shape[1]})
+
+    for site in relu_sites(model):
+        model.get_submodule(site).register_forward_hook(hook(site))
+    model(images().float())
+    assert [widths[site] for site in relu_sites(model)] == [doubled(bit) for bit in bits]
+
+
+@pytest.mark.parametrize(
+    ("name", "placement"),
+    [
+        ("resnet-20", "paired"),
+        ("resnet-20", "2:1/first"),
+        ("resnet-12", "1011000000"),
+        ("dfn-26", "paired"),
+        ("dfn-26", "4:3/type1"),
+        ("dfn-26", "4:3/type2"),
+    ],
+)
+def test_crelu_before_an_identity_shortcut_is_refused(name, placement):
+    with pytest.raises(InputError, match="crelu doubles the channels") as caught:
+        build(name, placement, width=4, activation="crelu")
+    assert "\n" not in str(caught.value)
+    backbone = Backbone.parse(name, 4)
+    with pytest.raises(InputError, match="crelu doubles the channels"):
+        measure_complexity(backbone, build(name, placement).placement, activation="crelu")
+
+
+@pytest.mark.parametrize(
+    ("name", "placement"),
+    [
+        ("resnet-20", "2:1/second"),
+        ("resnet-110", "2:1/second"),
+        ("resnet-12", "1110110000"),  # they feed projections: blocks 1 and 3 end a stage
+        ("resnet-20", "linear"),
+        ("dfn-26", "linear"),
+        ("preresnet-20", "paired"),
+        ("preresnet-bottleneck-29", "pyramidnet"),
+    ],
+)
+def test_crelu_fits_where_no_shortcut_is_in_the_way(name, placement):
+    model = build(name, placement, width=2, activation="crelu")
+    assert model(torch.zeros(2, 3, 8, 8)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_crelu_needs_a_width_of_two(name):
+    with pytest.raises(InputError, match="needs a width of at least 2"):
+        build(name, FITTING[name][0], width=1, activation="crelu")
+
+
+@pytest.mark.parametrize("name", ["relu6", "", "ReLU", "CRELU", "gelu", "x" * 500])
+def test_unknown_rectifiers_are_refused_with_the_known_ones(name):
+    for call in (check_activation, lambda n: build("plain-5", activation=n)):
+        with pytest.raises(InputError, match="use one of relu, leaky_relu, prelu") as caught:
+            call(name)
+        assert len(str(caught.value)) < 200
+        assert "\n" not in str(caught.value)
+
+
+# --- cost -------------------------------------------------------------------------------------
+
+
+def multiplications(model, size):
+    """Multiply-accumulates of one image, from the shapes that pass each layer."""
+    total = 0
+
+    def hook(layer, inputs, output):
+        nonlocal total
+        each = inputs[0].shape[1] if isinstance(layer, nn.Linear) else layer.weight[0].numel()
+        total += each * output.numel()
+
+    handles = [
+        layer.register_forward_hook(hook)
+        for layer in model.modules()
+        if isinstance(layer, nn.Conv2d | nn.Linear)
+    ]
+    with torch.no_grad():
+        model.eval()(torch.zeros(1, 3, *size))
+    for handle in handles:
+        handle.remove()
+    return total
+
+
+@pytest.mark.parametrize("norm", ["keep", "drop"])
+@pytest.mark.parametrize(("name", "activation", "bits"), CASES)
+def test_costs_are_those_of_the_built_network(name, activation, bits, norm):
+    backbone = Backbone.parse(name, width=3)
+    placement = backbone.effective(Placement(bits, dropped_norm=norm))
+    cost = measure_complexity(backbone, placement, image_size=(9, 14), activation=activation)
+    model = build(backbone, placement, activation=activation)
+    assert cost.params == sum(p.numel() for p in model.parameters())
+    assert cost.macs == multiplications(model, (9, 14))
+    assert cost.relu_layers == bits.count("1") + 1
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_crelu_gives_out_twice_the_elements_of_relu(name):
+    backbone = Backbone.parse(name, width=4)
+    for bits in FITTING[name]:
+        relu, elu, crelu = (
+            measure_complexity(backbone, Placement(bits), activation=a)
+            for a in ("relu", "elu", "crelu")
+        )
+        outer = relu.relu_elements - sum(
+            n for n, bit in zip(relu.site_elements, bits, strict=True) if bit == "1"
+        )
+        expansion = 4 if "bottleneck" in name else 1
+        outer_by_hand = 16 * 8 * 8 * expansion if name.startswith("pre") else 4 * 32 * 32
+        assert outer == outer_by_hand
+        assert elu == relu
+        if not name.startswith(("resnet", "dfn")) or "1" not in bits[1::2]:
+            assert crelu.site_elements == relu.site_elements
+        assert crelu.relu_elements == 2 * relu.relu_elements - outer
+
+
+# --- training ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("digits", train_limit=60, validation_images=20)
+
+
+@pytest.mark.parametrize("activation", NAMES)
+def test_training_repeats_to_the_bit_and_leaves_torchs_random_state_alone(digits, activation):
+    recipe = Recipe(epochs=1, batch_size=20, schedule="one-cycle")
+    spec = TrialSpec(
+        backbone="preresnet-8",
+        placement="paired",
+        width=2,
+        recipe=recipe,
+        seed=3,
+        activation=activation,
+    )
+    results = []
+    for global_seed in (1, 2):
+        torch.manual_seed(global_seed)
+        before = torch.get_rng_state()
+        results.append(run_trial(spec, digits))
+        assert torch.equal(torch.get_rng_state(), before)
+    one, other = (result.model.state_dict() for result in results)
+    assert all(torch.equal(other[key], tensor) for key, tensor in one.items())
+    metrics = [[{**m.to_json(), "seconds": 0} for m in r.epochs] for r in results]
+    assert metrics[0] == metrics[1]
+    assert results[0].model.activation == activation
+    assert TrialSpec.from_json(spec.to_json()) == spec
+
+
+def test_rectifiers_train_apart_from_one_start(digits):
+    recipe = Recipe(epochs=1, batch_size=20, schedule="one-cycle")
+    losses = {
+        run_trial(
+            TrialSpec(backbone="plain-5", placement="paired", width=4, recipe=recipe, activation=a),
+            digits,
+        )
+        .epochs[-1]
+        .train_loss
+        for a in NAMES
+    }
+    assert len(losses) == len(NAMES)
+
+
+def test_a_spec_with_an_unknown_rectifier_is_refused():
+    with pytest.raises(InputError, match="activation 'swish' is unknown"):
+        TrialSpec(
+            backbone="plain-5", placement="paired", recipe=Recipe(epochs=1), activation="swish"
+        )
+
+
+def test_look_trained_moves_the_slopes_of_prelu():
+    model = look_trained(
+        build("plain-5", width=2, activation="prelu"), torch.Generator().manual_seed(0)
+    )
+    assert len({model.get_submodule(site).weight.item() for site in relu_sites(model)}) == 3
+
+
+def test_a_refused_activation_leaves_the_model_as_it_was():
+    model = build("resnet-20", "2:1/second", width=4).eval()
+    before = model(torch.ones(2, 3, 16, 16))
+    with pytest.raises(InputError, match="crelu"):
+        apply_placement(model, Placement("1" * 18), "crelu")
+    assert model.placement.text == "10*9"
+    assert torch.equal(model(torch.ones(2, 3, 16, 16)), before)
