@@ -88,10 +88,10 @@ def power(n, effect, level):
 
 
 def seeds_needed(differences, margin, arms):
-    """Smallest whole number of pairs for either plan, six at least to show a difference."""
+    """Smallest whole number of pairs for either plan, seven at least to show a difference."""
     spread, seen = differences.std(ddof=1), abs(differences.mean())
-    shown = bisect_left(range(6, 1001), 0.8, key=lambda n: power(n, seen / spread, 0.05 / arms))
-    plans = [6 + shown]
+    shown = bisect_left(range(7, 1001), 0.8, key=lambda n: power(n, seen / spread, 0.05 / arms))
+    plans = [7 + shown]
     if seen < margin:
         z = stats.norm.ppf(0.95) + stats.norm.ppf(0.9)
         plans.append(math.ceil((z * spread / (margin - seen)) ** 2))
