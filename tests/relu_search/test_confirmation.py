@@ -148,8 +148,8 @@ def test_test_figures_are_those_of_the_saved_networks(folder):
 def test_placements_that_begin_alike_keep_weights_of_their_own(tmp_path):
     """Site by site the texts of deep networks are long."""
     rng = random.Random(1)
-    head = "".join(rng.choice("01") for _ in range(150))
-    texts, sites = [head + "01", head + "10"], 152
+    head = "".join(rng.choice("01") for _ in range(118))
+    texts, sites = [head + "01", head + "10"], 120
     paired = [("COMPLETE", "paired", f"1*{sites}", 0.5)]
     folder = make_search(tmp_path / "run", backbone=f"plain-{sites + 2}", trials=paired)
     confirmed(folder, Runner(), top=0, modules=texts)
@@ -160,7 +160,7 @@ def test_placements_that_begin_alike_keep_weights_of_their_own(tmp_path):
 # --- interruptions, and more ------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("stop_after", [0, 1, 4, 7, 9])
+@pytest.mark.parametrize("stop_after", [0, 4, 9])
 def test_an_interrupted_confirmation_goes_on_and_repeats_nothing(stop_after, folder, monkeypatch):
     witness = Witness().watch(monkeypatch)
     first = Runner(stop_after=stop_after)
@@ -497,6 +497,7 @@ def test_the_other_verbs_do_not_load_the_reader_of_the_test_split():
 # --- with Ray ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed_run(folder):
     """The same runs in this process give the same rows."""
 
