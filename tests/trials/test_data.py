@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 from search_spaces import InputError
-from trials import load_data
-from trials.data import data_directory, pad_with_mean, split_rows
+from trials import load_data, sources
+from trials.data import data_directory, load_splits, pad_with_mean, split_rows
 
 # unequal classes, shuffled: 200, 120, 60 and 20 images
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [200, 120, 60, 20]))
@@ -185,3 +186,66 @@ def test_arrays_become_tensors_without_a_copy(colour_set):
     images = load_data(colour_set[0]).train.images
     assert images.flags.c_contiguous
     assert torch.from_numpy(images).data_ptr() == images.ctypes.data
+
+
+# --- many splits of one data set --------------------------------------------------------------
+
+
+def assert_equal_data(found, expected):
+    for name in expected.__dataclass_fields__:
+        a, b = getattr(found, name), getattr(expected, name)
+        if name in ("train", "validation"):
+            np.testing.assert_array_equal(a.images, b.images)
+            np.testing.assert_array_equal(a.labels, b.labels)
+            assert (a.images.dtype, a.labels.dtype) == (b.images.dtype, b.labels.dtype)
+        else:
+            assert a == b, name
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"train_limit": 100},
+        {"validation_images": 50},
+        {"train_limit": 12, "validation_images": 300},
+    ],
+    ids=str,
+)
+def test_the_split_of_a_seed_is_that_of_the_data_loaded_with_it(options):
+    splits = load_splits("digits", (0, 4, 11), **options)
+    for seed in (11, 0, 4):
+        assert_equal_data(splits.of(seed), load_data("digits", seed=seed, **options))
+
+
+@pytest.mark.parametrize("limit", [None, 20])
+def test_splits_of_padded_colour_images_have_statistics_of_their_own(colour_set, limit):
+    splits = load_splits(colour_set[0], (1, 2), train_limit=limit)
+    for seed in (1, 2):
+        assert_equal_data(splits.of(seed), load_data(colour_set[0], seed=seed, train_limit=limit))
+    assert splits.of(1).mean != splits.of(2).mean
+    assert splits.of(1).split_digest != splits.of(2).split_digest
+
+
+def test_published_statistics_hold_for_every_split(colour_set, monkeypatch):
+    opened = sources.open_source(colour_set[0], "train", Path())
+    published = replace(opened, mean=(1.0, 2.0, 3.0), std=(4.0, 5.0, 6.0), flip=False, pad=3)
+    monkeypatch.setattr("trials.data.open_source", lambda *_, **__: published)
+    splits = load_splits(colour_set[0], (1, 2), train_limit=20)
+    for seed in (1, 2):
+        found = splits.of(seed)
+        assert (found.mean, found.std) == ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+        assert (found.flip, found.pad) == (False, 3)
+        assert_equal_data(found, load_data(colour_set[0], seed=seed, train_limit=20))
+
+
+def test_only_rows_that_some_split_needs_are_read(colour_set):
+    splits = load_splits(colour_set[0], (1, 2), train_limit=6, validation_images=6)
+    needed = {int(row) for part in splits.split.values() for rows in part for row in rows}
+    assert splits.rows.tolist() == sorted(needed)
+    assert len(splits.images) == len(needed) < 60
+
+
+def test_impossible_sizes_are_refused_for_many_splits_too():
+    with pytest.raises(InputError, match="train limit 5000 is impossible"):
+        load_splits("digits", (1, 2), train_limit=5000)
