@@ -197,7 +197,7 @@ def distance_lines(settings: Settings, num_classes: Mapping[str, int]) -> list[s
             settings.train_limit is not None,
             f"{settings.train_limit or 0:,} training images (50,000)",
         ),
-        (settings.data is not None, f"data {settings.data} ({', '.join(sets)})"),
+        (not settings.is_on_own_data, f"data {settings.data} ({', '.join(sets)})"),
         (
             settings.depths is not None and set(settings.depths) != set(depths),
             f"depths {', '.join(map(str, settings.depths or ()))} ({', '.join(map(str, depths))})",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
@@ -86,7 +87,8 @@ def confirm(
         in_process=in_process,
         verbose=verbose,
     )
-    with contextlib.redirect_stdout(sys.stderr):  # Ray prints; stdout is for results
+    going_on = f"Interrupted; go on with: relu-search confirm {run}, and the same options"
+    with _interruptible(going_on):
         outcome = confirm_run(
             run,
             top=top,
@@ -105,7 +107,7 @@ def confirm(
         if not as_json:
             print_parts(verdict_table(outcome.verdicts, versus), "")
     if outcome.ending == "interrupted":
-        say(f"Interrupted; go on with: relu-search confirm {run}, and the same options")
+        say(going_on)
         raise typer.Exit(INTERRUPTED)
     if not as_json:
         print_parts(*shrinkage_lines(outcome.verdicts))
@@ -183,7 +185,8 @@ def reproduce(
         in_process=in_process,
         verbose=verbose,
     )
-    with contextlib.redirect_stdout(sys.stderr):
+    going_on = "Interrupted; the same command with the same --out goes on."
+    with _interruptible(going_on):
         done = run_study(settings, out=out, compute=compute, report=say)
     findings = write_findings(settings, done)
     if as_json:
@@ -200,8 +203,19 @@ def reproduce(
         print_parts(findings_table(findings), *findings.lines)
     say(f"Everything is in {done.folder}: {', '.join(path.name for path in findings.figures)}.")
     if not done.is_complete:
-        say("Interrupted; the same command with the same --out goes on.")
+        say(going_on)
         raise typer.Exit(INTERRUPTED)
+
+
+@contextlib.contextmanager
+def _interruptible(going_on: str) -> Iterator[None]:
+    """Keep stdout for results, for Ray prints; on Ctrl-C say how to go on."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except KeyboardInterrupt as error:
+        say(going_on)
+        raise typer.Exit(INTERRUPTED) from error
 
 
 def _numbers(what: str, text: str) -> tuple[int, ...]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from relu_search.config import SMALLEST_SHARE
 from search_spaces import InputError
 from trials.batch import Batch, run_in_process
 from trials.data import Splits, TrainingData
@@ -22,6 +24,9 @@ class Compute:
         concurrent, cpus_per_trial, gpus_per_trial, address: of Ray, as in a search.
         in_process: no Ray: one after another in this process, on the GPU if there is one.
         verbose: show Ray's own messages.
+
+    Raises:
+        InputError: a number out of range.
     """
 
     concurrent: int | None = None
@@ -30,6 +35,15 @@ class Compute:
     address: str | None = None
     in_process: bool = False
     verbose: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("concurrent", self.concurrent, 1),
+            ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
+            ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
+        ):
+            if value is not None and not least <= value < math.inf:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
 
     def run(
         self,

@@ -36,7 +36,7 @@ RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
 
 _SMALL_DATA = "digits"
-_SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
+SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,8 +122,8 @@ class SearchConfig:
             ("train limit", self.train_limit, 1),
             ("validation images", self.validation_images, 1),
             ("seed", self.seed, 0),
-            ("CPUs per trial", self.cpus_per_trial, _SMALLEST_SHARE),
-            ("GPUs per trial", self.gpus_per_trial or _SMALLEST_SHARE, _SMALLEST_SHARE),
+            ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
+            ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
         ):
             if value is not None and value < least:
                 raise InputError(f"{name} is {value}; it must be at least {least}")

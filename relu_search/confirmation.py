@@ -6,6 +6,7 @@ test split read, once per finished model, and the statistics turn it into verdic
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -125,6 +126,7 @@ def confirm(
                 "them or search anew"
             )
         check_test_split(original, data_dir=config.data_dir)
+        write_whole(run.path / SETTINGS, tomli_w.dumps({"epochs": recipe.epochs}))
         contest = _Contest(run, config, recipe, arms, seed_list, racing=racing, report=report)
         contest.train(splits, compute or _compute_of(config), runner)
         if not contest.is_complete:
@@ -204,7 +206,11 @@ class _Contest:
 
         A diverged run is scored at chance level: it is counted, never left out.
         """
-        unread = [row for row in self._done.values() if row["test_accuracy"] is None]
+        unread = [
+            row
+            for (arm, seed), row in self._done.items()
+            if row["test_accuracy"] is None and arm in self._arms and seed in self._seeds
+        ]
         if unread:
             training = splits.of(self._seeds[0])
             test = load_test_split(training, data_dir=self._config.data_dir)
@@ -242,6 +248,8 @@ class _Contest:
                 continue
             known = self._arms_by_text.get(row["placement"])
             row["arm"] = known.name if known else row["arm"]
+            if row["search_trial"] is not None:  # a column with gaps is read as floats
+                row["search_trial"] = int(row["search_trial"])
             self._done[row["arm"], row["seed"]] = row
 
     def _spec(self, arm: Arm, seed: int) -> TrialSpec:
@@ -249,8 +257,10 @@ class _Contest:
         return replace(spec, recipe=self._recipe, seed=seed)
 
     def _weights_of(self, arm: Arm, seed: int) -> Path:
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", arm.placement.text)[:80]
-        return self._run.confirm_weights / f"{slug}-seed{seed}.safetensors"
+        text = arm.placement.text
+        slug = re.sub(r"[^A-Za-z0-9]+", "-", text)[:60]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:8]  # long texts begin alike
+        return self._run.confirm_weights / f"{slug}-{digest}-seed{seed}.safetensors"
 
     def _ended(self, number: int, epochs: tuple[EpochMetrics, ...], failure: str | None) -> None:
         arm, seed = self._plan[number]
@@ -277,14 +287,13 @@ class _Contest:
             assert written is not None
             written.replace(self._weights_of(arm, seed))
         append_row(self._run.table(RUNS), row)
-        for metrics in epochs:
-            append_row(
-                self._run.table(CURVES), {"arm": arm.name, "seed": seed, **metrics.to_json()}
-            )
-        if state == "FAIL":
+        if state == "FAIL":  # it is tried again, so its epochs are not kept
             self._failed[arm.name, seed] = row
         else:
             self._done[arm.name, seed] = row
+            for metrics in epochs:
+                who = {"arm": arm.name, "seed": seed}
+                append_row(self._run.table(CURVES), who | metrics.to_json())
         score = f"val acc {last['val_accuracy']:.1%}" if epochs else "no epoch finished"
         self._report(
             f"{len(self._done)}/{len(self._arms) * len(self._seeds)}  {arm.name}  seed {seed}  "
@@ -359,9 +368,7 @@ def _settled_recipe(run: RunFolder, config: SearchConfig, epochs: int | None) ->
                 f"leave --epochs out, or remove {RUNS} and {SETTINGS} there to begin anew"
             )
         return replace(recipe, epochs=settled)
-    recipe = recipe if epochs is None else replace(recipe, epochs=epochs)
-    write_whole(path, tomli_w.dumps({"epochs": recipe.epochs}))
-    return recipe
+    return recipe if epochs is None else replace(recipe, epochs=epochs)
 
 
 def _compute_of(config: SearchConfig) -> Compute:

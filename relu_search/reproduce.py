@@ -163,9 +163,14 @@ class Settings:
         return STUDIES[self.study]
 
     @property
+    def is_on_own_data(self) -> bool:
+        """Whether the data are those of the paper's experiment."""
+        return self.data is None or self.data in {data for data, _, _ in self.definition.cells}
+
+    @property
     def recipe(self) -> Recipe:
         """The paper's recipe over these epochs: the learning rate drops at 1/2, 3/4 and 7/8."""
-        usual = PAPER_EPOCHS if self.data is None else OTHER_DATA_EPOCHS
+        usual = PAPER_EPOCHS if self.is_on_own_data else OTHER_DATA_EPOCHS
         recipe = Recipe.named("paper", usual if self.epochs is None else self.epochs)
         return replace(recipe, precision=self.precision)
 

@@ -62,7 +62,8 @@ def curves(settings: Settings, runs: pd.DataFrame) -> Figure:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("test accuracy (%)")
-        axes.legend(loc="lower right")
+        if axes.lines:
+            axes.legend(loc="lower right")
     for axes in panels:
         axes.set_axis_off()
     figure.suptitle("Mean over seeds; band: one standard deviation", fontsize=8, color=GREY)

@@ -128,7 +128,7 @@ class _Recorder:
             "reason": failure or "",
         }
         append_row(self._folder / RUNS, row)
-        for metrics in epochs:
+        for metrics in epochs if row["state"] != "FAIL" else ():  # a failed run is tried again
             append_row(
                 self._folder / CURVES,
                 {

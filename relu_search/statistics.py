@@ -261,7 +261,7 @@ def more_seeds(comparison: Comparison, *, margin: float, arms: int) -> int | Non
     if spread > 0:
         plans = []
         if c.difference:
-            effect = abs(c.difference) / spread
+            effect = min(abs(c.difference) / spread, 2.0)  # beyond, fewer than the fewest
             # Far below this effect more than 1,000 seeds are needed, and the solver has no root.
             if effect > 2.8 / math.sqrt(_MOST_SEEDS):
                 needed = TTestPower().solve_power(

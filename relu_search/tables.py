@@ -158,6 +158,9 @@ def read_table(path: Path) -> pd.DataFrame:
         missing = [column for column in COLUMNS[path.name] if column not in table]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
+        unknown = [column for column in table if column not in COLUMNS[path.name]]
+        if unknown:
+            raise ValueError(f"column {unknown[0]!r:.60} is unknown, of another version")
         numbers = [column for column in COLUMNS[path.name] if column not in TEXTS]
         table[numbers] = table[numbers].apply(pd.to_numeric)
     except (OSError, ValueError) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from statistics import fmean
@@ -50,6 +51,7 @@ def verdict_rows(
             if arm.name not in judgements:
                 continue
             judged = judgements[arm.name]
+            g = judged.comparison.hedges_g
             confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
             found = arm.search_accuracy
             shrunk = None if found is None or confirmed is None else found - confirmed
@@ -61,6 +63,7 @@ def verdict_rows(
                     "ratio": arm.ratio,
                     "relus": arm.placement.kept,
                     **asdict(judged.comparison),
+                    "hedges_g": g if math.isfinite(g) else None,  # infinite without any spread
                     "p_t_holm": judged.p_t_holm,
                     "margin": margin,
                     "verdict": judged.verdict,
@@ -112,7 +115,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
             f"{100 * row['t_low']:+.2f} to {100 * row['t_high']:+.2f}",
             _p(row["p_t_holm"]),
             _p(row["p_sign_flip"]),
-            f"{row['hedges_g']:+.1f}",
+            "-" if row["hedges_g"] is None else f"{row['hedges_g']:+.1f}",
             f"{row['p_superior']:.2f}",
             verdict_words(row),
         )

@@ -78,7 +78,12 @@ def load_paper_protocol(
                 f"train limit {train_limit} is impossible: {name!r} has {len(rows)} training "
                 f"images in {classes} classes; use {classes} to {len(rows)}"
             )
-        rows = split_rows(source.labels, train_limit=None, validation_images=train_limit, seed=0)[1]
+        if len(rows) - train_limit < classes:  # too few are left out for a stratified draw
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:train_limit])
+        else:
+            rows = split_rows(
+                source.labels, train_limit=None, validation_images=train_limit, seed=0
+            )[1]
     images = source.read(rows)
     mean, std = channel_statistics(images)
     if source.mean is not None and source.std is not None:

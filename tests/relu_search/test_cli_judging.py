@@ -117,12 +117,6 @@ def test_a_search_without_finished_trials_is_refused(cli, folder):
         check_refused(cli, folder, ["confirm", name], "no trial of full length yet")
 
 
-WORKERS = pytest.mark.xfail(
-    strict=True, reason="Compute takes any number; Ray then fails (exit code 1) or hangs"
-)
-
-
-@WORKERS
 @pytest.mark.parametrize(
     ("option", "value"),
     [
@@ -213,9 +207,6 @@ def test_a_run_folder_of_another_version_or_damaged_is_refused(damage, says, cli
     check_refused(cli, folder, ["confirm", "run"], says)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="ValueError of csv.DictWriter, exit code 1, when the row is written back"
-)
 def test_a_table_with_a_column_of_a_later_version_is_refused(replayed, cli):
     assert cli("confirm", "run", "--in-process", "--seeds", "2")[0] == 0
     table = replayed / "run" / "confirm.csv"
@@ -231,7 +222,6 @@ def test_epochs_that_contradict_the_first_call_are_refused(replayed, cli):
     check_refused(cli, replayed, [*options, "--seeds", "4", "--epochs", "2"], "cannot join")
 
 
-@pytest.mark.xfail(strict=True, reason="confirm.toml is written before the test split is checked")
 def test_a_missing_test_split_is_found_before_training_and_leaves_nothing(cli, folder):
     data = write_digits(folder / "data", ["train"])
     make_search(folder / "own", data=data)
@@ -326,7 +316,6 @@ def test_ctrl_c_ends_with_130_and_goes_on(verb, folder, cli, monkeypatch):
     assert len(runner.calls) == {"confirm": 6, "reproduce": 8}[verb]
 
 
-@pytest.mark.xfail(strict=True, reason="Typer ends with 130 itself: nothing is said of going on")
 def test_ctrl_c_without_ray_says_that_it_was_interrupted(folder, cli, monkeypatch):
     monkeypatch.undo()
     monkeypatch.chdir(folder)

@@ -204,9 +204,6 @@ def test_the_recipe_is_the_papers():
     assert Settings(study="table1").seeds == 5
 
 
-@pytest.mark.xfail(
-    strict=True, reason="--data cifar100 counts as other data though it is Table I's"
-)
 def test_naming_the_papers_own_data_changes_nothing():
     named = Settings(study="table1", data="cifar100")
     assert named.recipe.epochs == 400
@@ -570,7 +567,6 @@ def test_a_failed_run_is_said_left_out_and_tried_again(tmp_path):
     assert {r["state"] for r in read_rows(folder / "runs.csv")} == {"COMPLETE"}
 
 
-@pytest.mark.xfail(strict=True, reason="the epochs of the failed run stay in curves.csv")
 def test_the_curves_hold_each_epoch_once_also_after_a_failed_run(tmp_path):
     folder = tmp_path / "new"
     reproduced(small(), folder, Runner(failing={("010", 1): "ValueError: x"}))
@@ -634,7 +630,6 @@ def test_findings_are_written_as_a_table_and_as_figures(settings, figures, tmp_p
         assert (row["difference"] == "") == (found.module == "paired")
 
 
-@pytest.mark.xfail(strict=True, reason="a panel without any run asks for a legend: a UserWarning")
 def test_findings_of_an_interrupted_reproduction_say_what_there_is(tmp_path):
     folder = tmp_path / "new"
     with pytest.raises(KeyboardInterrupt):

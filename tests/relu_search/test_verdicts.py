@@ -241,9 +241,6 @@ def test_a_diverged_run_is_scored_at_chance(judged):
     assert row["reason"].startswith("diverged")
 
 
-@pytest.mark.xfail(
-    strict=True, reason="Hedges' g is infinite there, and print_json refuses it with a ValueError"
-)
 def test_arms_without_any_spread_can_be_printed_as_json(tmp_path, capsys):
     """Networks that always answer the same class, as after a very short training."""
 

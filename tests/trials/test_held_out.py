@@ -142,9 +142,6 @@ def test_an_impossible_train_limit_of_the_paper_names_the_possible_ones(limit):
         load_paper_protocol("digits", train_limit=limit)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="refused as '1290 validation images', though 10 to 1297 are promised"
-)
 @pytest.mark.parametrize("limit", [1288, 1290, 1296])
 def test_nearly_all_training_images_are_a_possible_train_limit(limit):
     assert len(load_paper_protocol("digits", train_limit=limit).train) == limit
