@@ -146,6 +146,11 @@ def published_samples(study: Study, data: str, depth: int) -> dict[str, Sample]:
     }
 
 
+def short_name(data: str) -> str:
+    """The last part of a data name that is a path."""
+    return data.rstrip("/").rpartition("/")[2][:24]
+
+
 def order_lines(settings: Settings, runs: pd.DataFrame) -> list[str]:
     """For each network: our order of the modules, the published one, and Kendall's tau."""
     study, lines = settings.definition, []
@@ -155,7 +160,7 @@ def order_lines(settings: Settings, runs: pd.DataFrame) -> list[str]:
             continue
         theirs, source = _published_order(study, data, backbone.depth)
         ranked = sorted(ours, key=lambda module: -ours[module].mean)
-        line = f"{data}, {backbone.name}: our order {' > '.join(ranked)}"
+        line = f"{short_name(data)}, {backbone.name}: our order {' > '.join(ranked)}"
         known = [module for module in theirs if module in ours]
         if len(known) > 1:
             places = [ranked.index(module) for module in known]
@@ -211,7 +216,7 @@ def distance_lines(settings: Settings, num_classes: Mapping[str, int]) -> list[s
     for data, classes in num_classes.items():
         if classes not in {own[name] for name in sets}:
             lines.append(
-                f"{data} has {classes} classes, the published figures are for "
+                f"{short_name(data)} has {classes} classes, the published figures are for "
                 f"{' and '.join(str(own[name]) for name in sets)}: compare differences, not levels."
             )
     if epochs < WELL_TRAINED:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from relu_search.agreement import Row
+from relu_search.agreement import Row, short_name
 from relu_search.figure_style import BLACK, BLUE, GREY, VERMILLION, module_styles, styled
 from relu_search.influence import Influence
 from relu_search.reproduce import Settings
@@ -58,7 +58,7 @@ def curves(settings: Settings, runs: pd.DataFrame) -> Figure:
             axes.fill_between(
                 mean.index, mean - std, mean + std, color=style.color, alpha=0.15, linewidth=0
             )
-        axes.set_title(f"{backbone.name}, {_short(data)}")
+        axes.set_title(f"{backbone.name}, {short_name(data)}")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel("test accuracy (%)")
@@ -94,7 +94,7 @@ def differences(rows: Sequence[Row]) -> Figure:
                 label="this run" if marker == "o" else "published",
             )
     axes.axvline(0, color=BLACK, linewidth=0.8)
-    names = [f"{row.backbone}, {row.module}\n{_short(row.data)}" for row in shown]
+    names = [f"{row.backbone}, {row.module}\n{short_name(row.data)}" for row in shown]
     axes.set_yticks([-i for i in range(len(shown))], names)
     axes.set_ylim(-len(shown) + 0.4, 0.6)
     axes.set_xlabel("difference from paired, percentage points of test accuracy (95 % interval)")
@@ -143,8 +143,3 @@ def _points(axes: Axes, items: Sequence[Influence], marker: str, color: str) -> 
         capsize=2,
         label=f"ReLU {items[0].position} of the block dropped",
     )
-
-
-def _short(data: str) -> str:
-    """The last part of a path, so that titles stay short."""
-    return data.rstrip("/").rpartition("/")[2][:24]

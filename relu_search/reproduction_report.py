@@ -13,6 +13,7 @@ from relu_search.agreement import (
     compare_with_paper,
     distance_lines,
     order_lines,
+    short_name,
 )
 from relu_search.influence import Influence, influence_lines, influences
 from relu_search.reproduce import Settings
@@ -102,7 +103,7 @@ def findings_table(findings: Findings) -> Table:
         )
     for row in findings.rows:
         table.add_row(
-            f"{row.backbone}, {row.data[-28:]}",
+            f"{row.backbone}, {short_name(row.data)}",
             row.module,
             str(row.ours.n),
             _sample(row.ours),
