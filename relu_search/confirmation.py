@@ -231,6 +231,7 @@ class _Contest:
             load_weights(model, self._weights_of(arm, row["seed"]))
             loss, accuracy = score_on_test(model, test, training, self._recipe, local_device())
             row["test_loss"], row["test_accuracy"] = loss, accuracy
+            self._write_runs()  # taken once, also when the next model is never reached
         self._write_runs()
 
     @cached_property
