@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +25,7 @@ from relu_search.options import (
     DownloadOption,
     EpochsOption,
     JsonOption,
+    MaxFailuresOption,
     NormOption,
     PrecisionOption,
     RecipeOption,
@@ -35,6 +35,8 @@ from relu_search.options import (
     WidthOption,
 )
 from search_spaces.errors import InputError
+from trials.faults import RunStoppedError
+from trials.files import StorageError
 
 if TYPE_CHECKING:
     from relu_search.search import SearchOutcome
@@ -105,6 +107,7 @@ def search(
     gpus_per_trial: Annotated[
         float | None, typer.Option(help="Fractions allowed. [default: 0.25 if there is a GPU]")
     ] = None,
+    max_failures: MaxFailuresOption = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster, host:port or auto. [default: this machine]")
     ] = None,
@@ -262,6 +265,8 @@ def main(arguments: list[str] | None = None) -> None:
         code = _fail(str(error), EXIT_BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
         code = _fail("interrupted", EXIT_INTERRUPTED)
+    except (RunStoppedError, StorageError) as error:
+        code = _fail(str(error), EXIT_FAILURE)
     except BrokenPipeError:
         code = EXIT_FAILURE
     except Exception as error:
@@ -293,24 +298,18 @@ def _new_search(
 def _resumed_search(
     run: str, given: dict[str, Any], file: Path | None, overwrite: bool, verbose: bool
 ) -> SearchOutcome:
+    from relu_search.config import SearchConfig
     from relu_search.results import RunFolder
+    from relu_search.resuming import changed_config
     from relu_search.search import resume_search
 
-    trials, storage = given.pop("trials"), given.pop("storage")
-    refused = [f"--{name.replace('_', '-')}" for name, v in given.items() if v is not None]
-    refused += ["--config"] * (file is not None) + ["--overwrite"] * overwrite
-    if refused:
-        raise InputError(
-            f"{', '.join(refused)} cannot be given with --resume: a run keeps its own options; "
-            "only --trials and --storage may be"
-        )
+    if overwrite:
+        raise InputError("--overwrite and --resume exclude each other; give one of them")
+    in_file = {} if file is None else SearchConfig.read_options(file)
+    changes = in_file | {name: value for name, value in given.items() if value is not None}
     folder = RunFolder.open(run)
-    config = folder.read_config()[0]
-    config = replace(config, trials=config.trials if trials is None else trials)
-    with live_view(config, earlier=folder.count_trials()) as view:
-        return resume_search(
-            run, trials=trials, storage=storage, verbose=verbose, listeners=(view,)
-        )
+    with live_view(changed_config(folder, changes), earlier=folder.count_trials()) as view:
+        return resume_search(run, verbose=verbose, listeners=(view,), **changes)
 
 
 def _fail(message: str, code: int) -> int:

@@ -14,10 +14,13 @@ from relu_search.options import (
     DataDirOption,
     DownloadOption,
     JsonOption,
+    MaxFailuresOption,
     PrecisionOption,
     TrainLimitOption,
 )
 from search_spaces.errors import InputError
+from trials.faults import RunStoppedError
+from trials.files import StorageError
 
 if TYPE_CHECKING:
     from trials.recipe import Precision
@@ -61,6 +64,7 @@ def confirm(
     concurrent: ConcurrentOption = None,
     cpus_per_trial: CpusOption = None,
     gpus_per_trial: GpusOption = None,
+    max_failures: MaxFailuresOption = None,
     address: AddressOption = None,
     in_process: InProcessOption = False,
     as_json: JsonOption = False,
@@ -83,6 +87,7 @@ def confirm(
         concurrent=concurrent or config.concurrent,
         cpus_per_trial=cpus_per_trial or config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial if gpus_per_trial is None else gpus_per_trial,
+        max_failures=config.max_failures if max_failures is None else max_failures,
         address=address or config.address,
         in_process=in_process,
         verbose=verbose,
@@ -144,6 +149,7 @@ def reproduce(
     concurrent: ConcurrentOption = None,
     cpus_per_trial: CpusOption = None,
     gpus_per_trial: GpusOption = None,
+    max_failures: MaxFailuresOption = None,
     address: AddressOption = None,
     in_process: InProcessOption = False,
     as_json: JsonOption = False,
@@ -181,6 +187,7 @@ def reproduce(
         concurrent=concurrent,
         cpus_per_trial=cpus_per_trial or 1,
         gpus_per_trial=gpus_per_trial,
+        max_failures=2 if max_failures is None else max_failures,
         address=address,
         in_process=in_process,
         verbose=verbose,
@@ -209,10 +216,12 @@ def reproduce(
 
 @contextlib.contextmanager
 def _interruptible(going_on: str) -> Iterator[None]:
-    """Keep stdout for results, for Ray prints; on Ctrl-C say how to go on."""
+    """Keep stdout for results, for Ray prints; on Ctrl-C or a fault say how to go on."""
     try:
         with contextlib.redirect_stdout(sys.stderr):
             yield
+    except (RunStoppedError, StorageError) as error:
+        raise RunStoppedError(f"{error}. What is finished is safe. {going_on}") from error
     except KeyboardInterrupt as error:
         say(going_on)
         raise typer.Exit(INTERRUPTED) from error

@@ -6,14 +6,15 @@ import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
 from relu_search.config import SMALLEST_SHARE
 from search_spaces import InputError
 from trials.batch import Batch, run_in_process
 from trials.data import Splits, TrainingData
 from trials.recipe import Precision
+from trials.resources import Resources, plan_resources
 from trials.trial import TrialResult, run_trial
+from trials.trial_files import TrialFiles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +22,7 @@ class Compute:
     """What runs the trainings of a confirmation or a reproduction.
 
     Attributes:
-        concurrent, cpus_per_trial, gpus_per_trial, address: of Ray, as in a search.
+        concurrent, cpus_per_trial, gpus_per_trial, max_failures, address: of Ray, as in a search.
         in_process: no Ray: one after another in this process, on the GPU if there is one.
         verbose: show Ray's own messages.
 
@@ -32,6 +33,7 @@ class Compute:
     concurrent: int | None = None
     cpus_per_trial: float = 1
     gpus_per_trial: float | None = None
+    max_failures: int = 2
     address: str | None = None
     in_process: bool = False
     verbose: bool = False
@@ -39,6 +41,7 @@ class Compute:
     def __post_init__(self) -> None:
         for name, value, least in (
             ("concurrent", self.concurrent, 1),
+            ("max failures", self.max_failures, 0),
             ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
             ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
         ):
@@ -51,25 +54,29 @@ class Compute:
         data: TrainingData | Splits,
         *,
         precision: Precision,
-        weights: Path | None = None,
+        files: TrialFiles,
         runner: Callable[..., TrialResult] = run_trial,
     ) -> None:
         """Run the batch; with Ray a Ctrl-C ends it early and quietly.
 
         Raises:
             InputError: resources or an address that Ray cannot give.
+            StorageError: weights, checkpoints or tables cannot be written.
+            RunStoppedError: all trials fail the same way, or Ray itself fails.
         """
+        files.make_folders()
         if self.in_process:
             device = local_device()
             _check_precision(precision, has_gpu=device == "cuda")
-            run_in_process(batch, data, device=device, weights=weights, runner=runner)
+            run_in_process(batch, data, device=device, files=files, runner=runner)
             return
-        from trials.scheduling import Resources, plan_resources, ray_session, run_trials
+        from trials.scheduling import ray_session, run_trials
 
         resources = Resources(
             cpus_per_trial=self.cpus_per_trial,
             gpus_per_trial=self.gpus_per_trial,
             concurrent=self.concurrent,
+            max_failures=self.max_failures,
         )
         with contextlib.ExitStack() as stack:
             cluster = stack.enter_context(ray_session(address=self.address, verbose=self.verbose))
@@ -81,7 +88,7 @@ class Compute:
                 trials=len(batch),
                 stopping=None,
                 resources=resources,
-                weights=weights,
+                files=files,
                 runner=runner,
                 verbose=self.verbose,
             )

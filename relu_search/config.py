@@ -31,6 +31,11 @@ DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
     "val_accuracy": "maximize",
     "val_loss": "minimize",
 }
+PLACES = (
+    *("data_dir", "storage", "address"),
+    *("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures"),
+)
+"""Options that say where a search runs, not what it is: another machine may need others."""
 SAMPLERS = ("tpe", "random", "nsga2", "grid")
 RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
@@ -68,6 +73,8 @@ class SearchConfig:
         concurrent: trials at once; None: as many as the resources allow.
         cpus_per_trial: cores.
         gpus_per_trial: GPUs, fractions allowed; None: a quarter if there is any.
+        max_failures: how often a trial whose worker or node died is started again; it goes on from
+            its last finished epoch.
         address: of an existing Ray cluster.
         storage: Optuna storage URL; None: `study.journal` in the run folder.
         out: run folder; None: a new one under ./runs.
@@ -101,6 +108,7 @@ class SearchConfig:
     concurrent: int | None = None
     cpus_per_trial: float = 1
     gpus_per_trial: float | None = None
+    max_failures: int = 2
     address: str | None = None
     storage: str | None = None
     out: str | None = None
@@ -122,6 +130,7 @@ class SearchConfig:
             ("train limit", self.train_limit, 1),
             ("validation images", self.validation_images, 1),
             ("seed", self.seed, 0),
+            ("max failures", self.max_failures, 0),
             ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
             ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
         ):
@@ -209,8 +218,17 @@ class SearchConfig:
         Raises:
             InputError: an unknown key, an unreadable file, or a bad value.
         """
-        read = {} if file is None else read_toml(file)
-        values = {key.replace("-", "_"): value for key, value in read.items()}
+        values = {} if file is None else cls.read_options(file)
+        return cls(**{**values, **{k: v for k, v in options.items() if v is not None}})
+
+    @classmethod
+    def read_options(cls, file: Path) -> dict[str, Any]:
+        """The options that a TOML file sets, unchecked but for their names.
+
+        Raises:
+            InputError: an unknown key, or an unreadable file.
+        """
+        values = {key.replace("-", "_"): value for key, value in read_toml(file).items()}
         values.pop(RECORD, None)
         known = [field.name for field in fields(cls)]
         for key in values:
@@ -218,7 +236,7 @@ class SearchConfig:
                 raise InputError(
                     f"{file}: unknown key {key!r}; the keys are {', '.join(sorted(known))}"
                 )
-        return cls(**{**values, **{k: v for k, v in options.items() if v is not None}})
+        return values
 
     def to_toml(self) -> dict[str, Any]:
         """All values that are set, for `config.toml`; a storage password is left out."""

@@ -22,16 +22,17 @@ from relu_search.config import SearchConfig, read_toml
 from relu_search.leaderboard import rows_of
 from relu_search.results import RunFolder
 from relu_search.statistics import MARGIN, losers
-from relu_search.tables import append_row, read_table, write_table
+from relu_search.tables import append_rows, read_table, write_table
 from relu_search.verdicts import verdict_rows
 from search_spaces import InputError, build
-from trials.batch import Batch, weights_file
+from trials.batch import Batch
 from trials.checkpoint import load_weights
 from trials.data import Splits, load_splits
-from trials.files import write_whole
+from trials.faults import DIVERGED
+from trials.files import storage_errors, write_whole
 from trials.held_out import check_test_split, load_test_split, score_on_test
 from trials.recipe import Recipe
-from trials.training import DIVERGED, EpochMetrics
+from trials.training import EpochMetrics
 from trials.trial import TrialResult, TrialSpec, run_trial
 
 RUNS, CURVES, VERDICTS, SETTINGS = (
@@ -187,7 +188,6 @@ class _Contest:
             f"confirming {len(self._arms)} arms on seeds {self._seeds[0]} to {self._seeds[-1]}, "
             f"{self._recipe.epochs} epochs each: {len(self._plan)} trainings to do"
         )
-        self._run.confirm_weights.mkdir(exist_ok=True)
         batch = Batch(
             [self._spec(arm, seed) for arm, seed in self._plan],
             ended=self._ended,
@@ -197,7 +197,7 @@ class _Contest:
             batch,
             splits,
             precision=self._recipe.precision,
-            weights=self._run.confirm_weights.resolve(),
+            files=self._run.confirm_files,
             runner=runner,
         )
 
@@ -244,14 +244,26 @@ class _Contest:
             self._write_runs()
             write_table(self._run.table(CURVES), [])
             return
+        names: dict[tuple[str, int], str] = {}  # the arm of a finished run, once and now
         for row in rows_of(read_table(self._run.table(RUNS))):
             if row["state"] == "FAIL":
                 continue
             known = self._arms_by_text.get(row["placement"])
-            row["arm"] = known.name if known else row["arm"]
+            written = row["arm"]
+            row["arm"] = names[written, row["seed"]] = known.name if known else written
             if row["search_trial"] is not None:  # a column with gaps is read as floats
                 row["search_trial"] = int(row["search_trial"])
             self._done[row["arm"], row["seed"]] = row
+        curves = rows_of(read_table(self._run.table(CURVES)))
+        write_table(
+            self._run.table(CURVES),
+            [
+                {**row, "arm": names[row["arm"], row["seed"]]}
+                for row in curves
+                if (row["arm"], row["seed"]) in names
+            ],
+        )
+        self._write_runs()
 
     def _spec(self, arm: Arm, seed: int) -> TrialSpec:
         spec = self._config.trial_spec(arm.placement)
@@ -284,17 +296,18 @@ class _Contest:
             "reason": failure or "",
         }
         if state == "COMPLETE":
-            written = weights_file(self._run.confirm_weights, number)
+            written = self._run.confirm_files.weights_of(number)
             assert written is not None
-            written.replace(self._weights_of(arm, seed))
-        append_row(self._run.table(RUNS), row)
+            with storage_errors(written):
+                written.replace(self._weights_of(arm, seed))
         if state == "FAIL":  # it is tried again, so its epochs are not kept
             self._failed[arm.name, seed] = row
         else:
             self._done[arm.name, seed] = row
-            for metrics in epochs:
-                who = {"arm": arm.name, "seed": seed}
-                append_row(self._run.table(CURVES), who | metrics.to_json())
+            who = {"arm": arm.name, "seed": seed}
+            curve = [who | metrics.to_json() for metrics in epochs]
+            append_rows(self._run.table(CURVES), curve)
+        append_rows(self._run.table(RUNS), [row])  # last: with its row a training is finished
         score = f"val acc {last['val_accuracy']:.1%}" if epochs else "no epoch finished"
         self._report(
             f"{len(self._done)}/{len(self._arms) * len(self._seeds)}  {arm.name}  seed {seed}  "
@@ -377,6 +390,7 @@ def _compute_of(config: SearchConfig) -> Compute:
         concurrent=config.concurrent,
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,
+        max_failures=config.max_failures,
         address=config.address,
     )
 

@@ -65,3 +65,9 @@ ActivationOption = Annotated[
         "[default: relu]"
     ),
 ]
+MaxFailuresOption = Annotated[
+    int | None,
+    typer.Option(
+        help="How often a trial whose worker or node died goes on from its last epoch. [default: 2]"
+    ),
+]

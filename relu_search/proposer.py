@@ -7,6 +7,7 @@ reported and the epoch they reached, FAIL ones their reason. Nothing in here kno
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import optuna
@@ -31,11 +32,25 @@ class SearchListener(Protocol):
     def finished(self, trial: FrozenTrial) -> None: ...
 
 
+@dataclass(kw_only=True)
+class _OpenTrial:
+    """A trial that is running.
+
+    Attributes:
+        reported: epochs whose metric the study has already, from before an interruption.
+    """
+
+    trial: optuna.Trial
+    proposal: Proposal
+    reported: frozenset[int]
+    history: list[EpochMetrics] = field(default_factory=list)
+
+
 class StudyProposer:
     """Proposes hand-designed modules first, then what the sampler suggests; never one twice.
 
-    On a study with earlier trials it goes on: trials that were running become FAIL (interrupted)
-    and are proposed again, finished ones count as spent.
+    On a study with earlier trials it goes on as if it had never stopped: finished trials count as
+    spent, and those that were running are proposed again first, under their own numbers.
 
     Args:
         study: opened by this process alone; its sampler is replaced.
@@ -73,17 +88,15 @@ class StudyProposer:
         self._trials = trials
         self._listeners = listeners
         self._distributions = distributions(space)
-        self._open: dict[int, tuple[optuna.Trial, Proposal]] = {}
-        self._histories: dict[int, list[EpochMetrics]] = {}
+        self._open: dict[int, _OpenTrial] = {}
+        self._cut_off: list[FrozenTrial] = []
         self._waiting = 0
         self._tried: set[Placement] = set()
         self._tried_in_space = 0
         self._spent = 0
         self._take_over_earlier_trials()
         self._enqueue_references(references)
-        study.sampler = make_sampler(
-            sampler, space, tried=self._tried, trials=trials, seed=seed + len(study.trials)
-        )
+        study.sampler = make_sampler(sampler, space, tried=self._tried, trials=trials, seed=seed)
 
     @property
     def remaining(self) -> int:
@@ -96,19 +109,26 @@ class StudyProposer:
         return len(self._open)
 
     def past_curves(self) -> list[dict[int, float]]:
-        """epoch -> metric of every finished trial, for rungs that must be filled again."""
+        """epoch -> metric of every finished trial, for rungs that must be filled again.
+
+        Trials that were running are not among them: they report their epochs anew.
+        """
         trials = self._study.get_trials(deepcopy=False)
-        finished = (t for t in trials if t.state.is_finished() and not was_interrupted(t))
-        return [dict(trial.intermediate_values) for trial in finished]
+        return [dict(trial.intermediate_values) for trial in trials if trial.state.is_finished()]
 
     def propose(self) -> Proposal | None:
         if self.remaining <= 0:
             return None
-        if self._waiting == 0 and self._tried_in_space >= self._space.size:
+        if not self._cut_off and not self._waiting and self._tried_in_space >= self._space.size:
             self.exhausted = True
             return None
-        trial = self._study.ask(self._distributions)
-        self._waiting = max(0, self._waiting - 1)
+        reported: frozenset[int] = frozenset()
+        if self._cut_off:
+            earlier = self._cut_off.pop(0)
+            trial, reported = self._reopened(earlier), frozenset(earlier.intermediate_values)
+        else:
+            trial = self._study.ask(self._distributions)
+            self._waiting = max(0, self._waiting - 1)
         placement = self._space.decode(trial.params)
         self._mark_tried(placement)
         spec = self._spec_of(placement)
@@ -116,27 +136,28 @@ class StudyProposer:
         trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
         proposal = Proposal(number=trial.number, spec=spec, protected=REFERENCE in trial.user_attrs)
-        self._open[trial.number] = (trial, proposal)
-        self._histories[trial.number] = []
+        self._open[trial.number] = _OpenTrial(trial=trial, proposal=proposal, reported=reported)
         for listener in self._listeners:
             listener.started(proposal)
         return proposal
 
     def observe(self, number: int, metrics: EpochMetrics) -> None:
-        self._histories[number].append(metrics)
-        self._open[number][0].report(getattr(metrics, self._metric), step=metrics.epoch)
+        running = self._open[number]
+        running.history.append(metrics)
+        if metrics.epoch not in running.reported:
+            running.trial.report(getattr(metrics, self._metric), step=metrics.epoch)
         for listener in self._listeners:
             listener.epoch(number, metrics)
 
     def conclude(self, number: int, failure: str | None) -> None:
         """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
-        trial, proposal = self._open.pop(number)
-        history = self._histories.pop(number)
+        running = self._open.pop(number)
+        trial, history = running.trial, running.history
         trial.set_user_attr("history", [metrics.to_json() for metrics in history])
         if failure is not None or not history:
             trial.set_user_attr("reason", failure or "ended before its first epoch")
             frozen = self._study.tell(trial, state=TrialState.FAIL)
-        elif history[-1].epoch < proposal.spec.recipe.epochs:
+        elif history[-1].epoch < running.proposal.spec.recipe.epochs:
             frozen = self._study.tell(trial, state=TrialState.PRUNED)
         else:
             frozen = self._study.tell(trial, values=getattr(history[-1], self._metric))
@@ -145,28 +166,23 @@ class StudyProposer:
             listener.finished(frozen)
 
     def _take_over_earlier_trials(self) -> None:
-        trials = self._study.get_trials(deepcopy=True)
-        cut_off = [t for t in trials if t.state == TrialState.RUNNING or was_interrupted(t)]
-        numbers = {trial.number for trial in cut_off}
-        counted = []
-        for trial in trials:
-            if trial.number in numbers:
-                continue
-            counted.append(_params(trial))
-            if trial.state == TrialState.WAITING:
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                self._spent += 1
+            elif trial.state == TrialState.WAITING:
                 self._waiting += 1
             else:
-                self._spent += 1
-                self._mark_tried(self._space.decode(trial.params))
-        for trial in cut_off:
-            if trial.state == TrialState.RUNNING:
-                self._study.tell(trial.number, state=TrialState.FAIL)
+                self._cut_off.append(trial)
             params = _params(trial)
-            if params.keys() == self._distributions.keys() and params not in counted:
-                kept = {k: v for k, v in trial.user_attrs.items() if k == REFERENCE}
-                self._study.enqueue_trial(params, user_attrs=kept)
-                counted.append(params)
-                self._waiting += 1
+            if params.keys() == self._distributions.keys():  # else cut off while it was asked for
+                self._mark_tried(self._space.decode(params))
+
+    def _reopened(self, trial: FrozenTrial) -> optuna.Trial:
+        """A trial of an earlier process, its choices completed as `Study.ask` would have."""
+        reopened = optuna.Trial(self._study, trial._trial_id)
+        for name, choices in self._space.choices.items():
+            reopened.suggest_categorical(name, choices)
+        return reopened
 
     def _enqueue_references(self, references: Mapping[str, Placement]) -> None:
         known = {t.user_attrs.get(REFERENCE) for t in self._study.get_trials(deepcopy=False)}
@@ -185,11 +201,6 @@ class StudyProposer:
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """The choices of a trial, also of one that is enqueued and has not been asked for."""
+    """The choices of a trial, also of one that is enqueued and has not been asked for yet."""
     params: dict[str, Any] = trial.system_attrs.get("fixed_params", trial.params)
     return params
-
-
-def was_interrupted(trial: FrozenTrial) -> bool:
-    """Whether a trial was cut off with its search: it failed without a reason of its own."""
-    return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs

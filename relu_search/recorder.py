@@ -11,9 +11,15 @@ from optuna.trial import FrozenTrial, TrialState
 from relu_search.config import SearchConfig
 from relu_search.handover import export_trial
 from relu_search.leaderboard import best_trial
-from relu_search.proposer import was_interrupted
 from relu_search.results import RunFolder
-from search_spaces import Activation, Backbone, Placement, measure_complexity, ratio_text
+from search_spaces import (
+    Activation,
+    Backbone,
+    InputError,
+    Placement,
+    measure_complexity,
+    ratio_text,
+)
 from trials.data import TrainingData
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
@@ -56,15 +62,34 @@ class RunRecorder:
         self._best: int | None = None
 
     def restart(self, finished: list[FrozenTrial]) -> None:
-        """Write both tables from the study, which is the truth; drop what was interrupted."""
-        counted = [trial for trial in finished if not was_interrupted(trial)]
+        """Write both tables from the study, which is the truth.
+
+        Epochs of trials that were running are left out: those trials report them anew.
+
+        Raises:
+            InputError: the study lacks trials that `trials.csv` has.
+        """
+        self._require_nothing_lost({trial.number for trial in finished})
         epochs = [
             {"trial": trial.number, **metrics}
-            for trial in counted
+            for trial in finished
             for metrics in trial.user_attrs["history"]
         ]
-        self._run.start_tables([self._row(trial) for trial in counted], epochs)
+        self._run.start_tables([self._row(trial) for trial in finished], epochs)
         self._export_best()
+
+    def _require_nothing_lost(self, known: set[int]) -> None:
+        try:
+            recorded = set(self._run.read_trials()["trial"])
+        except InputError:  # there is no table yet, or a damaged one, which is written anew
+            return
+        lost = sorted(recorded - known)
+        if lost:
+            raise InputError(
+                f"the study of {self._run.path} lacks {len(lost)} trials that trials.csv has, such "
+                f"as number {lost[0]}; restore the study, or move trials.csv away to go on without "
+                "them"
+            )
 
     def started(self, proposal: Proposal) -> None:
         """Nothing to write yet."""
@@ -91,7 +116,7 @@ class RunRecorder:
             "val_loss": last.get("val_loss"),
             "train_loss": last.get("train_loss"),
             "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
-            "reason": trial.user_attrs.get("reason", ""),
+            "reason": trial.user_attrs.get("reason", "") if trial.state == TrialState.FAIL else "",
         }
 
     def _export_best(self) -> None:

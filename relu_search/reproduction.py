@@ -18,14 +18,17 @@ from relu_search.config import read_toml
 from relu_search.leaderboard import rows_of
 from relu_search.reproduce import Run, Settings, planned_runs
 from relu_search.results import fresh_path
-from relu_search.tables import append_row, read_table, write_table
+from relu_search.tables import append_rows, read_table, write_table
 from search_spaces import InputError
 from trials.batch import Batch
-from trials.files import user_path, write_whole
+from trials.data import TrainingData
+from trials.faults import DIVERGED
+from trials.files import locked, user_path, write_whole
 from trials.held_out import load_paper_protocol
 from trials.recipe import Recipe
-from trials.training import DIVERGED, EpochMetrics
+from trials.training import EpochMetrics
 from trials.trial import TrialResult, TrialSpec, run_trial
+from trials.trial_files import TrialFiles
 
 RUNS, CURVES, SETTINGS = "runs.csv", "curves.csv", "reproduce.toml"
 
@@ -58,7 +61,8 @@ def reproduce(
     A folder with equal settings is continued: finished runs stay. More `seeds` may be asked for.
 
     Raises:
-        InputError: bad settings, data that cannot be read, or a folder with other settings.
+        InputError: bad settings, data that cannot be read, a folder with other settings, or one
+            in which another process is at work.
     """
     plan = planned_runs(settings)
     sets = {
@@ -71,27 +75,64 @@ def reproduce(
         for name in dict.fromkeys(run.data for run in plan)
     }
     folder = _open_folder(settings, out)
-    kept = [row for row in rows_of(read_table(folder / RUNS)) if row["state"] != "FAIL"]
-    write_table(folder / RUNS, kept)
-    done = {(row["data"], row["backbone"], row["module"], row["seed"]) for row in kept}
-    left = [run for run in plan if run.key not in done]
-    report(f"{settings.definition.title}: {len(plan)} runs, {len(left)} to do, in {folder}")
-    is_complete = True
-    for name, data in sets.items():
-        runs = [run for run in left if run.data == name]
-        if not runs:
-            continue
-        recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
-        batch = Batch([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
-        (compute or Compute()).run(batch, data, precision=settings.precision, runner=runner)
-        if not batch.is_complete:
-            is_complete = False
-            break
+    with locked(folder):
+        done = _take_over(folder)
+        left = [run for run in plan if run.key not in done]
+        report(f"{settings.definition.title}: {len(plan)} runs, {len(left)} to do, in {folder}")
+        is_complete = all(
+            _train(
+                [run for run in left if run.data == name],
+                data,
+                settings=settings,
+                folder=folder,
+                compute=compute or Compute(),
+                report=report,
+                runner=runner,
+            )
+            for name, data in sets.items()
+        )
     return Reproduction(
         folder=folder,
         is_complete=is_complete,
         num_classes={name: data.num_classes for name, data in sets.items()},
     )
+
+
+def _take_over(folder: Path) -> set[tuple[Any, ...]]:
+    """Keys of the finished runs; of all others the rows and curves are dropped."""
+    if not (folder / RUNS).exists() and not (folder / CURVES).exists():  # a new folder
+        write_table(folder / CURVES, [])
+        write_table(folder / RUNS, [])
+    runs = [row for row in rows_of(read_table(folder / RUNS)) if row["state"] != "FAIL"]
+    done = {_key(row) for row in runs}
+    curves = [row for row in rows_of(read_table(folder / CURVES)) if _key(row) in done]
+    write_table(folder / RUNS, runs)
+    write_table(folder / CURVES, curves)
+    return done
+
+
+def _key(row: dict[str, Any]) -> tuple[Any, ...]:
+    return (row["data"], row["backbone"], row["module"], row["seed"])
+
+
+def _train(
+    runs: Sequence[Run],
+    data: TrainingData,
+    *,
+    settings: Settings,
+    folder: Path,
+    compute: Compute,
+    report: Callable[[str], None],
+    runner: Callable[..., TrialResult],
+) -> bool:
+    """Train what is left on one data set; whether all of it has ended."""
+    if not runs:
+        return True
+    recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
+    batch = Batch([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
+    files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
+    compute.run(batch, data, precision=settings.precision, files=files, runner=runner)
+    return batch.is_complete
 
 
 class _Recorder:
@@ -127,19 +168,20 @@ class _Recorder:
             "seconds": round(sum(metrics.seconds for metrics in epochs), 3),
             "reason": failure or "",
         }
-        append_row(self._folder / RUNS, row)
-        for metrics in epochs if row["state"] != "FAIL" else ():  # a failed run is tried again
-            append_row(
-                self._folder / CURVES,
-                {
-                    **who,
-                    "epoch": metrics.epoch,
-                    "train_loss": metrics.train_loss,
-                    "train_accuracy": metrics.train_accuracy,
-                    "test_loss": metrics.val_loss,
-                    "test_accuracy": metrics.val_accuracy,
-                },
-            )
+        curve = [
+            {
+                **who,
+                "epoch": metrics.epoch,
+                "train_loss": metrics.train_loss,
+                "train_accuracy": metrics.train_accuracy,
+                "test_loss": metrics.val_loss,
+                "test_accuracy": metrics.val_accuracy,
+            }
+            for metrics in epochs
+        ]
+        if row["state"] != "FAIL":  # a failed run is tried again
+            append_rows(self._folder / CURVES, curve)
+        append_rows(self._folder / RUNS, [row])  # last: with its row a run is finished
         self._count += 1
         score = f"test acc {last.val_accuracy:.1%}" if last else "no epoch finished"
         self._report(
@@ -175,8 +217,6 @@ def _open_folder(settings: Settings, out: str | None) -> Path:
         raise InputError(f"output {folder} exists and holds other things; give another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_table(folder / RUNS, [])
-        write_table(folder / CURVES, [])
         write_whole(folder / SETTINGS, tomli_w.dumps(wanted))
     except OSError as error:
         raise InputError(

@@ -5,6 +5,7 @@ study.journal   the Optuna study (unless a storage URL was given)
 trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
 weights/        weights of every trial that trained to the end
+checkpoints/    of the trials that are running, after each epoch
 best/           card.json + model.safetensors of the best trial so far
 report.html     the report, and its figures/ as PNG and PDF, once asked for
 
@@ -20,7 +21,6 @@ verdict.csv         one row per arm and reference
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shutil
 import time
@@ -31,21 +31,24 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from relu_search.config import RECORD, SearchConfig, read_toml
-from relu_search.tables import append_row, read_table, write_table
+from relu_search.tables import append_rows, read_table, write_table
 from search_spaces import InputError
-from trials.files import user_path, write_whole
+from trials.files import locked, user_path, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
 
-# What a search, its confirmation and its report write into a folder, and what --overwrite removes.
+    from trials.trial_files import TrialFiles
+
+# What a search, its confirmation and its report write into a folder, and what --overwrite removes;
+# config.toml last, so that a folder which is half removed still counts as a run.
 _ENTRIES = (
-    "config.toml",
     "study.journal",
     "study.journal.lock",
     "trials.csv",
     "epochs.csv",
     "weights",
+    "checkpoints",
     "best",
     "confirm.toml",
     "confirm.csv",
@@ -54,8 +57,9 @@ _ENTRIES = (
     "verdict.csv",
     "report.html",
     "figures",
-    ".lock",
+    "config.toml",
 )
+_LOCK = ".lock"
 _DATA_FACTS = {
     "name",
     "classes",
@@ -95,7 +99,7 @@ class RunFolder:
                 f"output folder {path} cannot be written: {existing} is read-only for you; give "
                 "another with --out"
             )
-        if path.exists() and any(path.iterdir()):
+        if path.exists() and any(entry.name != _LOCK for entry in path.iterdir()):
             if not cls(path).is_run():
                 raise InputError(
                     f"output folder {path} exists and holds files that are no search's; give "
@@ -109,24 +113,26 @@ class RunFolder:
         return path
 
     @classmethod
-    def create(cls, out: str | None, *, overwrite: bool = False) -> RunFolder:
-        """Make a new run folder, replacing an earlier run if `overwrite` says so.
+    @contextlib.contextmanager
+    def create(cls, out: str | None, *, overwrite: bool = False) -> Iterator[RunFolder]:
+        """Make and hold a new run folder, replacing an earlier run if `overwrite` says so.
 
         Raises:
-            InputError: as `check_free`, or the disk refuses.
+            InputError: as `check_free`, the disk refuses, or another process is at work in it.
         """
-        path = cls.check_free(out, overwrite=overwrite)
-        run = cls(path)
+        run = cls(cls.check_free(out, overwrite=overwrite))
+        refused = f"output folder {run.path} cannot be written; give another with --out"
         try:
-            for name in _ENTRIES:
-                _remove(path / name)
-            run.weights.mkdir(parents=True)
+            run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise InputError(
-                f"output folder {path} cannot be written ({error.strerror or error}); give another "
-                "with --out"
-            ) from error
-        return run
+            raise InputError(f"{refused} ({error.strerror or error})") from error
+        with run.lock():
+            try:
+                for name in _ENTRIES:
+                    _remove(run.path / name)
+            except OSError as error:
+                raise InputError(f"{refused} ({error.strerror or error})") from error
+            yield run
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -150,25 +156,25 @@ class RunFolder:
         except InputError:
             return False
 
-    @contextlib.contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> contextlib.AbstractContextManager[None]:
         """Hold the folder for one process; the system lets go of it when the process ends.
 
         Raises:
-            InputError: another process is searching in it.
+            InputError: another process is at work in it.
         """
-        with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise InputError(
-                    f"another process is searching in {self.path}; wait for it or stop it"
-                ) from error
-            yield
+        return locked(self.path)
 
     @property
     def weights(self) -> Path:
         return self.path / "weights"
+
+    @property
+    def trial_files(self) -> TrialFiles:
+        """Folders for weights and checkpoints; absolute, for workers that run elsewhere."""
+        from trials.trial_files import TrialFiles  # torch
+
+        path = self.path.resolve()
+        return TrialFiles(weights=path / "weights", checkpoints=path / "checkpoints")
 
     @property
     def best(self) -> Path:
@@ -216,10 +222,10 @@ class RunFolder:
         write_table(self.path / "epochs.csv", epochs)
 
     def add_trial(self, row: Mapping[str, Any]) -> None:
-        append_row(self.path / "trials.csv", row)
+        append_rows(self.path / "trials.csv", [row])
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
-        append_row(self.path / "epochs.csv", row)
+        append_rows(self.path / "epochs.csv", [row])
 
     def read_trials(self) -> pd.DataFrame:
         """`trials.csv`, one row per finished trial.
@@ -247,6 +253,14 @@ class RunFolder:
     @property
     def confirm_weights(self) -> Path:
         return self.path / "confirm"
+
+    @property
+    def confirm_files(self) -> TrialFiles:
+        """As `trial_files`, for the trainings of a confirmation."""
+        from trials.trial_files import TrialFiles
+
+        weights = self.confirm_weights.resolve()
+        return TrialFiles(weights=weights, checkpoints=weights / "checkpoints")
 
     def has_confirmation(self) -> bool:
         return (self.path / "confirm.csv").is_file()

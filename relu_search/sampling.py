@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
+from functools import partial
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
@@ -28,25 +30,25 @@ def make_sampler(
         name: `tpe`, `random`, `nsga2`, or `grid` (every placement, in random order).
         tried: canonical placements already proposed; may grow while the sampler lives.
         trials: budget of the search, which scales start-up and population.
-        seed: use another one after a resume, else a restart repeats itself.
+        seed: of the search.
 
     Raises:
         InputError: unknown name, or `grid` over a space too large to enumerate.
     """
-    base: BaseSampler
+    base_of: Callable[..., BaseSampler]
     match name:
         case "tpe":
             startup = max(1, min(10, trials // _STARTUP_SHARE))
-            base = TPESampler(seed=seed, n_startup_trials=startup)
+            base_of = partial(TPESampler, n_startup_trials=startup)
         case "random":
-            base = RandomSampler(seed=seed)
+            base_of = RandomSampler
         case "nsga2":
-            base = NSGAIISampler(seed=seed, population_size=max(4, min(50, trials // 4)))
+            base_of = partial(NSGAIISampler, population_size=max(4, min(50, trials // 4)))
         case "grid":
-            base = GridSampler(space, tried, seed)
+            base_of = partial(GridSampler, space, tried, order_of(space, seed))
         case _:
             raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
-    return DistinctSampler(base, space, tried, seed)
+    return DistinctSampler(base_of, space, tried, seed)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -60,21 +62,34 @@ class DistinctSampler(BaseSampler):
     The step is taken inside the sampler, so that the study records what is really trained. It
     changes ever more units at random, then picks uniformly among all that are left.
 
+    All random draws for a trial come from (seed, number of the trial). So there is no state to
+    save: a search that was cut off proposes what it would have proposed.
+
     Args:
-        base: makes the proposals.
+        base_of: `seed=` -> the sampler that makes one proposal.
         space: what may be proposed.
         tried: canonical placements not to propose again.
-        seed: of the steps.
+        seed: of the search.
     """
 
     def __init__(
-        self, base: BaseSampler, space: SearchSpace, tried: Container[Placement], seed: int
+        self,
+        base_of: Callable[..., BaseSampler],
+        space: SearchSpace,
+        tried: Container[Placement],
+        seed: int,
     ) -> None:
-        self._base = base
+        self._base_of = base_of
         self._space = space
         self._tried = tried
-        self._rng = random.Random(seed)
+        self._seed = seed
         self._distributions = distributions(space)
+        self._start_trial(0)
+
+    def _start_trial(self, number: int) -> None:
+        base, steps = np.random.SeedSequence([self._seed, number]).generate_state(2)
+        self._base = self._base_of(seed=int(base))
+        self._rng = random.Random(int(steps))
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -103,6 +118,7 @@ class DistinctSampler(BaseSampler):
         return self._base.sample_independent(study, trial, param_name, param_distribution)
 
     def before_trial(self, study: Study, trial: FrozenTrial) -> None:
+        self._start_trial(trial.number)
         self._base.before_trial(study, trial)
 
     def after_trial(self, study: Study, trial: FrozenTrial, state: TrialState, values: Any) -> None:
@@ -139,19 +155,32 @@ class DistinctSampler(BaseSampler):
         return self._space.admits(placement) and self._space.canonical(placement) not in self._tried
 
 
-class GridSampler(RandomSampler):
+def order_of(space: SearchSpace, seed: int) -> list[Placement]:
     """Every placement of the space once, in a random order fixed by the seed.
 
     Raises:
         InputError: the space is too large to enumerate.
     """
+    order = sorted(space.enumerate(), key=lambda placement: placement.bits)
+    random.Random(seed).shuffle(order)
+    return order
 
-    def __init__(self, space: SearchSpace, tried: Container[Placement], seed: int) -> None:
+
+class GridSampler(RandomSampler):
+    """Proposes the placements in a given order, but for those already tried."""
+
+    def __init__(
+        self,
+        space: SearchSpace,
+        tried: Container[Placement],
+        order: Sequence[Placement],
+        *,
+        seed: int,
+    ) -> None:
         super().__init__(seed=seed)
         self._space = space
         self._tried = tried
-        self._order = sorted(space.enumerate(), key=lambda placement: placement.bits)
-        random.Random(seed).shuffle(self._order)
+        self._order = order
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

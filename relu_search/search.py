@@ -6,9 +6,9 @@ options -> data, search space -> Ray -> run folder, study, proposer -> trials ->
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.card import versions
 from relu_search.config import SearchConfig
@@ -17,9 +17,20 @@ from relu_search.leaderboard import best_trial
 from relu_search.proposer import SearchListener, StudyProposer
 from relu_search.recorder import RunRecorder, TrialFacts
 from relu_search.results import RunFolder
-from relu_search.study import check_storage, new_study_name, open_study
-from search_spaces import InputError, Placement
+from relu_search.resuming import changed_config, require_same_data, says_what_is_safe
+from relu_search.study import (
+    check_storage,
+    finished_trials,
+    has_study,
+    new_study_name,
+    open_study,
+)
+from search_spaces import InputError, Placement, SearchSpace
 from trials.data import TrainingData
+from trials.resources import Resources, plan_resources
+
+if TYPE_CHECKING:
+    import optuna
 
 Ending = Literal["budget spent", "space exhausted", "interrupted"]
 
@@ -63,94 +74,101 @@ def run_search(
         InputError: bad input; nothing was written.
     """
     RunFolder.check_free(config.out, overwrite=overwrite)
-    return _search(config, None, overwrite=overwrite, verbose=verbose, listeners=listeners)
+    with contextlib.ExitStack() as stack:
+        setting = _Setting.of(config)
+        cluster = _connect(config, stack, verbose=verbose)
+        run = stack.enter_context(RunFolder.create(config.out, overwrite=overwrite))
+        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
 def resume_search(
     folder: str | Path,
     *,
-    trials: int | None = None,
-    storage: str | None = None,
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
+    **changes: Any,
 ) -> SearchOutcome:
     """Go on with a search that was cut off, or give it more trials.
 
-    Finished trials count as spent and are not repeated; trials that were running start again.
+    ```python
+    resume_search("runs/first", trials=60)
+    ```
+
+    Finished trials count as spent and are not repeated; trials that were running go on behind
+    their last finished epoch.
 
     Args:
         folder: of the run.
-        trials: a new total budget; None keeps the first one.
-        storage: the database URL, needed again if it had a password.
+        changes: a higher total of `trials`; or other `PLACES`, such as the storage URL, needed
+            again if it had a password. What else is given must be as it was.
 
     Raises:
-        InputError: not a run folder, a damaged one, or data that are no longer the same.
+        InputError: not a run folder, a damaged one, another process at work in it, options that
+            contradict the run's, or data that are no longer the same.
     """
     run = RunFolder.open(folder)
-    config = run.read_config()[0]
-    config = replace(
-        config,
-        out=str(run.path),
-        trials=config.trials if trials is None else trials,
-        storage=storage or config.storage,
-    )
-    return _search(config, run, overwrite=False, verbose=verbose, listeners=listeners)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.lock())
+        config = changed_config(run, changes)
+        setting = _Setting.of(config)
+        require_same_data(run, setting.data)
+        cluster = _connect(config, stack, verbose=verbose)
+        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
-def _search(
-    config: SearchConfig,
-    run: RunFolder | None,
-    *,
-    overwrite: bool,
-    verbose: bool,
-    listeners: tuple[SearchListener, ...],
-) -> SearchOutcome:
-    from trials.scheduling import (
-        EarlyStopping,
-        Resources,
-        plan_resources,
-        ray_session,
-        run_trials,
-    )
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """What a search works on; made before anything is written."""
 
-    data = config.load_data()
-    if run is not None:
-        _require_same_split(run, data)
-    space = config.search_space()
-    facts = TrialFacts(space.backbone, data, config.activation)
-    facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
+    data: TrainingData
+    space: SearchSpace
+    facts: TrialFacts
+
+    @classmethod
+    def of(cls, config: SearchConfig) -> _Setting:
+        data, space = config.load_data(), config.search_space()
+        facts = TrialFacts(space.backbone, data, config.activation)
+        facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
+        check_storage(config.storage)
+        return cls(data=data, space=space, facts=facts)
+
+
+def _connect(config: SearchConfig, stack: contextlib.ExitStack, *, verbose: bool) -> Resources:
+    """Join or start Ray for the time of the stack; what each trial gets of it."""
+    from trials.scheduling import ray_session
+
     resources = Resources(
         cpus_per_trial=config.cpus_per_trial,
         gpus_per_trial=config.gpus_per_trial,
         concurrent=config.concurrent,
+        max_failures=config.max_failures,
     )
+    cluster = stack.enter_context(ray_session(address=config.address, verbose=verbose))
+    per_trial, _ = plan_resources(resources, cluster)
+    if config.precision == "bf16" and not per_trial["gpu"]:
+        raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")
+    return resources
 
-    check_storage(config.storage)
-    with contextlib.ExitStack() as stack:
-        cluster = stack.enter_context(ray_session(address=config.address, verbose=verbose))
-        per_trial, _ = plan_resources(resources, cluster)
-        if config.precision == "bf16" and not per_trial["gpu"]:
-            raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")
-        resume = run is not None
-        if run is None:
-            run = RunFolder.create(config.out, overwrite=overwrite)
-        stack.enter_context(run.lock())
-        study_name = run.read_config()[1]["study"] if resume else new_study_name(run.path)
-        study = open_study(
-            run.journal, study_name, config.direction, storage=config.storage, resume=resume
-        )
-        record = {
-            "study": study_name,
-            "space_size": str(space.size),
-            "versions": versions(),
-            "data": data_facts(data),
-        }
-        run.write_config(config, record)
-        recorder = RunRecorder(run, config, facts)
-        recorder.restart([t for t in study.trials if t.state.is_finished()])
+
+def _search(
+    config: SearchConfig,
+    run: RunFolder,
+    setting: _Setting,
+    resources: Resources,
+    *,
+    verbose: bool,
+    listeners: tuple[SearchListener, ...],
+) -> SearchOutcome:
+    from trials.scheduling import EarlyStopping, run_trials
+
+    with says_what_is_safe(run):
+        study = _study_of(run, config, setting)
+        run.trial_files.make_folders()
+        recorder = RunRecorder(run, config, setting.facts)
+        recorder.restart(finished_trials(study))
         proposer = StudyProposer(
             study,
-            space,
+            setting.space,
             references=config.references,
             spec_of=config.trial_spec,
             metric=config.metric,
@@ -162,7 +180,7 @@ def _search(
         if proposer.remaining > 0:
             run_trials(
                 proposer,
-                data,
+                setting.data,
                 trials=proposer.remaining,
                 stopping=EarlyStopping(
                     metric=config.metric,
@@ -173,7 +191,7 @@ def _search(
                 ),
                 resources=resources,
                 past_curves=proposer.past_curves(),
-                weights=run.weights.resolve(),
+                files=run.trial_files,
                 verbose=verbose,
             )
     ending: Ending = "budget spent"
@@ -184,9 +202,21 @@ def _search(
     return SearchOutcome(run=run, ending=ending, best=best_trial(run.read_trials(), config))
 
 
-def _require_same_split(run: RunFolder, data: TrainingData) -> None:
-    if run.read_config()[1]["data"]["split_digest"] != data.split_digest:
-        raise InputError(
-            f"data {data.name!r} are not those that {run.path} was started with; its figures "
-            "could not be compared, so restore the data or start anew"
-        )
+def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna.Study:
+    """The study of a run, new or to go on with; the config is written before it is made."""
+    resume = run.is_run()
+    name = run.read_config()[1]["study"] if resume else new_study_name(run.path)
+    record = {
+        "study": name,
+        "space_size": str(setting.space.size),
+        "versions": versions(),
+        "data": data_facts(setting.data),
+    }
+    run.write_config(config, record)
+    if (
+        resume
+        and not run.count_trials()
+        and not has_study(run.journal, name, storage=config.storage)
+    ):
+        resume = False  # it was cut off before its first trial
+    return open_study(run.journal, name, config.direction, storage=config.storage, resume=resume)

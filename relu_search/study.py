@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import optuna
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from optuna.trial import FrozenTrial
 
 from relu_search.config import without_password
 from search_spaces import InputError
+from trials.files import cut_half_line, storage_errors
 
+_OWN_ATTRIBUTES = {"placement", "module", "seed", "history"}
 SCHEMES = ("sqlite", "postgresql", "mysql")
 
 
@@ -39,7 +43,7 @@ def open_study(
     storage: str | None = None,
     resume: bool = False,
 ) -> optuna.Study:
-    """The study of a run, new or to go on with.
+    """The study of a run, new or to go on with. The caller holds the run folder's lock.
 
     Args:
         journal: file of the journal storage, used when no URL is given.
@@ -53,9 +57,12 @@ def open_study(
     """
     where = str(journal) if storage is None else without_password(storage)
     try:
-        backend: BaseStorage = (
-            _database(storage) if storage else JournalStorage(JournalFileBackend(str(journal)))
-        )
+        backend: BaseStorage = _database(storage) if storage else _journal(journal)
+    except InputError:
+        raise
+    except Exception as error:  # a journal is replayed, and any of its records may be wrong
+        raise InputError(f"storage {where} is damaged: {error!r:.160}") from error
+    try:
         if resume:
             return optuna.load_study(study_name=name, storage=backend)
         return optuna.create_study(study_name=name, storage=backend, direction=direction)
@@ -63,10 +70,78 @@ def open_study(
         raise InputError(f"storage {where} already has a study {name!r}") from error
     except KeyError as error:
         raise InputError(f"storage {where} has no study {name!r} to go on with") from error
-    except ValueError as error:  # a JSON error among them
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"storage {where} is damaged: {error}") from error
+
+
+def has_study(journal: Path, name: str, *, storage: str | None = None) -> bool:
+    """Whether a run that was cut off came as far as creating its study.
+
+    Raises:
+        InputError: the storage does not answer or is damaged.
+    """
+    if storage is None and not journal.exists():
+        return False
+    try:
+        open_study(journal, name, "maximize", storage=storage, resume=True)
+    except InputError as error:
+        if isinstance(error.__cause__, KeyError):
+            return False
+        raise
+    return True
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials of a search that have ended, in order.
+
+    Raises:
+        InputError: some are of another origin.
+    """
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    strange = [t.number for t in finished if not t.user_attrs.keys() >= _OWN_ATTRIBUTES]
+    if strange:
+        raise InputError(
+            f"study {study.study_name!r} has trials that no search recorded, such as number "
+            f"{strange[0]}; give a search a study of its own"
+        )
+    return finished
+
+
+class _Journal(JournalFileBackend):
+    """A journal file whose write errors are those of the run folder."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__(str(file))
+        self._file = file
+
+    def append_logs(self, logs: list[dict[str, Any]]) -> None:
+        with storage_errors(self._file):
+            super().append_logs(logs)
+
+
+def _journal(file: Path) -> JournalStorage:
+    """The journal, relieved of what a killed process left: half a line, its lock.
+
+    Raises:
+        InputError: a line in the middle is damaged.
+    """
+    lines = []
+    if file.exists():
+        cut_half_line(file)
+        lines = file.read_bytes().splitlines()
+    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    whole = next((n for n, line in enumerate(lines) if not _is_record(line)), len(lines))
+    if whole < len(lines):
+        raise InputError(
+            f"{file} is damaged at line {whole + 1}; finished trials are in trials.csv beside it. "
+            f"To go on with what came before, keep the first {whole} lines and move trials.csv away"
+        )
+    return JournalStorage(_Journal(file))
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _database(url: str) -> RDBStorage:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from search_spaces import InputError
-from trials.files import write_whole
+from trials.files import append_lines, read_lines, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -135,18 +135,25 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS[path.name])
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows(map(_one_line, rows))
     write_whole(path, text.getvalue())
 
 
-def append_row(path: Path, row: Mapping[str, Any]) -> None:
-    """Add one row at the end."""
-    with path.open("a", newline="", encoding="utf-8") as file:
-        csv.DictWriter(file, COLUMNS[path.name]).writerow(row)
+def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Add rows at the end, all or none; they have reached the disk when this returns.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    text = io.StringIO()
+    csv.DictWriter(text, COLUMNS[path.name]).writerows(map(_one_line, rows))
+    append_lines(path, text.getvalue())
 
 
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table; texts stay texts, all else becomes numbers.
+
+    A half-written last line, left by a crash, is left out.
 
     Raises:
         InputError: the table is missing or damaged.
@@ -154,7 +161,7 @@ def read_table(path: Path) -> pd.DataFrame:
     import pandas as pd
 
     try:
-        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        table = pd.read_csv(io.StringIO(read_lines(path)), dtype=str, keep_default_na=False)
         missing = [column for column in COLUMNS[path.name] if column not in table]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")
@@ -168,3 +175,11 @@ def read_table(path: Path) -> pd.DataFrame:
             f"{path} cannot be read ({str(error).splitlines()[0]}); the run folder is damaged"
         ) from error
     return table
+
+
+def _one_line(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row without line breaks in its texts, so that every line of a table is a row."""
+    return {
+        name: " ".join(value.split()) if isinstance(value, str) else value
+        for name, value in row.items()
+    }

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Protocol
 
 from trials.data import Splits, TrainingData
+from trials.faults import CommonCause
 from trials.proposals import Proposal, Proposer
 from trials.training import EpochMetrics
 from trials.trial import TrialResult, TrialSpec, run_trial
+from trials.trial_files import NO_FILES, TrialFiles
 
 
 class TrialEnded(Protocol):
@@ -77,7 +78,7 @@ def run_in_process(
     data: TrainingData | Splits,
     *,
     device: str = "cpu",
-    weights: Path | None = None,
+    files: TrialFiles = NO_FILES,
     runner: Callable[..., TrialResult] = run_trial,
 ) -> None:
     """Run trials one after another without Ray, until the proposer has no more.
@@ -85,9 +86,14 @@ def run_in_process(
     Args:
         data: of `Splits` each trial takes that of its own seed.
         device: `cpu` or `cuda`.
-        weights: folder for the weights, named as `trials.scheduling.run_trials` does.
+        files: folders for weights and checkpoints.
         runner: what trains a spec.
+
+    Raises:
+        StorageError: weights or a checkpoint cannot be written.
+        RunStoppedError: all trials fail the same way.
     """
+    common_cause = CommonCause()
     while (proposal := proposer.propose()) is not None:
         number, spec = proposal.number, proposal.spec
 
@@ -95,11 +101,14 @@ def run_in_process(
             proposer.observe(number, metrics)
 
         split = data.of(spec.seed) if isinstance(data, Splits) else data
-        save_to = weights_file(weights, number)
-        result = runner(spec, split, device=device, save_to=save_to, on_epoch=observe)
-        proposer.conclude(number, result.failure)
-
-
-def weights_file(folder: Path | None, number: int) -> Path | None:
-    """Where the weights of a trial go; None without a folder."""
-    return None if folder is None else folder / f"trial-{number:04d}.safetensors"
+        failure = runner(
+            spec,
+            split,
+            device=device,
+            save_to=files.weights_of(number),
+            checkpoint=files.checkpoint_of(spec, split),
+            on_epoch=observe,
+        ).failure
+        proposer.conclude(number, failure)
+        files.remove_checkpoint(spec, data.name)
+        common_cause.hear(failure)

@@ -1,23 +1,31 @@
-"""Weights on disk: safetensors, written whole or not at all. Nothing is ever unpickled."""
+"""Weights and checkpoints on disk: safetensors, written whole or not at all, never unpickled."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from search_spaces import InputError
 from trials.files import write_whole
 
+_CPU_RANDOM, _CUDA_RANDOM = "random.cpu", "random.cuda"
+
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's `state_dict` to a temporary file beside `path`, then rename it."""
-    tensors = {
-        name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()
-    }
-    write_whole(path, save(tensors))
+    """Write a model's `state_dict`, whole or not at all.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
+    write_whole(path, save(_stored(model.state_dict())))
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -45,3 +53,90 @@ def load_weights(model: nn.Module, path: Path) -> None:
             "give the weights that belong to this backbone, width, placement and class count"
         )
     model.load_state_dict(tensors)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A training run as it stood after its last finished epoch, in one safetensors file.
+
+    It holds the model's `state_dict`, the optimizer's momentum, torch's random state, and as
+    metadata the metrics of every epoch and the key. Image order, crops and flips need no state:
+    they are drawn from (seed, epoch).
+
+    Attributes:
+        path: of the file, which need not exist.
+        key: says what is being trained; a file with another key is left alone.
+    """
+
+    path: Path
+    key: str
+
+    def save(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        epochs: Sequence[Mapping[str, float]],
+    ) -> None:
+        """Write the state after the last of `epochs`.
+
+        Raises:
+            StorageError: the disk refuses; the checkpoint before stays.
+        """
+        tensors = {_model(name): value for name, value in model.state_dict().items()}
+        for name, parameter in model.named_parameters():
+            tensors[_momentum(name)] = optimizer.state[parameter]["momentum_buffer"]
+        tensors[_CPU_RANDOM] = torch.get_rng_state()
+        if (device := next(model.parameters()).device).type == "cuda":
+            tensors[_CUDA_RANDOM] = torch.cuda.get_rng_state(device)
+        metadata = {"key": self.key, "epochs": json.dumps(list(epochs))}
+        write_whole(self.path, save(_stored(tensors), metadata))
+
+    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+        """Put model, optimizer and random state back; the metrics of the epochs they come after.
+
+        Without a file, or with one that is damaged or of another training, nothing is changed and
+        the list is empty: the training begins at its first epoch.
+        """
+        read = self._read()
+        if read is None:
+            return []
+        tensors, epochs = read
+        state, parameters = model.state_dict(), dict(model.named_parameters())
+        shapes = {_model(name): value.shape for name, value in state.items()}
+        shapes |= {_momentum(name): value.shape for name, value in parameters.items()}
+        shapes[_CPU_RANDOM] = torch.get_rng_state().shape
+        if any(name not in tensors or tensors[name].shape != shapes[name] for name in shapes):
+            return []
+        model.load_state_dict({name: tensors[_model(name)] for name in state})
+        for name, parameter in parameters.items():
+            momentum = torch.empty_like(parameter, requires_grad=False)
+            optimizer.state[parameter]["momentum_buffer"] = momentum.copy_(tensors[_momentum(name)])
+        torch.set_rng_state(tensors[_CPU_RANDOM])
+        device = next(iter(parameters.values())).device
+        if device.type == "cuda" and _CUDA_RANDOM in tensors:
+            torch.cuda.set_rng_state(tensors[_CUDA_RANDOM], device)
+        return epochs
+
+    def _read(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
+        try:
+            with safe_open(self.path, "pt") as file:
+                metadata = file.metadata() or {}
+                if metadata.get("key") != self.key:
+                    return None
+                names = file.keys()
+                tensors = {name: file.get_tensor(name) for name in names}
+            return tensors, json.loads(metadata["epochs"])
+        except (OSError, SafetensorError, KeyError, ValueError):
+            return None
+
+
+def _model(name: str) -> str:
+    return f"model.{name}"
+
+
+def _momentum(name: str) -> str:
+    return f"momentum.{name}"
+
+
+def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}

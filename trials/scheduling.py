@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import shutil
 import socket
@@ -20,11 +19,14 @@ from types import SimpleNamespace
 from typing import Any, Literal
 
 from search_spaces import InputError
-from trials.batch import weights_file
 from trials.data import Splits, TrainingData
+from trials.faults import CommonCause, RunStoppedError
+from trials.files import StorageError
 from trials.proposals import Proposal, Proposer
+from trials.resources import Resources, plan_resources
 from trials.training import EpochMetrics
 from trials.trial import TrialResult, TrialSpec, run_trial
+from trials.trial_files import NO_FILES, TrialFiles
 
 # Ray reads these when it is imported or when a run starts.
 _QUIET = {
@@ -46,24 +48,10 @@ from ray.tune.search import Searcher  # noqa: E402
 
 FAILURE = "failure"
 """Key of a report that ends a trial as failed; its value is the reason."""
+STOPS_RUN = "stops_run"
+"""Key beside it: the reason stops the run as a whole, and the trial stays open."""
 
 Runner = Callable[..., TrialResult]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resources:
-    """What one trial gets and how many run at once.
-
-    Attributes:
-        cpus_per_trial: CPU cores reserved for a trial.
-        gpus_per_trial: GPUs for a trial, fractions allowed; None: a quarter where the cluster has
-            any, since one such small network cannot fill a GPU.
-        concurrent: trials at once; None: as many as the resources allow.
-    """
-
-    cpus_per_trial: float = 1
-    gpus_per_trial: float | None = None
-    concurrent: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +156,7 @@ def run_trials(
     stopping: EarlyStopping | None,
     resources: Resources,
     past_curves: Sequence[Mapping[int, float]] = (),
-    weights: Path | None = None,
+    files: TrialFiles = NO_FILES,
     runner: Runner = run_trial,
     verbose: bool = False,
 ) -> None:
@@ -182,22 +170,26 @@ def run_trials(
         stopping: when to stop a trial early; None: all train to the end.
         resources: per trial.
         past_curves: of trials before an interruption, for the rungs.
-        weights: folder for the weights of trials that reach the end, as `trial-NUMBER.safetensors`.
+        files: folders for weights and checkpoints, absolute paths that every worker can write.
         runner: what trains a spec; `run_trial`, or a replay of recorded curves.
 
     Raises:
         InputError: the cluster can never give a trial what it asks for.
+        StorageError: the run folder cannot be written.
+        RunStoppedError: all trials fail the same way, or Ray itself fails.
+        Exception: whatever the proposer raises.
     """
     per_trial, concurrent = plan_resources(resources, ray.cluster_resources())
     trainable = tune.with_resources(
-        tune.with_parameters(_worker, data=data, runner=runner, weights=weights), per_trial
+        tune.with_parameters(_worker, data=data, runner=runner, files=files), per_trial
     )
+    search = _ProposerSearch(proposer, files, data.name)
     scratch = tempfile.mkdtemp(prefix="relu-search-ray-")
     try:
         tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                search_alg=_ProposerSearch(proposer),
+                search_alg=search,
                 scheduler=stopping.scheduler(past_curves) if stopping else FIFOScheduler(),
                 num_samples=trials,
                 max_concurrent_trials=concurrent,
@@ -206,54 +198,27 @@ def run_trials(
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
-                name="search", storage_path=scratch, verbose=2 if verbose else 0
+                name="search",
+                storage_path=scratch,
+                verbose=2 if verbose else 0,
+                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
+                stop=_StopOnFault(search),
             ),
         ).fit()
+    except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
+        raise RunStoppedError(f"Ray has failed: {_first_line(error)}") from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def plan_resources(
-    resources: Resources, cluster: Mapping[str, float]
-) -> tuple[dict[str, float], int]:
-    """Resources of one trial in Ray's terms, and the number of trials at once.
-
-    Raises:
-        InputError: a trial asks for more than the whole cluster has; Ray would wait for ever.
-    """
-    cpus, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
-    gpus_per_trial = resources.gpus_per_trial
-    if gpus_per_trial is None:
-        gpus_per_trial = 0.25 if gpus else 0
-    if resources.cpus_per_trial > cpus:
-        raise InputError(
-            f"{resources.cpus_per_trial:g} CPUs per trial are more than the {cpus:g} there are; "
-            "lower --cpus-per-trial or connect to a larger cluster with --address"
-        )
-    if gpus_per_trial > gpus:
-        raise InputError(
-            f"{gpus_per_trial:g} GPUs per trial are more than the {gpus:g} there are; lower "
-            "--gpus-per-trial or connect to a cluster with --address"
-        )
-    if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
-        raise InputError(
-            f"{gpus_per_trial:g} GPUs per trial cannot be given; above 1, "
-            "--gpus-per-trial must be whole"
-        )
-    slots = cpus / resources.cpus_per_trial
-    if gpus_per_trial:
-        slots = min(slots, gpus / gpus_per_trial)
-    per_trial = {"cpu": resources.cpus_per_trial, "gpu": gpus_per_trial}
-    return per_trial, resources.concurrent or max(1, math.floor(slots))
+    if search.fault is not None:
+        raise search.fault
 
 
 def _worker(
-    config: dict[str, Any], *, data: TrainingData | Splits, runner: Runner, weights: Path | None
+    config: dict[str, Any], *, data: TrainingData | Splits, runner: Runner, files: TrialFiles
 ) -> None:
     """One trial in a Ray worker process. Failures are reported, not raised: Ray prints traces."""
     spec = TrialSpec.from_json(config["spec"])
     gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-    save_to = weights_file(weights, config["number"])
     finished = 0
 
     def report(metrics: EpochMetrics) -> None:
@@ -261,28 +226,48 @@ def _worker(
         finished = metrics.epoch
         tune.report(metrics.to_json())
 
+    stops_run = False
     try:
         split = data.of(spec.seed) if isinstance(data, Splits) else data
         failure = runner(
-            spec, split, device="cuda" if gpus else "cpu", save_to=save_to, on_epoch=report
+            spec,
+            split,
+            device="cuda" if gpus else "cpu",
+            save_to=files.weights_of(config["number"]),
+            checkpoint=files.checkpoint_of(spec, split),
+            on_epoch=report,
         ).failure
+    except StorageError as error:
+        failure, stops_run = f"on {socket.gethostname()}, {error}", True
     except Exception as error:  # any exception is this trial's end, not the search's
         failure = f"{type(error).__name__}: {error}"
     if failure is not None:
-        tune.report({"epoch": finished + 1, FAILURE: failure})
+        tune.report({"epoch": finished + 1, FAILURE: failure, STOPS_RUN: stops_run})
 
 
 class _ProposerSearch(Searcher):  # type: ignore[misc]
-    """Ray's view of a `Proposer`: Ray's trial ids on one side, our numbers on the other."""
+    """Ray's view of a `Proposer`: Ray's trial ids on one side, our numbers on the other.
 
-    def __init__(self, proposer: Proposer) -> None:
+    Attributes:
+        fault: what the run ends with. From then on the proposer hears nothing, so that trials
+            which were running stay open.
+    """
+
+    def __init__(self, proposer: Proposer, files: TrialFiles, data_name: str) -> None:
         super().__init__(metric="val_accuracy", mode="max")  # Ray's form; the proposer judges
+        self.fault: Exception | None = None
         self._proposer = proposer
+        self._files = files
+        self._data_name = data_name
         self._open: dict[str, Proposal] = {}
         self._epochs: dict[str, int] = {}
+        self._common_cause = CommonCause()
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        proposal = self._proposer.propose()
+        proposal = None
+        if self.fault is None:
+            with self._ends_run():
+                proposal = self._proposer.propose()
         if proposal is None:
             return Searcher.FINISHED
         self._open[trial_id] = proposal
@@ -299,7 +284,8 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             metrics = EpochMetrics(**{key: result[key] for key in EpochMetrics.__annotations__})
             if metrics.epoch > self._epochs[trial_id]:
                 self._epochs[trial_id] = metrics.epoch
-                self._proposer.observe(self._open[trial_id].number, metrics)
+                with self._ends_run():
+                    self._proposer.observe(self._open[trial_id].number, metrics)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -313,7 +299,22 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             failure = str(result[FAILURE])
         else:
             self.on_trial_result(trial_id, result)
-        self._proposer.conclude(self._open.pop(trial_id).number, failure)
+        with self._ends_run():
+            if failure is not None and result and result.get(STOPS_RUN):
+                raise StorageError(failure)
+            proposal = self._open.pop(trial_id)
+            self._proposer.conclude(proposal.number, failure)
+            self._files.remove_checkpoint(proposal.spec, self._data_name)
+            self._common_cause.hear(failure)
+
+    @contextlib.contextmanager
+    def _ends_run(self) -> Iterator[None]:
+        """Keep an exception of the proposer for the end of the run, which it brings about."""
+        try:
+            yield
+        except Exception as error:
+            self.fault = error
+            self._open.clear()
 
     def save(self, checkpoint_path: str) -> None:
         """Ray wants a file; the state itself is in the Optuna study."""
@@ -323,7 +324,20 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         raise NotImplementedError("resume with relu-search search --resume, not with Tuner.restore")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_metric": self._metric, "_mode": self._mode}
+        return {"_metric": self._metric, "_mode": self._mode, "fault": None}
+
+
+class _StopOnFault(tune.Stopper):  # type: ignore[misc]
+    """Ends a run with whose proposer something is wrong."""
+
+    def __init__(self, search: _ProposerSearch) -> None:
+        self._search = search
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return self._search.fault is not None
 
 
 def _trial_name(trial: Any) -> str:
@@ -343,8 +357,12 @@ def _require_listener(address: str) -> None:
 
 
 def _unreachable(address: str, error: Exception) -> str:
-    lines = str(error).strip().splitlines() or [type(error).__name__]
     return (
-        f"no Ray cluster answers at {address!r} ({lines[0][:120]}); start one with `ray start "
+        f"no Ray cluster answers at {address!r} ({_first_line(error)}); start one with `ray start "
         "--head`, give its host:port, or leave --address out to use this machine"
     )
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0][:160]

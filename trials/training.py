@@ -17,7 +17,9 @@ from torch.nn import functional
 
 from search_spaces import InputError
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.checkpoint import Checkpoint
 from trials.data import ImageSet, TrainingData
+from trials.faults import DIVERGED
 from trials.recipe import Recipe
 
 EVALUATION_BATCH = 500
@@ -46,10 +48,6 @@ class EpochMetrics:
         return asdict(self)
 
 
-DIVERGED = "diverged"
-"""First word of the reason of a training that ended by a non-finite loss."""
-
-
 class NonFiniteLossError(RuntimeError):
     """Training diverged: a loss became infinite or NaN."""
 
@@ -65,6 +63,7 @@ def train(
     *,
     seed: int,
     device: torch.device | str = "cpu",
+    checkpoint: Checkpoint | None = None,
 ) -> Iterator[EpochMetrics]:
     """Train a model in place, yielding after every epoch.
 
@@ -73,7 +72,12 @@ def train(
     metrics are bit-identical from run to run. There is no synchronisation with the device
     inside an epoch.
 
+    Args:
+        checkpoint: written after every epoch. Where it exists, its epochs are yielded again as
+            they were and the training goes on behind them, as if it had never stopped.
+
     Raises:
+        StorageError: the checkpoint cannot be written.
         NonFiniteLossError: the training or validation loss is not finite at the end of an epoch.
         InputError: bf16 was asked for on a device other than CUDA.
     """
@@ -89,8 +93,11 @@ def train(
         weight_decay=recipe.weight_decay,
         fused=True,
     )
+    restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
+    finished = [EpochMetrics(**metrics) for metrics in restored]
+    yield from finished
     on_device = _DeviceData.of(data, device)
-    for epoch in range(1, recipe.epochs + 1):
+    for epoch in range(len(finished) + 1, recipe.epochs + 1):
         started = time.perf_counter()
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
@@ -101,7 +108,7 @@ def train(
         _require_finite(epoch, "training loss", train_loss)
         val_loss, val_accuracy = evaluate(model, data.validation, on_device.normalise, recipe)
         _require_finite(epoch, "validation loss", val_loss)
-        yield EpochMetrics(
+        metrics = EpochMetrics(
             epoch=epoch,
             train_loss=train_loss,
             train_accuracy=train_accuracy,
@@ -109,6 +116,10 @@ def train(
             val_accuracy=val_accuracy,
             seconds=time.perf_counter() - started,
         )
+        finished.append(metrics)
+        if checkpoint is not None:
+            checkpoint.save(model, optimizer, [m.to_json() for m in finished])
+        yield metrics
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from search_spaces import (
 )
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.augmentation import stream
-from trials.checkpoint import save_weights
+from trials.checkpoint import Checkpoint, save_weights
 from trials.data import TrainingData
 from trials.recipe import Recipe
 from trials.training import EpochMetrics, NonFiniteLossError, train
@@ -101,6 +101,7 @@ def run_trial(
     *,
     device: torch.device | str = "cpu",
     save_to: Path | None = None,
+    checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
 ) -> TrialResult:
     """Build, apply the placement, train, validate.
@@ -116,9 +117,11 @@ def run_trial(
     Args:
         save_to: file for the trained weights, written before the last `on_epoch`, because a
             scheduler may end the run inside that call.
-        on_epoch: called after every epoch.
+        checkpoint: where the run goes on if it was cut off.
+        on_epoch: called after every epoch, those of the checkpoint included.
 
     Raises:
+        StorageError: weights or checkpoint cannot be written.
         InputError: the data do not suit the network.
     """
     if min(data.image_size) < SMALLEST_IMAGE:
@@ -139,7 +142,9 @@ def run_trial(
         epochs: list[EpochMetrics] = []
         failure = None
         try:
-            for metrics in train(model, data, spec.recipe, seed=spec.seed, device=device):
+            for metrics in train(
+                model, data, spec.recipe, seed=spec.seed, device=device, checkpoint=checkpoint
+            ):
                 epochs.append(metrics)
                 if save_to is not None and metrics.epoch == spec.recipe.epochs:
                     save_weights(model, save_to)

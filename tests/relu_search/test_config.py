@@ -39,6 +39,7 @@ EVERYTHING = {
     "concurrent": 2,
     "cpus_per_trial": 0.5,
     "gpus_per_trial": 0.25,
+    "max_failures": 0,
     "address": "auto",
     "storage": "sqlite:///study.db",
     "out": "runs/a",

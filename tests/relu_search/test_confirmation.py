@@ -387,8 +387,9 @@ def test_a_folder_that_another_process_uses_is_refused(folder):
 def test_a_new_search_in_the_same_folder_removes_the_confirmation(folder):
     confirmed(folder, Runner())
     assert (folder / "confirm").is_dir()
-    RunFolder.create(str(folder), overwrite=True)
-    assert [path.name for path in folder.iterdir()] == ["weights"]
+    with RunFolder.create(str(folder), overwrite=True):
+        pass
+    assert [path.name for path in folder.iterdir()] == [".lock"]
 
 
 def test_a_search_without_any_full_trial_cannot_be_confirmed(tmp_path):

@@ -249,8 +249,9 @@ def test_a_placement_of_another_net_is_refused(metric, make_run):
 def test_overwrite_takes_the_report_along(make_run):
     run = make_run(trial(0))
     write_report(run)
-    RunFolder.create(str(run.path), overwrite=True)
-    assert [p.name for p in run.path.iterdir()] == ["weights"]
+    with RunFolder.create(str(run.path), overwrite=True):
+        pass
+    assert [p.name for p in run.path.iterdir()] == [".lock"]
 
 
 # --- the verb ---------------------------------------------------------------------------------

@@ -65,12 +65,16 @@ def test_a_new_folder_may_be_missing_or_empty(tmp_path):
         assert RunFolder.check_free(str(tmp_path / name)) == tmp_path / name
         assert not (tmp_path / "a").exists()
     for name in ("empty", "a/b/new"):
-        assert RunFolder.create(str(tmp_path / name)).weights.is_dir()
+        with RunFolder.create(str(tmp_path / name)) as run:
+            assert run.path.is_dir()
 
 
 def test_without_a_name_the_folder_is_a_new_one_under_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    first, second = RunFolder.create(None), RunFolder.create(None)
+    with RunFolder.create(None) as first:
+        first.write_config(SearchConfig(), {})
+    with RunFolder.create(None) as second:
+        pass
     assert first.path != second.path
     assert first.path.parent == second.path.parent == Path("runs")
 
@@ -78,32 +82,40 @@ def test_without_a_name_the_folder_is_a_new_one_under_runs(tmp_path, monkeypatch
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_foreign_files_are_never_replaced(overwrite, tmp_path):
     (tmp_path / "photo.jpg").write_text("mine")
-    with pytest.raises(InputError, match="no search's"):
-        RunFolder.create(str(tmp_path), overwrite=overwrite)
+    with (
+        pytest.raises(InputError, match="no search's"),
+        RunFolder.create(str(tmp_path), overwrite=overwrite),
+    ):
+        pass
     assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
 
 
 def test_a_run_is_replaced_only_when_asked(tmp_path):
     RunFolder(tmp_path).write_config(SearchConfig(), {})
-    with pytest.raises(InputError, match=r"--resume.*--overwrite"):
-        RunFolder.create(str(tmp_path))
+    with pytest.raises(InputError, match=r"--resume.*--overwrite"), RunFolder.create(str(tmp_path)):
+        pass
     assert RunFolder.check_free(str(tmp_path), overwrite=True) == tmp_path
     assert (tmp_path / "config.toml").is_file()
-    RunFolder.create(str(tmp_path), overwrite=True)
-    assert [p.name for p in tmp_path.iterdir()] == ["weights"]
+    with RunFolder.create(str(tmp_path), overwrite=True):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
 def test_replacing_a_run_leaves_what_the_user_put_beside_it(tmp_path):
     RunFolder(tmp_path).write_config(SearchConfig(), {})
     (tmp_path / "notes.txt").write_text("mine")
-    RunFolder.create(str(tmp_path), overwrite=True)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["notes.txt", "weights"]
+    with RunFolder.create(str(tmp_path), overwrite=True):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "notes.txt"]
 
 
 def test_a_users_own_config_file_makes_no_run(tmp_path):
     (tmp_path / "config.toml").write_text("trials = 3\n")
-    with pytest.raises(InputError, match="no search's"):
-        RunFolder.create(str(tmp_path), overwrite=True)
+    with (
+        pytest.raises(InputError, match="no search's"),
+        RunFolder.create(str(tmp_path), overwrite=True),
+    ):
+        pass
 
 
 def test_a_run_folder_has_one_owner_at_a_time(tmp_path):
@@ -125,8 +137,11 @@ def test_a_file_is_no_folder(name, overwrite, tmp_path):
 
 @pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody can write")
 def test_a_folder_that_cannot_be_written_is_refused():
-    with pytest.raises(InputError, match="cannot be written"):
-        RunFolder.create("/proc/relu-search/run")
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        RunFolder.create("/proc/relu-search/run"),
+    ):
+        pass
 
 
 def test_open_wants_a_run_folder(tmp_path):
@@ -140,7 +155,7 @@ def test_open_wants_a_run_folder(tmp_path):
 def test_rows_come_back_as_they_were_written(table):
     row = table({"val_accuracy": 0.1 + 0.2, "placement": "0101"}, FAILED).to_dict("records")
     assert row[0] == {"trial": 0, **BLANK, "val_accuracy": 0.1 + 0.2, "placement": "0101"}
-    assert row[1]["reason"] == FAILED["reason"]
+    assert row[1]["reason"] == FAILED["reason"].replace("\n", " ")
 
 
 def test_rows_are_appended_to_what_is_there(run):

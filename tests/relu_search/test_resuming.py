@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 from optuna.trial import TrialState
 from replay import (
@@ -13,7 +15,6 @@ from replay import (
     stop_half,
 )
 
-from relu_search.proposer import was_interrupted
 from relu_search.sampling import SAMPLERS
 from relu_search.study import open_study
 from trials.proposals import Proposal
@@ -30,23 +31,78 @@ def interrupted_in(study, after: int, *, trials: int, sampler: str = "tpe") -> P
     return lost
 
 
+class Cut(BaseException):
+    """The process ends here."""
+
+
+def told(study):
+    return [
+        (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
+        for t in study.trials
+    ]
+
+
+def cut_after(study, records: int):
+    """Let a study write so many records of its journal, then end the process."""
+    backend, left = study._storage._backend, iter(range(records))
+    write = backend.append_logs
+
+    def append_logs(logs):
+        if next(left, None) is None:
+            raise Cut
+        write(logs)
+
+    backend.append_logs = append_logs
+
+
+@pytest.mark.parametrize("seed", [0, 1])
 @pytest.mark.parametrize("sampler", SAMPLERS)
-@pytest.mark.parametrize("after", [0, 1, 2, 3, 7, 11])
-def test_a_resumed_search_repeats_the_open_trial_and_meets_the_budget_exactly(after, sampler):
+def test_a_search_cut_off_between_any_two_records_ends_as_if_it_had_not_been(
+    sampler, seed, tmp_path
+):
+    def search(study):
+        drive(new_proposer(study, trials=30, sampler=sampler, seed=seed), stop=stop_half)
+
+    whole = open_study(tmp_path / "whole", "s", "maximize")
+    search(whole)
+    rng, cuts, ended = random.Random(seed), 0, False
+    open_study(tmp_path / "cut", "s", "maximize")
+    while not ended:
+        study = open_study(tmp_path / "cut", "s", "maximize", resume=True)
+        cut_after(study, rng.randrange(1, 60))
+        try:
+            search(study)
+            ended = True
+        except Cut:
+            cuts += 1
+    assert cuts >= 5
+    assert told(study) == told(whole)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("after", [0, 2, 3, 11])
+def test_a_resumed_search_goes_on_with_the_open_trial_and_meets_the_budget_exactly(after, sampler):
     study = new_study()
     lost = interrupted_in(study, after, trials=12, sampler=sampler)
     resumed = new_proposer(study, trials=12, sampler=sampler)
-    assert study.trials[lost.number].state == TrialState.FAIL
-    assert was_interrupted(study.trials[lost.number])
+    assert study.trials[lost.number].state == TrialState.RUNNING
     assert resumed.remaining == 12 - after
     proposals = drive(resumed, stop=stop_half)
-    assert len(proposals) == 12 - after
-    again = [p for p in proposals if p.spec.placement == lost.spec.placement]
-    assert [p.protected for p in again] == [lost.protected]
-    counted = [t for t in study.trials if t.state.is_finished() and not was_interrupted(t)]
-    texts = [t.user_attrs["placement"] for t in counted]
+    assert proposals[0] == lost
+    assert [p.number for p in proposals] == list(range(after, 12))
+    texts = [t.user_attrs["placement"] for t in study.trials]
     assert len(texts) == len(set(texts)) == 12
+    assert all(t.state.is_finished() for t in study.trials)
     assert set(REFERENCES.values()) <= set(texts)
+
+
+def test_several_open_trials_go_on_in_their_order():
+    study = new_study()
+    first = new_proposer(study, trials=9)
+    drive(first, limit=4)
+    lost = [first.propose() for _ in range(3)]
+    assert drive(new_proposer(study, trials=9))[:3] == lost
+    assert len(study.trials) == 9
 
 
 @pytest.mark.parametrize("after", [0, 1, 2])
@@ -87,7 +143,7 @@ def test_a_resumed_search_exhausts_the_space_without_repetition(sampler):
     interrupted_in(study, 30, trials=200, sampler=sampler)
     resumed = new_proposer(study, trials=200, sampler=sampler)
     drive(resumed)
-    counted = [t for t in study.trials if not was_interrupted(t)]
+    counted = study.trials
     assert sorted({t.user_attrs["placement"] for t in counted}) == sorted(
         t.user_attrs["placement"] for t in counted
     )
@@ -103,5 +159,4 @@ def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
     assert lost.spec.placement in {p.spec.placement for p in proposals}
     reread = open_study(journal, "s", "maximize", resume=True)
     states = [t.state.name for t in reread.trials]
-    assert states.count("COMPLETE") == 5
-    assert states.count("FAIL") == 1
+    assert states == ["COMPLETE"] * 5

@@ -15,7 +15,6 @@ from safetensors.torch import load_file
 from torch.nn import functional
 
 from relu_search import RunFolder, load_exported, resume_search, run_search
-from relu_search.proposer import was_interrupted
 from relu_search.study import new_study_name, open_study
 from search_spaces import Backbone, InputError, measure_complexity, resolve_placement
 from trials.data import load_data
@@ -70,11 +69,13 @@ def test_the_run_folder_holds_the_files_of_the_contract(folder, trials):
         "trials.csv",
         "epochs.csv",
         "weights",
+        "checkpoints",
         "best",
         ".lock",
     }
     assert {p.name for p in (folder / "best").iterdir()} == {"card.json", "model.safetensors"}
     assert sorted(p.name for p in (folder / "weights").iterdir()) == sorted(full)
+    assert list((folder / "checkpoints").iterdir()) == []
 
 
 def test_trials_csv_has_one_row_per_trial_and_the_columns_of_the_contract(trials):
@@ -190,18 +191,12 @@ def test_the_same_seed_gives_the_same_search(small_config, searched, trials, tmp
 
 @pytest.fixture(scope="module")
 def resumed(folder, trials, tmp_path_factory):
-    """A copy of the run, cut off in the middle of a ninth trial, given three more trials."""
+    """A copy of the run, cut off while a ninth trial was asked for, given three more trials."""
     copy = tmp_path_factory.mktemp("resumed") / folder.name
     shutil.copytree(folder, copy)
     study = study_of(copy)
     study.enqueue_trial({"stage1": "11", "stage2": "11", "stage3": "01"})
-    cut_off = study.ask(
-        {
-            f"stage{i}": optuna.distributions.CategoricalDistribution(("00", "01", "10", "11"))
-            for i in (1, 2, 3)
-        }
-    )
-    cut_off.report(0.5, step=1)
+    study.ask({"stage1": optuna.distributions.CategoricalDistribution(("00", "01", "10", "11"))})
     with (copy / "epochs.csv").open("a") as file:
         file.write("8,1,2.0,0.2,2.0,0.5,0.1\n")
     with (copy / "trials.csv").open("a") as file:
@@ -217,14 +212,14 @@ def test_a_resumed_search_loses_nothing_and_repeats_nothing(resumed, trials):
     assert resumed.ending == "budget spent"
 
 
-def test_the_trial_that_was_cut_off_starts_again_from_its_first_epoch(resumed, trials):
+def test_the_trial_that_was_cut_off_goes_on_under_its_own_number(resumed, trials):
     study = study_of(resumed.run.path)
-    assert was_interrupted(study.trials[BUDGET])
+    assert [trial.state.is_finished() for trial in study.trials] == [True] * (BUDGET + 3)
     after = rows(resumed.run.path / "trials.csv")
-    expected = "1*4+01" if "1*4+01" not in {r["placement"] for r in trials} else None
-    assert after[BUDGET]["placement"] == expected
+    assert "1*4+01" not in {row["placement"] for row in trials}
+    assert after[BUDGET]["placement"] == "1*4+01"
+    assert after[BUDGET]["trial"] == "8"
     epochs = rows(resumed.run.path / "epochs.csv")
-    assert "8" not in {row["trial"] for row in epochs}
     assert len(epochs) == sum(int(row["epochs"]) for row in after)
 
 

@@ -8,11 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from trials.batch import Batch, run_in_process, weights_file
+from trials.batch import Batch, run_in_process
 from trials.data import load_data, load_splits
 from trials.recipe import Recipe
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec, run_trial
+from trials.trial_files import TrialFiles
 
 RECIPE = Recipe(epochs=2, batch_size=32)
 
@@ -112,7 +113,7 @@ def test_in_process_each_trial_is_a_direct_run_on_the_split_of_its_seed(splits, 
     specs = [spec(1), spec(0, "linear"), spec(0)]
     ears = Ears()
     batch = Batch(specs, ended=ears)
-    run_in_process(batch, splits, weights=tmp_path)
+    run_in_process(batch, splits, files=TrialFiles(weights=tmp_path))
     assert batch.is_complete
     assert [number for number, _, _ in ears.heard] == [0, 1, 2]
     for (number, epochs, failure), one in zip(ears.heard, specs, strict=True):
@@ -127,7 +128,7 @@ def test_in_process_each_trial_is_a_direct_run_on_the_split_of_its_seed(splits, 
 def test_in_process_one_data_set_serves_all_seeds(splits):
     data, seen = splits.of(0), []
 
-    def runner(spec, split, *, device, save_to, on_epoch):
+    def runner(spec, split, *, device, save_to, checkpoint, on_epoch):
         assert (device, save_to) == ("cpu", None)
         on_epoch(metrics(1, spec.seed / 8))
         seen.append(split is data)
@@ -154,6 +155,7 @@ def test_an_interruption_leaves_an_incomplete_batch(splits):
 
 
 def test_weights_are_named_by_the_number(tmp_path):
-    assert weights_file(None, 3) is None
-    assert weights_file(tmp_path, 3) == tmp_path / "trial-0003.safetensors"
-    assert weights_file(tmp_path, 12345) == tmp_path / "trial-12345.safetensors"
+    assert TrialFiles().weights_of(3) is None
+    files = TrialFiles(weights=tmp_path)
+    assert files.weights_of(3) == tmp_path / "trial-0003.safetensors"
+    assert files.weights_of(12345) == tmp_path / "trial-12345.safetensors"

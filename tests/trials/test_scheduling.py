@@ -21,9 +21,11 @@ from search_spaces import InputError
 from trials.data import ImageSet, TrainingData
 from trials.proposals import Proposal
 from trials.recipe import Recipe
-from trials.scheduling import EarlyStopping, Resources, plan_resources, ray_session, run_trials
+from trials.resources import Resources, plan_resources
+from trials.scheduling import EarlyStopping, ray_session, run_trials
 from trials.training import EpochMetrics, NonFiniteLossError
 from trials.trial import TrialSpec
+from trials.trial_files import TrialFiles
 
 EPOCHS = 9
 ALL_KEPT = TrialSpec(backbone="plain-8", placement="paired", recipe=Recipe(epochs=EPOCHS))
@@ -51,7 +53,7 @@ def recorded(spec: TrialSpec, data: TrainingData, epoch: int) -> EpochMetrics:
     )
 
 
-def replay(spec, data, *, device, save_to, on_epoch):
+def replay(spec, data, *, device, save_to, checkpoint, on_epoch):
     """Stands for `run_trial`: reports recorded epochs, or fails as its seed says."""
     assert device == "cpu"
     assert save_to is None or save_to.name.startswith("trial-")
@@ -244,8 +246,8 @@ def troubled(cluster, data, tmp_path_factory):
             data,
             trials=9,
             stopping=stopping(grace=EPOCHS),
-            resources=Resources(concurrent=2),
-            weights=scratch / "weights",
+            resources=Resources(concurrent=2, max_failures=0),
+            files=TrialFiles(weights=scratch / "weights"),
             runner=replay,
         )
     return run, scratch

@@ -1,0 +1,67 @@
+"""Where the trials of a run keep their weights and checkpoints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trials.checkpoint import Checkpoint
+from trials.data import TrainingData
+from trials.files import remove_partial_files, storage_errors
+from trials.trial import TrialSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialFiles:
+    """Two folders that every worker can write; None: nothing of the kind is kept.
+
+    Attributes:
+        weights: weights of the trials that trained to the end, `trial-NUMBER.safetensors`.
+        checkpoints: of the trials that are running, named by what is trained on what, so that a
+            run that goes on finds them whatever their number.
+    """
+
+    weights: Path | None = None
+    checkpoints: Path | None = None
+
+    def make_folders(self) -> None:
+        """Make what is missing, and remove what a killed worker left half-written.
+
+        Raises:
+            StorageError: the disk refuses.
+        """
+        for folder in filter(None, (self.weights, self.checkpoints)):
+            with storage_errors(folder):
+                folder.mkdir(parents=True, exist_ok=True)
+                remove_partial_files(folder)
+
+    def weights_of(self, number: int) -> Path | None:
+        return None if self.weights is None else self.weights / f"trial-{number:04d}.safetensors"
+
+    def checkpoint_of(self, spec: TrialSpec, data: TrainingData) -> Checkpoint | None:
+        """The checkpoint of a training; it fits only this spec on just these images."""
+        if self.checkpoints is None:
+            return None
+        key = _digest(spec.to_json(), data.name, data.split_digest, len(data.train))
+        return Checkpoint(self.checkpoints / _name(spec, data.name), key)
+
+    def remove_checkpoint(self, spec: TrialSpec, data_name: str) -> None:
+        """The training has ended and is recorded; nobody needs to go on with it."""
+        if self.checkpoints is not None:
+            path = self.checkpoints / _name(spec, data_name)
+            with storage_errors(path):
+                path.unlink(missing_ok=True)
+
+
+NO_FILES = TrialFiles()
+
+
+def _name(spec: TrialSpec, data_name: str) -> str:
+    return f"{_digest(spec.to_json(), data_name)[:32]}.safetensors"
+
+
+def _digest(*what: Any) -> str:
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()
