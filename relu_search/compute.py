@@ -85,7 +85,6 @@ class Compute:
             run_trials(
                 batch,
                 data,
-                trials=len(batch),
                 stopping=None,
                 resources=resources,
                 files=files,

@@ -112,6 +112,7 @@ def resume_search(
         config = changed_config(run, changes)
         setting = _Setting.of(config)
         require_same_data(run, setting.data)
+        _open_earlier_study(run, config)  # a damaged one is noticed before Ray starts
         cluster = _connect(config, stack, verbose=verbose)
         return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
@@ -181,7 +182,6 @@ def _search(
             run_trials(
                 proposer,
                 setting.data,
-                trials=proposer.remaining,
                 stopping=EarlyStopping(
                     metric=config.metric,
                     mode="max" if config.direction == "maximize" else "min",
@@ -204,8 +204,8 @@ def _search(
 
 def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna.Study:
     """The study of a run, new or to go on with; the config is written before it is made."""
-    resume = run.is_run()
-    name = run.read_config()[1]["study"] if resume else new_study_name(run.path)
+    study = _open_earlier_study(run, config) if run.is_run() else None
+    name = new_study_name(run.path) if study is None else study.study_name
     record = {
         "study": name,
         "space_size": str(setting.space.size),
@@ -213,10 +213,12 @@ def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna
         "data": data_facts(setting.data),
     }
     run.write_config(config, record)
-    if (
-        resume
-        and not run.count_trials()
-        and not has_study(run.journal, name, storage=config.storage)
-    ):
-        resume = False  # it was cut off before its first trial
-    return open_study(run.journal, name, config.direction, storage=config.storage, resume=resume)
+    return study or open_study(run.journal, name, config.direction, storage=config.storage)
+
+
+def _open_earlier_study(run: RunFolder, config: SearchConfig) -> optuna.Study | None:
+    """The study of a run that goes on; None if it was cut off before its study was made."""
+    name = run.read_config()[1]["study"]
+    if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
+        return None
+    return open_study(run.journal, name, config.direction, storage=config.storage, resume=True)

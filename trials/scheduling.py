@@ -12,13 +12,14 @@ import os
 import shutil
 import socket
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
-from search_spaces import InputError
+from trials.addresses import require_ray, unreachable
 from trials.data import Splits, TrainingData
 from trials.faults import CommonCause, RunStoppedError
 from trials.files import StorageError
@@ -86,7 +87,7 @@ class EarlyStopping:
             reduction_factor=self.reduction_factor,
         )
         for i, curve in enumerate(past_curves):
-            trial = SimpleNamespace(trial_id=f"past-{i}", config={})
+            trial = SimpleNamespace(config={"number": f"past-{i}"})
             scheduler.on_trial_add(None, trial)
             for epoch in sorted(curve):
                 if epoch < self.max_epochs:
@@ -97,13 +98,30 @@ class EarlyStopping:
 
 
 class _ProtectingASHA(ASHAScheduler):  # type: ignore[misc]
-    """ASHA that records what protected trials report but lets them run to the end."""
+    """ASHA that records what protected trials report but lets them run to the end.
+
+    It knows trials by our numbers, so that one which is started again stays the same at its rungs.
+    """
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_add(tune_controller, _numbered(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision: str = super().on_trial_result(tune_controller, trial, result)
+        decision: str = super().on_trial_result(tune_controller, _numbered(trial), result)
         if trial.config.get("protected") and result["epoch"] < self._max_t:
             return TrialScheduler.CONTINUE
         return decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        super().on_trial_complete(tune_controller, _numbered(trial), result)
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        super().on_trial_remove(tune_controller, _numbered(trial))
+
+
+def _numbered(trial: Any) -> SimpleNamespace:
+    """A trial as ASHA sees it."""
+    return SimpleNamespace(trial_id=str(trial.config["number"]), config=trial.config)
 
 
 @contextlib.contextmanager
@@ -127,7 +145,7 @@ def ray_session(
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(level)
     if address is not None:
-        _require_listener(address)
+        require_ray(address)
     options = {} if address else {"num_cpus": cpus, "include_dashboard": False}
     try:
         ray.init(
@@ -141,7 +159,7 @@ def ray_session(
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
             raise
-        raise InputError(_unreachable(address, error)) from error
+        raise unreachable(address, _first_line(error)) from error
     try:
         yield ray.cluster_resources()
     finally:
@@ -152,7 +170,6 @@ def run_trials(
     proposer: Proposer,
     data: TrainingData | Splits,
     *,
-    trials: int,
     stopping: EarlyStopping | None,
     resources: Resources,
     past_curves: Sequence[Mapping[int, float]] = (),
@@ -166,7 +183,6 @@ def run_trials(
         proposer: decides and learns; called in this process only.
         data: shared with all workers through Ray's object store, one copy per node. Of `Splits`
             each trial takes that of its own seed.
-        trials: upper limit of trials to start.
         stopping: when to stop a trial early; None: all train to the end.
         resources: per trial.
         past_curves: of trials before an interruption, for the rungs.
@@ -183,7 +199,7 @@ def run_trials(
     trainable = tune.with_resources(
         tune.with_parameters(_worker, data=data, runner=runner, files=files), per_trial
     )
-    search = _ProposerSearch(proposer, files, data.name)
+    search = _ProposerSearch(proposer, files, data.name, restarts=resources.max_failures)
     scratch = tempfile.mkdtemp(prefix="relu-search-ray-")
     try:
         tune.Tuner(
@@ -191,7 +207,7 @@ def run_trials(
             tune_config=tune.TuneConfig(
                 search_alg=search,
                 scheduler=stopping.scheduler(past_curves) if stopping else FIFOScheduler(),
-                num_samples=trials,
+                num_samples=-1,
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -201,7 +217,6 @@ def run_trials(
                 name="search",
                 storage_path=scratch,
                 verbose=2 if verbose else 0,
-                failure_config=tune.FailureConfig(max_failures=resources.max_failures),
                 stop=_StopOnFault(search),
             ),
         ).fit()
@@ -248,30 +263,39 @@ def _worker(
 class _ProposerSearch(Searcher):  # type: ignore[misc]
     """Ray's view of a `Proposer`: Ray's trial ids on one side, our numbers on the other.
 
+    A trial whose worker died is handed to Ray again, as another of Ray's trials. (Ray's own
+    `max_failures` leaves out workers that die while they are handed from one trial to the next.)
+
     Attributes:
         fault: what the run ends with. From then on the proposer hears nothing, so that trials
             which were running stay open.
     """
 
-    def __init__(self, proposer: Proposer, files: TrialFiles, data_name: str) -> None:
+    def __init__(
+        self, proposer: Proposer, files: TrialFiles, data_name: str, *, restarts: int
+    ) -> None:
         super().__init__(metric="val_accuracy", mode="max")  # Ray's form; the proposer judges
         self.fault: Exception | None = None
         self._proposer = proposer
         self._files = files
         self._data_name = data_name
+        self._restarts = restarts
         self._open: dict[str, Proposal] = {}
-        self._epochs: dict[str, int] = {}
+        self._died: list[Proposal] = []
+        self._deaths: Counter[int] = Counter()
+        self._epochs: Counter[int] = Counter()
         self._common_cause = CommonCause()
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str:
-        proposal = None
-        if self.fault is None:
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        if self.fault is not None:
+            return Searcher.FINISHED
+        proposal = self._died.pop(0) if self._died else None
+        if proposal is None:
             with self._ends_run():
                 proposal = self._proposer.propose()
         if proposal is None:
-            return Searcher.FINISHED
+            return None if self._open else Searcher.FINISHED  # an open one may die yet
         self._open[trial_id] = proposal
-        self._epochs[trial_id] = 0
         return {
             "number": proposal.number,
             "spec": proposal.spec.to_json(),
@@ -279,13 +303,14 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on an epoch once; Ray repeats the last result of a trial when it ends."""
+        """Pass on an epoch once; it comes again at the end of a trial, and after a restart."""
         if trial_id in self._open and FAILURE not in result:
             metrics = EpochMetrics(**{key: result[key] for key in EpochMetrics.__annotations__})
-            if metrics.epoch > self._epochs[trial_id]:
-                self._epochs[trial_id] = metrics.epoch
+            number = self._open[trial_id].number
+            if metrics.epoch > self._epochs[number]:
+                self._epochs[number] = metrics.epoch
                 with self._ends_run():
-                    self._proposer.observe(self._open[trial_id].number, metrics)
+                    self._proposer.observe(number, metrics)
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -294,6 +319,11 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             return
         failure = None
         if error or not result:
+            proposal = self._open[trial_id]
+            if self._deaths[proposal.number] < self._restarts:
+                self._deaths[proposal.number] += 1
+                self._died.append(self._open.pop(trial_id))
+                return
             failure = "the worker process died before it could say why"
         elif FAILURE in result:
             failure = str(result[FAILURE])
@@ -342,25 +372,6 @@ class _StopOnFault(tune.Stopper):  # type: ignore[misc]
 
 def _trial_name(trial: Any) -> str:
     return f"trial-{trial.config.get('number', 0):04d}"
-
-
-def _require_listener(address: str) -> None:
-    """Fail in seconds where `ray.init` would wait for half a minute."""
-    host, _, port = address.removeprefix("ray://").rpartition(":")
-    if address in ("auto", "local"):
-        return
-    try:
-        with contextlib.closing(socket.create_connection((host, int(port)), timeout=5)):
-            return
-    except (OSError, ValueError, OverflowError) as error:
-        raise InputError(_unreachable(address, error)) from error
-
-
-def _unreachable(address: str, error: Exception) -> str:
-    return (
-        f"no Ray cluster answers at {address!r} ({_first_line(error)}); start one with `ray start "
-        "--head`, give its host:port, or leave --address out to use this machine"
-    )
 
 
 def _first_line(error: Exception) -> str:

@@ -1,0 +1,51 @@
+"""Addresses of Ray clusters: does one answer there? `ray.init` would wait for minutes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+
+from search_spaces import InputError
+
+_PATIENCE = 5  # seconds
+# Ray's servers speak gRPC, that is HTTP/2 (RFC 9113): to the client's preface and an empty
+# SETTINGS frame they answer with a SETTINGS frame, whose fourth byte is its type, 4.
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
+_SETTINGS = 4
+
+
+def require_ray(address: str) -> None:
+    """Check within seconds that a gRPC server listens.
+
+    Args:
+        address: `host:port` or `ray://host:port`; `auto` is left to Ray.
+
+    Raises:
+        InputError: nothing listens there, or something else than a Ray cluster.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    answer = b""
+    try:
+        with contextlib.closing(socket.create_connection((host, int(port)), _PATIENCE)) as server:
+            if os.environ.get("RAY_USE_TLS", "0") not in ("", "0"):
+                return
+            server.sendall(_PREFACE)
+            while len(answer) < 4 and (part := server.recv(4 - len(answer))):
+                answer += part
+    except TimeoutError as error:
+        raise unreachable(address, "what listens there does not answer") from error
+    except (OSError, ValueError, OverflowError) as error:
+        raise unreachable(address, str(error) or type(error).__name__) from error
+    if len(answer) < 4 or answer[3] != _SETTINGS:
+        raise unreachable(address, "something else listens there")
+
+
+def unreachable(address: str, reason: str) -> InputError:
+    """What a user is told about an address where no Ray cluster answers."""
+    return InputError(
+        f"no Ray cluster answers at {address!r} ({reason[:160]}); start one with `ray start "
+        "--head`, give its host:port, or leave --address out to use this machine"
+    )
