@@ -27,22 +27,26 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> SearchConfig:
     """
     config = run.read_config()[0]
     given = {name: value for name, value in changes.items() if value is not None}
+    unknown = given.keys() - SearchConfig.__annotations__.keys()
+    if unknown:
+        raise InputError(f"{', '.join(sorted(unknown))} is no option of a search")
+    changed = replace(config, **given)
     contradictions = [
-        f"{_option(name)} {value} (it has {getattr(config, name)})"
-        for name, value in given.items()
-        if name not in ("trials", *PLACES) and value != getattr(config, name)
+        f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
+        for name in given
+        if name not in ("trials", *PLACES) and getattr(changed, name) != getattr(config, name)
     ]
     if contradictions:
         raise InputError(
             f"{', '.join(contradictions)} contradicts {run.path}; a run that goes on keeps its "
             f"options but for a higher --trials and {', '.join(map(_option, PLACES))}"
         )
-    if given.get("trials", config.trials) < config.trials:
+    if changed.trials < config.trials:
         raise InputError(
-            f"--trials {given['trials']} is less than the {config.trials} of {run.path}; a budget "
+            f"--trials {changed.trials} is less than the {config.trials} of {run.path}; a budget "
             "can only be raised"
         )
-    return replace(config, **given, out=str(run.path))
+    return replace(changed, out=str(run.path))
 
 
 def require_same_data(run: RunFolder, data: TrainingData) -> None:
