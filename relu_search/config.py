@@ -218,6 +218,7 @@ class SearchConfig:
         Raises:
             InputError: an unknown key, an unreadable file, or a bad value.
         """
+        cls._require_known(options)
         values = {} if file is None else cls.read_options(file)
         return cls(**{**values, **{k: v for k, v in options.items() if v is not None}})
 
@@ -230,13 +231,17 @@ class SearchConfig:
         """
         values = {key.replace("-", "_"): value for key, value in read_toml(file).items()}
         values.pop(RECORD, None)
+        cls._require_known(values, f"{file}: ")
+        return values
+
+    @classmethod
+    def _require_known(cls, options: Mapping[str, Any], where: str = "") -> None:
         known = [field.name for field in fields(cls)]
-        for key in values:
+        for key in options:
             if key not in known:
                 raise InputError(
-                    f"{file}: unknown key {key!r}; the keys are {', '.join(sorted(known))}"
+                    f"{where}unknown key {key!r:.60}; the keys are {', '.join(sorted(known))}"
                 )
-        return values
 
     def to_toml(self) -> dict[str, Any]:
         """All values that are set, for `config.toml`; a storage password is left out."""

@@ -38,7 +38,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.networks import Network
-from trials.checkpoint import load_weights, save_weights
+from trials.checkpoint import load_weights, require_fit, save_weights
 from trials.files import user_path
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def export_model(
     if isinstance(model, str | Path):
         card = read_card(model)
         if weights is not None:
-            network = _network_of(card)
-            load_weights(network, user_path(weights))
+            network = _network_of(card, user_path(weights))
             card = {**card, "training": None, "verdict": None}
         else:
             network = load_exported(model)
@@ -152,9 +151,8 @@ def load_exported(path: str | Path) -> Network:
     """
     file = card_path(path)
     card = read_card(file)
-    model = _network_of(card)
     weights = file.parent / WEIGHTS
-    load_weights(model, weights)
+    model = _network_of(card, weights)
     if sha256(weights) != card["files"].get(WEIGHTS):
         raise InputError(
             f"weights {weights} are not those of {file}: the checksum differs; "
@@ -183,14 +181,29 @@ def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) 
         require_onnx()
 
 
-def _network_of(card: Mapping[str, Any]) -> Network:
-    return build(
-        Backbone.parse(card["backbone"], card["width"]),
-        Placement.parse(card["placement"]),
-        num_classes=card["num_classes"],
-        in_channels=card["in_channels"],
-        activation=card.get("activation", "relu"),
-    )
+def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
+    """The network of a card with its weights.
+
+    It takes memory only once the header of the weights has shown that they have its very shapes.
+    """
+
+    def network() -> Network:
+        return build(
+            Backbone.parse(card["backbone"], card["width"]),
+            Placement.parse(card["placement"]),
+            num_classes=card["num_classes"],
+            in_channels=card["in_channels"],
+            activation=card.get("activation", "relu"),
+        )
+
+    import torch
+
+    with torch.device("meta"):
+        skeleton = network()
+    require_fit(skeleton, weights)
+    model = network()
+    load_weights(model, weights)
+    return model
 
 
 def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -269,9 +282,8 @@ def _write_forms(
         entries[name] = {"file": FORMATS[name], **facts, "proof": proof.to_json()}
 
     save_weights(network, folder / WEIGHTS)
-    again = _network_of(card)
-    load_weights(again, folder / WEIGHTS)
-    enter("safetensors", forms.run_module(again.eval()), input=floats)
+    again = _network_of(card, folder / WEIGHTS).eval()
+    enter("safetensors", forms.run_module(again), input=floats)
     if "python" in formats:
         from relu_search.python_source import python_source, run_python
 

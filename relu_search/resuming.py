@@ -27,10 +27,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> SearchConfig:
     """
     config = run.read_config()[0]
     given = {name: value for name, value in changes.items() if value is not None}
-    unknown = given.keys() - SearchConfig.__annotations__.keys()
-    if unknown:
-        raise InputError(f"{', '.join(sorted(unknown))} is no option of a search")
-    changed = replace(config, **given)
+    changed = SearchConfig.from_options(config.to_toml() | given)
     contradictions = [
         f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
         for name in given

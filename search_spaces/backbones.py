@@ -185,6 +185,8 @@ class Backbone:
         """
         if isinstance(name, Backbone):
             return name
+        if not isinstance(name, str):
+            raise InputError(f"backbone is {name!r:.80}; it must be a text such as 'plain-38'")
         match = re.fullmatch(r"([a-z-]+?)-([0-9]{1,6})", name.strip())
         if match is None or match[1] not in FAMILIES:
             raise InputError(

@@ -110,6 +110,8 @@ def resolve_placement(
     """
     if isinstance(text, Placement):
         placement = text
+    elif not isinstance(text, str | None):
+        raise InputError(f"placement is {text!r:.80}; it must be a text such as '01*27'")
     elif text is not None and _LOOKS_LIKE_BITS.match(text):
         placement = Placement.parse(text)
     else:

@@ -51,10 +51,10 @@ class Network(nn.Module):
 
     def __init__(self, backbone: Backbone, num_classes: int, in_channels: int) -> None:
         super().__init__()
-        if not 2 <= num_classes <= MAX_CLASSES:
-            raise InputError(f"num_classes is {num_classes}; use 2 to {MAX_CLASSES}")
-        if in_channels not in (1, 3):
-            raise InputError(f"in_channels is {in_channels}; use 1 (grey) or 3 (colour)")
+        if type(num_classes) is not int or not 2 <= num_classes <= MAX_CLASSES:
+            raise InputError(f"num_classes is {num_classes!r:.80}; use 2 to {MAX_CLASSES}")
+        if type(in_channels) is not int or in_channels not in (1, 3):
+            raise InputError(f"in_channels is {in_channels!r:.80}; use 1 (grey) or 3 (colour)")
         self.backbone = backbone
         self.num_classes = num_classes
         self.in_channels = in_channels

@@ -34,25 +34,41 @@ def load_weights(model: nn.Module, path: Path) -> None:
     Raises:
         InputError: the file is missing, damaged, or does not fit; names the first mismatches.
     """
+    require_fit(model, path)
+    model.load_state_dict(load_file(path))
+
+
+def require_fit(model: nn.Module, path: Path) -> None:
+    """Check names and shapes of a weights file by its header alone.
+
+    Args:
+        model: may be on the meta device, so that no memory is taken for a card that lies.
+        path: of a safetensors file.
+
+    Raises:
+        InputError: as `load_weights`.
+    """
     try:
-        tensors = load_file(path)
+        with safe_open(path, "pt") as file:
+            names = file.keys()
+            found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"weights {path} cannot be read ({error}); a complete safetensors file is needed"
         ) from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in tensors.items()}
     if expected != found:
-        names = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+        differ = sorted(
+            n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)
+        )
         details = "; ".join(
-            f"{n}: expected {expected.get(n, 'nothing')}, found {found.get(n, 'nothing')}"
-            for n in names[:3]
+            f"{n:.80}: expected {expected.get(n, 'nothing')}, found {found.get(n, 'nothing')}"
+            for n in differ[:3]
         )
         raise InputError(
-            f"weights {path} do not fit the network: {len(names)} mismatches, first {details}; "
+            f"weights {path} do not fit the network: {len(differ)} mismatches, first {details}; "
             "give the weights that belong to this backbone, width, placement and class count"
         )
-    model.load_state_dict(tensors)
 
 
 @dataclass(frozen=True)

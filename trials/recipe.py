@@ -47,6 +47,13 @@ class Recipe:
     def __post_init__(self) -> None:
         for what, count in (("epochs", self.epochs), ("batch size", self.batch_size)):
             _require(type(count) is int, what, count, "a whole number")
+        _require(isinstance(self.name, str), "name", self.name, "a text")
+        for what, number in (
+            ("learning rate", self.learning_rate),
+            ("momentum", self.momentum),
+            ("weight decay", self.weight_decay),
+        ):
+            _require(type(number) in (int, float), what, number, "a number")
         _require(1 <= self.epochs <= MAX_EPOCHS, "epochs", self.epochs, f"1 to {MAX_EPOCHS}")
         _require(2 <= self.batch_size <= 65_536, "batch size", self.batch_size, "2 to 65536")
         _require(0 < self.learning_rate < 100, "learning rate", self.learning_rate, "0 to 100")
@@ -78,7 +85,7 @@ class Recipe:
 
 def _require(condition: bool, what: str, value: object, rule: str) -> None:
     if not condition:
-        raise InputError(f"{what} is {value!r}; it must be {rule}")
+        raise InputError(f"{what} is {value!r:.80}; it must be {rule}")
 
 
 RECIPES = {

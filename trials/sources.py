@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 MAX_CLASSES = 10_000
+MAX_SIDE = 4096
+"""Of an image, in pixels: a small file can claim to be a huge image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,6 +185,9 @@ def _parquet(folder: Path, split: Split) -> Source:
             f"{files[0].name} announces; fetch the missing ones"
         )
     try:
+        for metadata in map(pq.read_metadata, files):
+            groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
+            _require_memory(folder, sum(group.total_byte_size for group in groups))
         table = pa.concat_tables([pq.read_table(file) for file in files])
     except (pa.ArrowException, OSError) as error:
         raise InputError(
@@ -275,7 +281,13 @@ def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
         try:
             with Image.open(file) as image:
                 mode = image.mode
+                if max(image.size) > MAX_SIDE:
+                    raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE}")
+                if not images:
+                    _require_memory(where, 3 * image.width * image.height * len(encoded))
                 pixels = np.asarray(image.convert("L" if mode in _GREY else "RGB"), dtype=np.uint8)
+        except InputError:
+            raise
         except Exception as error:  # Pillow raises many kinds on damaged files
             raise InputError(
                 f"{where}: image cannot be decoded ({_first_line(error)}); replace or remove it"
@@ -290,6 +302,20 @@ def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
             )
         images.append(pixels)
     return np.stack(images)
+
+
+def _require_memory(where: object, size: int) -> None:
+    """Refuse data that cannot fit, before memory is taken for them.
+
+    Raises:
+        InputError: they need more bytes than this machine has.
+    """
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if size > memory:
+        raise InputError(
+            f"{where}: the data take {size / 2**30:,.0f} GiB, and this machine has "
+            f"{memory / 2**30:,.0f}; a data set is held in memory, so use a smaller one"
+        )
 
 
 def _form(pixels: Images) -> str:
