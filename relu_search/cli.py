@@ -122,6 +122,9 @@ def search(
         bool, typer.Option("--overwrite", help="Replace the run in --out.")
     ] = False,
     config: ConfigOption = None,
+    dashboard: Annotated[
+        bool, typer.Option("--dashboard", help="Ray's dashboard on 127.0.0.1:8265 (ray[default]).")
+    ] = False,
     as_json: JsonOption = False,
     verbose: Annotated[bool, typer.Option("--verbose", help="Show Ray's own messages.")] = False,
 ) -> None:
@@ -130,11 +133,14 @@ def search(
     Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
     """
     given = _search_options(locals())
+    shown = {"dashboard": dashboard, "verbose": verbose}
     with contextlib.redirect_stdout(sys.stderr):  # Ray prints; stdout is for results
         if resume is None:
-            outcome = _new_search(given, config, overwrite, verbose)
+            outcome = _new_search(given, config, overwrite=overwrite, **shown)
+        elif overwrite:
+            raise InputError("--overwrite and --resume exclude each other; give one of them")
         else:
-            outcome = _resumed_search(resume, given, config, overwrite, verbose)
+            outcome = _resumed_search(resume, given, config, **shown)
     show_outcome(outcome, as_json)
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
@@ -284,32 +290,28 @@ def _search_options(parameters: dict[str, Any]) -> dict[str, Any]:
     return {name: parameters.get(name) for name in SearchConfig.__annotations__}
 
 
-def _new_search(
-    given: dict[str, Any], file: Path | None, overwrite: bool, verbose: bool
-) -> SearchOutcome:
+def _new_search(given: dict[str, Any], file: Path | None, **options: bool) -> SearchOutcome:
     from relu_search.config import SearchConfig
     from relu_search.search import run_search
 
     config = SearchConfig.from_options(given, file)
     with live_view(config) as view:
-        return run_search(config, overwrite=overwrite, verbose=verbose, listeners=(view,))
+        return run_search(config, listeners=(view,), **options)
 
 
 def _resumed_search(
-    run: str, given: dict[str, Any], file: Path | None, overwrite: bool, verbose: bool
+    run: str, given: dict[str, Any], file: Path | None, **options: bool
 ) -> SearchOutcome:
     from relu_search.config import SearchConfig
     from relu_search.results import RunFolder
     from relu_search.resuming import changed_config
     from relu_search.search import resume_search
 
-    if overwrite:
-        raise InputError("--overwrite and --resume exclude each other; give one of them")
     in_file = {} if file is None else SearchConfig.read_options(file)
     changes = in_file | {name: value for name, value in given.items() if value is not None}
     folder = RunFolder.open(run)
     with live_view(changed_config(folder, changes), earlier=folder.count_trials()) as view:
-        return resume_search(run, verbose=verbose, listeners=(view,), **changes)
+        return resume_search(run, listeners=(view,), **options, **changes)
 
 
 def _fail(message: str, code: int) -> int:

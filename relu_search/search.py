@@ -54,6 +54,7 @@ def run_search(
     config: SearchConfig,
     *,
     overwrite: bool = False,
+    dashboard: bool = False,
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
 ) -> SearchOutcome:
@@ -67,6 +68,7 @@ def run_search(
     Args:
         config: what to search and how.
         overwrite: replace an earlier run folder.
+        dashboard: start Ray's dashboard, for this machine alone.
         verbose: show Ray's messages.
         listeners: told of every event, such as a live view.
 
@@ -76,7 +78,7 @@ def run_search(
     RunFolder.check_free(config.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(config)
-        cluster = _connect(config, stack, verbose=verbose)
+        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         run = stack.enter_context(RunFolder.create(config.out, overwrite=overwrite))
         return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
@@ -84,6 +86,7 @@ def run_search(
 def resume_search(
     folder: str | Path,
     *,
+    dashboard: bool = False,
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
     **changes: Any,
@@ -113,7 +116,7 @@ def resume_search(
         setting = _Setting.of(config)
         require_same_data(run, setting.data)
         _open_earlier_study(run, config)  # a damaged one is noticed before Ray starts
-        cluster = _connect(config, stack, verbose=verbose)
+        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
@@ -134,7 +137,9 @@ class _Setting:
         return cls(data=data, space=space, facts=facts)
 
 
-def _connect(config: SearchConfig, stack: contextlib.ExitStack, *, verbose: bool) -> Resources:
+def _connect(
+    config: SearchConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
+) -> Resources:
     """Join or start Ray for the time of the stack; what each trial gets of it."""
     from trials.scheduling import ray_session
 
@@ -144,7 +149,9 @@ def _connect(config: SearchConfig, stack: contextlib.ExitStack, *, verbose: bool
         concurrent=config.concurrent,
         max_failures=config.max_failures,
     )
-    cluster = stack.enter_context(ray_session(address=config.address, verbose=verbose))
+    cluster = stack.enter_context(
+        ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
+    )
     per_trial, _ = plan_resources(resources, cluster)
     if config.precision == "bf16" and not per_trial["gpu"]:
         raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")

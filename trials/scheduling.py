@@ -19,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
 
+from search_spaces import InputError
 from trials.addresses import require_ray, unreachable
 from trials.data import Splits, TrainingData
 from trials.faults import CommonCause, RunStoppedError
@@ -126,7 +127,11 @@ def _numbered(trial: Any) -> SimpleNamespace:
 
 @contextlib.contextmanager
 def ray_session(
-    *, address: str | None = None, cpus: int | None = None, verbose: bool = False
+    *,
+    address: str | None = None,
+    cpus: int | None = None,
+    dashboard: bool = False,
+    verbose: bool = False,
 ) -> Iterator[Mapping[str, float]]:
     """Connect to a Ray cluster, or start one on this machine, and leave it at the end.
 
@@ -136,17 +141,20 @@ def ray_session(
         address: of an existing cluster (`host:port`, `auto` or `ray://host:port`); None starts a
             private one, which no other process joins.
         cpus: CPU slots of a private cluster; None for all cores.
+        dashboard: start Ray's dashboard beside a private cluster, for this machine alone.
         verbose: show Ray's own messages.
 
     Raises:
-        InputError: no cluster answers at the address.
+        InputError: no cluster answers at the address, or the dashboard is not installed.
     """
     level = logging.INFO if verbose else logging.CRITICAL
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(level)
     if address is not None:
         require_ray(address)
-    options = {} if address else {"num_cpus": cpus, "include_dashboard": False}
+    options: dict[str, Any] = {}
+    if address is None:
+        options = {"num_cpus": cpus, "include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
     try:
         ray.init(
             address=address or "local",
@@ -160,6 +168,10 @@ def ray_session(
         if address is None:
             raise
         raise unreachable(address, _first_line(error)) from error
+    except Exception as error:  # what Ray raises without its dashboard's packages
+        if not dashboard:
+            raise
+        raise InputError("--dashboard needs more of Ray: pip install 'ray[default]'") from error
     try:
         yield ray.cluster_resources()
     finally:
