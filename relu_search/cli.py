@@ -24,6 +24,7 @@ from relu_search.options import (
     DataOption,
     DownloadOption,
     EpochsOption,
+    ExchangeOption,
     JsonOption,
     MaxFailuresOption,
     NormOption,
@@ -111,6 +112,7 @@ def search(
     address: Annotated[
         str | None, typer.Option(help="Ray cluster, host:port or auto. [default: this machine]")
     ] = None,
+    exchange: ExchangeOption = None,
     storage: Annotated[
         str | None, typer.Option(help="Optuna database URL. [default: a journal in the run folder]")
     ] = None,

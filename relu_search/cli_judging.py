@@ -13,6 +13,7 @@ from relu_search.console import print_json, print_parts, say
 from relu_search.options import (
     DataDirOption,
     DownloadOption,
+    ExchangeOption,
     JsonOption,
     MaxFailuresOption,
     PrecisionOption,
@@ -66,6 +67,7 @@ def confirm(
     gpus_per_trial: GpusOption = None,
     max_failures: MaxFailuresOption = None,
     address: AddressOption = None,
+    exchange: ExchangeOption = None,
     in_process: InProcessOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -89,6 +91,7 @@ def confirm(
         gpus_per_trial=config.gpus_per_trial if gpus_per_trial is None else gpus_per_trial,
         max_failures=config.max_failures if max_failures is None else max_failures,
         address=address or config.address,
+        exchange=exchange or config.exchange,
         in_process=in_process,
         verbose=verbose,
     )
@@ -151,6 +154,7 @@ def reproduce(
     gpus_per_trial: GpusOption = None,
     max_failures: MaxFailuresOption = None,
     address: AddressOption = None,
+    exchange: ExchangeOption = None,
     in_process: InProcessOption = False,
     as_json: JsonOption = False,
     verbose: VerboseOption = False,
@@ -189,6 +193,7 @@ def reproduce(
         gpus_per_trial=gpus_per_trial,
         max_failures=2 if max_failures is None else max_failures,
         address=address,
+        exchange=exchange,
         in_process=in_process,
         verbose=verbose,
     )

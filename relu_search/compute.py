@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from relu_search.config import SMALLEST_SHARE
+from relu_search.config import SMALLEST_SHARE, SearchConfig
 from search_spaces import InputError
 from trials.batch import Batch, run_in_process
 from trials.data import Splits, TrainingData
+from trials.exchange import check_exchange
 from trials.recipe import Precision
 from trials.resources import Resources, plan_resources
 from trials.trial import TrialResult, run_trial
@@ -22,7 +23,8 @@ class Compute:
     """What runs the trainings of a confirmation or a reproduction.
 
     Attributes:
-        concurrent, cpus_per_trial, gpus_per_trial, max_failures, address: of Ray, as in a search.
+        concurrent, cpus_per_trial, gpus_per_trial, max_failures, address, exchange: of Ray, as in
+            a search.
         in_process: no Ray: one after another in this process, on the GPU if there is one.
         verbose: show Ray's own messages.
 
@@ -35,6 +37,7 @@ class Compute:
     gpus_per_trial: float | None = None
     max_failures: int = 2
     address: str | None = None
+    exchange: str | None = None
     in_process: bool = False
     verbose: bool = False
 
@@ -48,6 +51,18 @@ class Compute:
             if value is not None and not least <= value < math.inf:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
 
+    @classmethod
+    def of(cls, config: SearchConfig) -> Compute:
+        """Where a search ran."""
+        return cls(
+            concurrent=config.concurrent,
+            cpus_per_trial=config.cpus_per_trial,
+            gpus_per_trial=config.gpus_per_trial,
+            max_failures=config.max_failures,
+            address=config.address,
+            exchange=config.exchange,
+        )
+
     def run(
         self,
         batch: Batch,
@@ -55,9 +70,13 @@ class Compute:
         *,
         precision: Precision,
         files: TrialFiles,
+        name: str,
         runner: Callable[..., TrialResult] = run_trial,
     ) -> None:
         """Run the batch; with Ray a Ctrl-C ends it early and quietly.
+
+        Args:
+            name: of the run, for its own folder in the exchange.
 
         Raises:
             InputError: resources or an address that Ray cannot give.
@@ -71,6 +90,9 @@ class Compute:
             run_in_process(batch, data, device=device, files=files, runner=runner)
             return
         from trials.scheduling import ray_session, run_trials
+
+        check_exchange(self.exchange)
+        files = files.through(self.exchange, name)
 
         resources = Resources(
             cpus_per_trial=self.cpus_per_trial,

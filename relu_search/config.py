@@ -32,7 +32,7 @@ DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
     "val_loss": "minimize",
 }
 PLACES = (
-    *("data_dir", "storage", "address"),
+    *("data_dir", "storage", "address", "exchange"),
     *("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures"),
 )
 """Options that say where a search runs, not what it is: another machine may need others."""
@@ -76,6 +76,8 @@ class SearchConfig:
         max_failures: how often a trial whose worker or node died is started again; it goes on from
             its last finished epoch.
         address: of an existing Ray cluster.
+        exchange: folder or fsspec URL through which weights and checkpoints travel where the nodes
+            do not see the run folder; None: they do.
         storage: Optuna storage URL; None: `study.journal` in the run folder.
         out: run folder; None: a new one under ./runs.
 
@@ -110,6 +112,7 @@ class SearchConfig:
     gpus_per_trial: float | None = None
     max_failures: int = 2
     address: str | None = None
+    exchange: str | None = None
     storage: str | None = None
     out: str | None = None
 

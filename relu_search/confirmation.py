@@ -129,7 +129,7 @@ def confirm(
         check_test_split(original, data_dir=config.data_dir)
         write_whole(run.path / SETTINGS, tomli_w.dumps({"epochs": recipe.epochs}))
         contest = _Contest(run, config, recipe, arms, seed_list, racing=racing, report=report)
-        contest.train(splits, compute or _compute_of(config), runner)
+        contest.train(splits, compute or Compute.of(config), runner)
         if not contest.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=contest.failed)
         contest.read_test_split(splits)
@@ -198,6 +198,7 @@ class _Contest:
             splits,
             precision=self._recipe.precision,
             files=self._run.confirm_files,
+            name=self._run.read_config()[1]["study"] + "-confirm",
             runner=runner,
         )
 
@@ -383,16 +384,6 @@ def _settled_recipe(run: RunFolder, config: SearchConfig, epochs: int | None) ->
             )
         return replace(recipe, epochs=settled)
     return recipe if epochs is None else replace(recipe, epochs=epochs)
-
-
-def _compute_of(config: SearchConfig) -> Compute:
-    return Compute(
-        concurrent=config.concurrent,
-        cpus_per_trial=config.cpus_per_trial,
-        gpus_per_trial=config.gpus_per_trial,
-        max_failures=config.max_failures,
-        address=config.address,
-    )
 
 
 def _diverged(failure: str) -> bool:

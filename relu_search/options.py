@@ -65,6 +65,13 @@ ActivationOption = Annotated[
         "[default: relu]"
     ),
 ]
+ExchangeOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Folder or fsspec URL (s3://...) for weights and checkpoints on their way, where the "
+        "nodes do not see the run folder. [default: they see it]"
+    ),
+]
 MaxFailuresOption = Annotated[
     int | None,
     typer.Option(

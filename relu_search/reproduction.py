@@ -131,7 +131,14 @@ def _train(
     recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
     batch = Batch([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
     files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
-    compute.run(batch, data, precision=settings.precision, files=files, runner=runner)
+    compute.run(
+        batch,
+        data,
+        precision=settings.precision,
+        files=files,
+        name=folder.name,
+        runner=runner,
+    )
     return batch.is_complete
 
 

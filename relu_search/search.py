@@ -27,6 +27,7 @@ from relu_search.study import (
 )
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data import TrainingData
+from trials.exchange import check_exchange
 from trials.resources import Resources, plan_resources
 
 if TYPE_CHECKING:
@@ -134,6 +135,7 @@ class _Setting:
         facts = TrialFacts(space.backbone, data, config.activation)
         facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
         check_storage(config.storage)
+        check_exchange(config.exchange)
         return cls(data=data, space=space, facts=facts)
 
 
@@ -198,7 +200,7 @@ def _search(
                 ),
                 resources=resources,
                 past_curves=proposer.past_curves(),
-                files=run.trial_files,
+                files=run.trial_files.through(config.exchange, study.study_name),
                 verbose=verbose,
             )
     ending: Ending = "budget spent"

@@ -22,6 +22,7 @@ from typing import Any, Literal
 from search_spaces import InputError
 from trials.addresses import require_ray, unreachable
 from trials.data import Splits, TrainingData
+from trials.exchange import forget, take_over, worker_files
 from trials.faults import CommonCause, RunStoppedError
 from trials.files import StorageError
 from trials.proposals import Proposal, Proposer
@@ -198,7 +199,8 @@ def run_trials(
         stopping: when to stop a trial early; None: all train to the end.
         resources: per trial.
         past_curves: of trials before an interruption, for the rungs.
-        files: folders for weights and checkpoints, absolute paths that every worker can write.
+        files: folders for weights and checkpoints: absolute paths that every worker can write,
+            unless there is an exchange.
         runner: what trains a spec; `run_trial`, or a replay of recorded curves.
 
     Raises:
@@ -248,22 +250,25 @@ def _worker(
     gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
     finished = 0
 
-    def report(metrics: EpochMetrics) -> None:
-        nonlocal finished
-        finished = metrics.epoch
-        tune.report(metrics.to_json())
-
     stops_run = False
     try:
         split = data.of(spec.seed) if isinstance(data, Splits) else data
-        failure = runner(
-            spec,
-            split,
-            device="cuda" if gpus else "cpu",
-            save_to=files.weights_of(config["number"]),
-            checkpoint=files.checkpoint_of(spec, split),
-            on_epoch=report,
-        ).failure
+        with worker_files(files, config["number"], spec, split) as mine:
+
+            def report(metrics: EpochMetrics) -> None:
+                nonlocal finished
+                finished = metrics.epoch
+                mine.publish()
+                tune.report(metrics.to_json())
+
+            failure = runner(
+                spec,
+                split,
+                device="cuda" if gpus else "cpu",
+                save_to=mine.weights,
+                checkpoint=mine.checkpoint,
+                on_epoch=report,
+            ).failure
     except StorageError as error:
         failure, stops_run = f"on {socket.gethostname()}, {error}", True
     except Exception as error:  # any exception is this trial's end, not the search's
@@ -345,8 +350,9 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             if failure is not None and result and result.get(STOPS_RUN):
                 raise StorageError(failure)
             proposal = self._open.pop(trial_id)
+            take_over(self._files, proposal.number)
             self._proposer.conclude(proposal.number, failure)
-            self._files.remove_checkpoint(proposal.spec, self._data_name)
+            forget(self._files, proposal.spec, self._data_name)
             self._common_cause.hear(failure)
 
     @contextlib.contextmanager

@@ -41,6 +41,7 @@ EVERYTHING = {
     "gpus_per_trial": 0.25,
     "max_failures": 0,
     "address": "auto",
+    "exchange": "s3://bucket/folder",
     "storage": "sqlite:///study.db",
     "out": "runs/a",
 }

@@ -55,9 +55,12 @@ def test_a_driver_killed_at_twenty_moments_loses_nothing(undisturbed, tmp_path):
     assert results(folder) == undisturbed
 
 
-def test_killed_workers_lose_nothing(undisturbed, tmp_path):
+@pytest.mark.parametrize("exchange", [False, True], ids=["run folder", "exchange"])
+def test_killed_workers_lose_nothing(exchange, undisturbed, tmp_path):
     folder, rng, kills = tmp_path / "run", random.Random(1), 0
-    with running(*SEARCH, "--out", folder, "--max-failures", "50") as run:
+    options = ["--max-failures", "50"]
+    options += ["--exchange", f"file://{tmp_path}/exchange"] if exchange else []
+    with running(*SEARCH, "--out", folder, *options) as run:
         while kills < 8:
             goal = lines(folder / "epochs.csv") + rng.randrange(1, 3)
             if not run.wait_for(lambda goal=goal: lines(folder / "epochs.csv") >= goal):
@@ -69,6 +72,9 @@ def test_killed_workers_lose_nothing(undisturbed, tmp_path):
     assert code == 0, text
     assert kills >= 4
     assert results(folder) == undisturbed
+    assert len(list((folder / "weights").iterdir())) == sum(
+        row["state"] == "COMPLETE" for row in undisturbed[0]
+    )
 
 
 def test_of_two_that_go_on_at_once_one_is_refused(undisturbed, tmp_path):
