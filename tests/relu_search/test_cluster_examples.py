@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,6 +92,7 @@ def test_the_slurm_script_runs_a_search_on_two_nodes_and_goes_on(tmp_path):
             text=True,
             check=False,
         )
+        shutil.rmtree(f"/tmp/relu-{job}", ignore_errors=True)
         assert ended.returncode == 0, ended.stdout
         assert "Ray: 2 of 2 nodes" in ended.stdout
         with (tmp_path / "run/trials.csv").open(newline="") as file:

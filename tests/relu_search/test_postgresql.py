@@ -236,7 +236,7 @@ def test_the_password_is_in_no_file_and_in_no_output(searched):
 
 
 @pytest.mark.slow
-def test_a_run_goes_on_when_the_password_is_given_again(
+def test_a_run_goes_on_when_a_file_gives_the_password_again(
     searched, server, cli, tmp_path, monkeypatch
 ):
     folder, _ = searched
@@ -248,8 +248,9 @@ def test_a_run_goes_on_when_the_password_is_given_again(
     assert is_one_line_without_password(err)
     assert (folder / "config.toml").read_bytes() == before
 
+    (tmp_path / "storage.toml").write_text(f'storage = "{server.url()}"')
     code, stdout, err = cli(
-        *("search", "--resume", folder, "--trials", "4", "--storage", server.url())
+        *("search", "--resume", folder, "--trials", "4", "--config", tmp_path / "storage.toml")
     )
     assert code == 0, err
     assert not shows_password(stdout + err)
