@@ -250,7 +250,7 @@ class SearchConfig:
         """All values that are set, for `config.toml`; a storage password is left out."""
         values = {field.name: getattr(self, field.name) for field in fields(self)}
         if self.storage is not None:
-            values["storage"] = without_password(self.storage)
+            values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
 
 
@@ -268,15 +268,16 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise InputError(f"config {file} is not valid TOML: {error}") from error
 
 
-def without_password(url: str) -> str:
-    """A storage URL with its password, if any, replaced by `***`."""
+def without_password(url: str, *, shown: bool = True) -> str:
+    """A storage URL with its password, if any, shown as `***` or left out."""
     from sqlalchemy.engine import make_url
     from sqlalchemy.exc import ArgumentError
 
     if "://" not in url:
         return url
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        parsed = make_url(url)
+        return (parsed if shown else parsed._replace(password=None)).render_as_string()
     except ArgumentError:
         return url.split("://", maxsplit=1)[0] + "://***"
 

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from relu_search.config import Metric
 from relu_search.leaderboard import is_control
+from relu_search.study import history_of
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 
@@ -125,7 +126,7 @@ class LiveView:
 
 
 def _summary(trial: FrozenTrial) -> str:
-    history = trial.user_attrs.get("history", [])
+    history = history_of(trial)
     name = trial.user_attrs["module"] or trial.user_attrs["placement"]
     score = f"val acc {history[-1]['val_accuracy']:.1%}" if history else "no epoch finished"
     reason = f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs else ""

@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.config import Metric
 from relu_search.sampling import distributions, make_sampler
+from relu_search.study import store_history
 from search_spaces import Placement, SearchSpace, module_name_of
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
@@ -153,7 +154,7 @@ class StudyProposer:
         """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
         running = self._open.pop(number)
         trial, history = running.trial, running.history
-        trial.set_user_attr("history", [metrics.to_json() for metrics in history])
+        store_history(trial, [metrics.to_json() for metrics in history])
         if failure is not None or not history:
             trial.set_user_attr("reason", failure or "ended before its first epoch")
             frozen = self._study.tell(trial, state=TrialState.FAIL)

@@ -12,6 +12,7 @@ from relu_search.config import SearchConfig
 from relu_search.handover import export_trial
 from relu_search.leaderboard import best_trial
 from relu_search.results import RunFolder
+from relu_search.study import history_of
 from search_spaces import (
     Activation,
     Backbone,
@@ -73,7 +74,7 @@ class RunRecorder:
         epochs = [
             {"trial": trial.number, **metrics}
             for trial in finished
-            for metrics in trial.user_attrs["history"]
+            for metrics in history_of(trial)
         ]
         self._run.start_tables([self._row(trial) for trial in finished], epochs)
         self._export_best()
@@ -103,7 +104,7 @@ class RunRecorder:
             self._export_best()
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
-        history: list[dict[str, Any]] = trial.user_attrs["history"]
+        history = history_of(trial)
         last: Mapping[str, Any] = history[-1] if history else {}
         return {
             "trial": trial.number,

@@ -60,7 +60,7 @@ def require_same_data(run: RunFolder, data: TrainingData) -> None:
 
 
 @contextlib.contextmanager
-def says_what_is_safe(run: RunFolder) -> Iterator[None]:
+def says_what_is_safe(run: RunFolder, config: SearchConfig) -> Iterator[None]:
     """Turn a fault that ends a search into one line about what is kept and how to go on.
 
     Raises:
@@ -69,9 +69,15 @@ def says_what_is_safe(run: RunFolder) -> Iterator[None]:
     try:
         yield
     except (RunStoppedError, StorageError, optuna.exceptions.StorageInternalError) as error:
+        cause = str(error)
+        if isinstance(error, optuna.exceptions.StorageInternalError):
+            lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+            cause = f"the database cannot be written: {lines[0][:200]}"
+        has_password = config.to_toml().get("storage") != config.storage
         raise RunStoppedError(
-            f"{error}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
+            f"{cause}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
             f"is mended, go on with: relu-search search --resume {run.path}"
+            + (" --storage URL" if has_password else "")
         ) from error
 
 

@@ -171,7 +171,7 @@ def _search(
 ) -> SearchOutcome:
     from trials.scheduling import EarlyStopping, run_trials
 
-    with says_what_is_safe(run):
+    with says_what_is_safe(run, config):
         study = _study_of(run, config, setting)
         run.trial_files.make_folders()
         recorder = RunRecorder(run, config, setting.facts)

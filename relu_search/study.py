@@ -17,6 +17,8 @@ from search_spaces import InputError
 from trials.files import cut_half_line, storage_errors
 
 _OWN_ATTRIBUTES = {"placement", "module", "seed", "history"}
+_PIECE = 100
+"""Epochs whose metrics make one attribute of a trial: about 20 KB; MySQL takes 64."""
 SCHEMES = ("sqlite", "postgresql", "mysql")
 
 
@@ -27,7 +29,7 @@ def check_storage(url: str | None) -> None:
         InputError: not a URL, of another scheme than `SCHEMES`, or nothing answers there.
     """
     if url is not None:
-        _database(url)
+        _database(url).engine.dispose()
 
 
 def new_study_name(run: Path) -> str:
@@ -87,6 +89,27 @@ def has_study(journal: Path, name: str, *, storage: str | None = None) -> bool:
             return False
         raise
     return True
+
+
+def store_history(trial: optuna.Trial, history: list[dict[str, Any]]) -> None:
+    """Keep the metrics of every epoch with a trial, in pieces: databases limit an attribute."""
+    pieces = range(0, max(1, len(history)), _PIECE)
+    for number, start in enumerate(pieces):
+        trial.set_user_attr(_piece_name(number), history[start : start + _PIECE])
+
+
+def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """The metrics of every epoch of a trial that has ended."""
+    history: list[dict[str, Any]] = []
+    number = 0
+    while (piece := trial.user_attrs.get(_piece_name(number))) is not None:
+        history += piece
+        number += 1
+    return history
+
+
+def _piece_name(number: int) -> str:
+    return f"history-{number}" if number else "history"
 
 
 def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
@@ -152,8 +175,18 @@ def _database(url: str) -> RDBStorage:
             f"storage {shown!r} is no lasting database of {', '.join(SCHEMES)}; write for example "
             "sqlite:///study.db, or leave --storage out for a journal file"
         )
+    options = {} if scheme == "sqlite" else {"pool_pre_ping": True}  # a server may restart
     try:
-        return RDBStorage(url)
+        return RDBStorage(url, engine_kwargs=options)
+    except ImportError as error:
+        driver = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}.get(scheme, scheme)
+        raise InputError(
+            f"storage {shown} needs a Python driver that is not installed: pip install "
+            f"'relu-search[{scheme}]', and write {driver}://..."
+        ) from error
     except Exception as error:  # each database driver has its own exceptions
-        lines = str(error).strip().splitlines() or [type(error).__name__]
-        raise InputError(f"storage {shown} cannot be opened: {lines[0][:160]}") from error
+        lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        hint = "; a run folder keeps no password, so give it in the URL, PGPASSWORD or ~/.pgpass"
+        raise InputError(
+            f"storage {shown} cannot be opened: {lines[0][:160]}{hint if options else ''}"
+        ) from error

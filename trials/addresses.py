@@ -19,14 +19,21 @@ def require_ray(address: str) -> None:
     """Check within seconds that a gRPC server listens.
 
     Args:
-        address: `host:port` or `ray://host:port`; `auto` is left to Ray.
+        address: `host:port`; `auto` is left to Ray.
 
     Raises:
-        InputError: nothing listens there, or something else than a Ray cluster.
+        InputError: nothing listens there, or something else than a Ray cluster; or the address is
+            of Ray Client, over which Ray Tune would run the driver's part without its study.
     """
+    if address.startswith("ray://"):
+        raise InputError(
+            f"address {address!r} is Ray Client, over which a search cannot run; start it on a "
+            "node of the cluster with its host:port or auto, or as a job: ray job submit -- "
+            "relu-search search --address auto"
+        )
     if address in ("auto", "local"):
         return
-    host, _, port = address.removeprefix("ray://").rpartition(":")
+    host, _, port = address.rpartition(":")
     answer = b""
     try:
         with contextlib.closing(socket.create_connection((host, int(port)), _PATIENCE)) as server:
@@ -47,5 +54,6 @@ def unreachable(address: str, reason: str) -> InputError:
     """What a user is told about an address where no Ray cluster answers."""
     return InputError(
         f"no Ray cluster answers at {address!r} ({reason[:160]}); start one with `ray start "
-        "--head`, give its host:port, or leave --address out to use this machine"
+        "--head`, give its host:port, or leave --address out to use this machine. If it runs, it "
+        "may want its token: RAY_AUTH_MODE=token and RAY_AUTH_TOKEN"
     )

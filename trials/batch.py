@@ -93,7 +93,12 @@ def run_in_process(
         StorageError: weights or a checkpoint cannot be written.
         RunStoppedError: all trials fail the same way.
     """
-    common_cause = CommonCause()
+
+    def conclude(proposal: Proposal, failure: str | None) -> None:
+        proposer.conclude(proposal.number, failure)
+        files.remove_checkpoint(proposal.spec, data.name)
+
+    common_cause = CommonCause(conclude)
     while (proposal := proposer.propose()) is not None:
         number, spec = proposal.number, proposal.spec
 
@@ -109,6 +114,5 @@ def run_in_process(
             checkpoint=files.checkpoint_of(spec, split),
             on_epoch=observe,
         ).failure
-        proposer.conclude(number, failure)
-        files.remove_checkpoint(spec, data.name)
-        common_cause.hear(failure)
+        common_cause.ended(proposal, failure)
+    common_cause.release()

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from trials.proposals import Proposal
+
 DIVERGED = "diverged"
 """First word of the reason of a training that ended by a non-finite loss."""
 COMMON_CAUSE = 3
@@ -13,24 +19,37 @@ class RunStoppedError(RuntimeError):
 
 
 class CommonCause:
-    """Notices that everything fails the same way, such as by data that no worker can read.
+    """Concludes trials, and notices when all fail the same way: say, no worker can read the data.
 
-    A diverged training does not count: that is what the search wants to know of a placement.
+    A failed trial is concluded only when the next one has ended otherwise. So those that failed by
+    a common cause stay open, cost nothing of the budget, and are trained when the run goes on. A
+    diverged training does not count: that is what a search wants to know of a placement.
+
+    Args:
+        conclude: told of a trial that has ended, and why it failed or None.
     """
 
-    def __init__(self) -> None:
-        self._last: str | None = None
-        self._count = 0
+    def __init__(self, conclude: Callable[[Proposal, str | None], None]) -> None:
+        self._conclude = conclude
+        self._held: list[tuple[Proposal, str]] = []
 
-    def hear(self, failure: str | None) -> None:
-        """A trial has ended; `failure` is the reason if it failed.
+    def ended(self, proposal: Proposal, failure: str | None) -> None:
+        """A trial has ended.
 
         Raises:
             RunStoppedError: it is one of `COMMON_CAUSE` in a row that failed with the same words.
         """
-        if failure is not None and failure.startswith(DIVERGED):
-            failure = None
-        self._count = self._count + 1 if failure is not None and failure == self._last else 1
-        self._last = failure
-        if failure is not None and self._count >= COMMON_CAUSE:
-            raise RunStoppedError(f"{self._count} trials in a row failed the same way: {failure}")
+        if failure is None or failure.startswith(DIVERGED):
+            self.release()
+            self._conclude(proposal, failure)
+            return
+        if self._held and self._held[-1][1] != failure:
+            self.release()
+        self._held.append((proposal, failure))
+        if len(self._held) == COMMON_CAUSE:
+            raise RunStoppedError(f"{COMMON_CAUSE} trials in a row failed the same way: {failure}")
+
+    def release(self) -> None:
+        """Conclude the failed trials that were held back."""
+        while self._held:
+            self._conclude(*self._held.pop(0))

@@ -111,9 +111,14 @@ def locked(folder: Path) -> Iterator[None]:
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise InputError(
                 f"another process is at work in {folder}; wait for it or stop it"
+            ) from error
+        except OSError as error:
+            raise InputError(
+                f"folder {folder} is on a file system without locks ({error.strerror}); use "
+                "another, or mount it with them"
             ) from error
         yield
 

@@ -51,8 +51,7 @@ from ray.tune.search import Searcher  # noqa: E402
 
 FAILURE = "failure"
 """Key of a report that ends a trial as failed; its value is the reason."""
-STOPS_RUN = "stops_run"
-"""Key beside it: the reason stops the run as a whole, and the trial stays open."""
+STOPS_RUN = "stops_run"  # key beside it: the run as a whole ends, and the trial stays open
 
 Runner = Callable[..., TrialResult]
 
@@ -139,8 +138,7 @@ def ray_session(
     Yields the resources of the cluster, such as `{"CPU": 2, "GPU": 1}`.
 
     Args:
-        address: of an existing cluster (`host:port`, `auto` or `ray://host:port`); None starts a
-            private one, which no other process joins.
+        address: of an existing cluster, `host:port` or `auto`; None starts a private one.
         cpus: CPU slots of a private cluster; None for all cores.
         dashboard: start Ray's dashboard beside a private cluster, for this machine alone.
         verbose: show Ray's own messages.
@@ -301,7 +299,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         self._died: list[Proposal] = []
         self._deaths: Counter[int] = Counter()
         self._epochs: Counter[int] = Counter()
-        self._common_cause = CommonCause()
+        self._common_cause = CommonCause(self._conclude)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.fault is not None:
@@ -311,7 +309,11 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             with self._ends_run():
                 proposal = self._proposer.propose()
         if proposal is None:
-            return None if self._open else Searcher.FINISHED  # an open one may die yet
+            if self._open:
+                return None  # an open one may die yet
+            with self._ends_run():
+                self._common_cause.release()
+            return Searcher.FINISHED
         self._open[trial_id] = proposal
         return {
             "number": proposal.number,
@@ -349,11 +351,12 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         with self._ends_run():
             if failure is not None and result and result.get(STOPS_RUN):
                 raise StorageError(failure)
-            proposal = self._open.pop(trial_id)
-            take_over(self._files, proposal.number)
-            self._proposer.conclude(proposal.number, failure)
-            forget(self._files, proposal.spec, self._data_name)
-            self._common_cause.hear(failure)
+            self._common_cause.ended(self._open.pop(trial_id), failure)
+
+    def _conclude(self, proposal: Proposal, failure: str | None) -> None:
+        take_over(self._files, proposal.number)
+        self._proposer.conclude(proposal.number, failure)
+        forget(self._files, proposal.spec, self._data_name)
 
     @contextlib.contextmanager
     def _ends_run(self) -> Iterator[None]:
@@ -376,7 +379,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
 
 
 class _StopOnFault(tune.Stopper):  # type: ignore[misc]
-    """Ends a run with whose proposer something is wrong."""
+    """Ends a run that has a fault."""
 
     def __init__(self, search: _ProposerSearch) -> None:
         self._search = search

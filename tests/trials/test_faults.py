@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -12,8 +13,9 @@ from ray import cloudpickle
 
 from trials.batch import Batch, run_in_process
 from trials.data import load_data
-from trials.faults import COMMON_CAUSE, DIVERGED, CommonCause, RunStoppedError
+from trials.faults import DIVERGED, CommonCause, RunStoppedError
 from trials.files import StorageError
+from trials.proposals import Proposal
 from trials.recipe import Recipe
 from trials.resources import Resources
 from trials.scheduling import EarlyStopping, ray_session, run_trials
@@ -148,7 +150,8 @@ def test_when_all_trials_fail_alike_the_run_stops_after_a_few(cluster, data):
         run_in_process(
             batch, data, runner=lambda *_, **__: type("Result", (), {"failure": "no data"})
         )
-    assert len(ears.ends) == COMMON_CAUSE
+    assert ears.ends == {}
+    assert not batch.is_complete
 
 
 def test_what_the_proposer_raises_ends_the_run(cluster, data):
@@ -160,24 +163,32 @@ def test_what_the_proposer_raises_ends_the_run(cluster, data):
         run_trials(batch, data, stopping=None, resources=Resources(concurrent=1))
 
 
+NAN = f"{DIVERGED}: nan"
+
+
 @pytest.mark.parametrize(
-    ("reasons", "stops"),
+    ("reasons", "concluded", "stops"),
     [
-        (["a", "a", "a"], True),
-        (["a", "b", "a", "b", "a", "b"], False),
-        (["a", "a", None, "a", "a", None, "a"], False),
-        ([None, None, None, None], False),
-        ([f"{DIVERGED}: nan"] * 9, False),
-        (["a", "a", f"{DIVERGED}: nan", "a", "a", "a"], True),
+        (["a", "a", "a"], "", True),
+        (["a", "a"], "", False),
+        (["a", "b", "a", "b"], "012", False),
+        (["a", "a", None, "a", "a", None, "a"], "012345", False),
+        ([None, None, None, None], "0123", False),
+        ([NAN] * 5, "01234", False),
+        (["a", "a", NAN, "a", "b", "b", "b"], "0123", True),
     ],
     ids=str,
 )
-def test_a_common_cause_is_the_same_reason_three_times_in_a_row(reasons, stops):
-    common_cause = CommonCause()
-    for reason in reasons[:-1]:
-        common_cause.hear(reason)
-    if stops:
-        with pytest.raises(RunStoppedError):
-            common_cause.hear(reasons[-1])
-    else:
-        common_cause.hear(reasons[-1])
+def test_a_common_cause_is_the_same_reason_three_times_in_a_row(reasons, concluded, stops):
+    """Those that failed by it stay open; the others are concluded in their order."""
+    ended = []
+    common_cause = CommonCause(lambda proposal, failure: ended.append((proposal.number, failure)))
+    proposals = [Proposal(number=n, spec=spec(n)) for n in range(len(reasons))]
+    for proposal, reason in zip(proposals[:-1], reasons[:-1], strict=True):
+        common_cause.ended(proposal, reason)
+    with pytest.raises(RunStoppedError) if stops else contextlib.nullcontext():
+        common_cause.ended(proposals[-1], reasons[-1])
+    assert ended == [(int(n), reasons[int(n)]) for n in concluded]
+    if not stops:
+        common_cause.release()
+        assert ended == list(enumerate(reasons))
