@@ -22,6 +22,7 @@ from search_spaces import (
     ratio_text,
 )
 from trials.data import TrainingData
+from trials.files import StorageError
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 
@@ -126,5 +127,10 @@ class RunRecorder:
         if best is None or best["trial"] == self._best:
             return
         if self._run.trial_weights(best["trial"]).is_file():
-            export_trial(self._run, best, self._run.best)
+            try:
+                export_trial(self._run, best, self._run.best)
+            except InputError as error:
+                if isinstance(error.__cause__, OSError):  # the disk, not the user
+                    raise StorageError(str(error)) from error
+                raise
             self._best = best["trial"]

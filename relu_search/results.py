@@ -33,7 +33,7 @@ import tomli_w
 from relu_search.config import RECORD, SearchConfig, read_toml
 from relu_search.tables import append_rows, read_table, write_table
 from search_spaces import InputError
-from trials.files import locked, user_path, write_whole
+from trials.files import locked, remove_partial_files, user_path, write_whole
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -163,6 +163,13 @@ class RunFolder:
             InputError: another process is at work in it.
         """
         return locked(self.path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        remove_partial_files(self.path)
+        for folder in (self.path, self.best):
+            for staging in folder.glob(".export-*"):
+                _remove(staging)
 
     @property
     def weights(self) -> Path:

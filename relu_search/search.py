@@ -173,6 +173,7 @@ def _search(
 
     with says_what_is_safe(run, config):
         study = _study_of(run, config, setting)
+        run.sweep()
         run.trial_files.make_folders()
         recorder = RunRecorder(run, config, setting.facts)
         recorder.restart(finished_trials(study))

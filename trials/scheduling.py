@@ -360,11 +360,11 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _ends_run(self) -> Iterator[None]:
-        """Keep an exception of the proposer for the end of the run, which it brings about."""
+        """Keep the first exception of the proposer, which ends the run, until the end."""
         try:
             yield
         except Exception as error:
-            self.fault = error
+            self.fault = self.fault or error
             self._open.clear()
 
     def save(self, checkpoint_path: str) -> None:

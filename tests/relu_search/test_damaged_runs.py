@@ -161,3 +161,16 @@ def test_a_run_whose_card_is_gone_is_given_another(searched, tmp_path):
     before = json.loads((searched.run.best / "card.json").read_text())
     after = json.loads((outcome.run.best / "card.json").read_text())
     assert after["placement"] == before["placement"]
+
+
+def test_what_a_killed_process_left_is_swept(run):
+    left = [run / ".config.toml.0a1b2c3d.partial", run / ".export-1", run / "best" / ".export-2"]
+    left[0].write_text("half")
+    for folder in left[1:]:
+        folder.mkdir()
+        (folder / "card.json").write_text("half")
+    kept = contents(run).keys() - {left[0].name}
+    RunFolder.open(run).sweep()
+    assert not any(path.exists() for path in left)
+    assert contents(run).keys() == kept
+    assert (run / "best" / "card.json").is_file()
