@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,14 @@ def read_card(path: str | Path) -> dict[str, Any]:
     """
     file = card_path(path)
     try:
+        if file.exists() and not file.is_file():
+            raise InputError(f"card {file} is no regular file; give a card.json or its folder")
         if file.stat().st_size > _MAX_CARD_BYTES:
             raise InputError(f"card {file} is larger than {_MAX_CARD_BYTES} bytes; not a card")
-        card = json.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        card = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except InputError:
+        raise
     except OSError as error:
         raise InputError(f"card {file} cannot be read: {error.strerror or error}") from error
     except (ValueError, RecursionError) as error:
@@ -57,6 +63,13 @@ def read_card(path: str | Path) -> dict[str, Any]:
             "so update relu-search"
         )
     return card
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
 
 
 def image_size_of(card: dict[str, Any]) -> tuple[int, int] | None:

@@ -63,6 +63,15 @@ class Compute:
             exchange=config.exchange,
         )
 
+    @property
+    def resources(self) -> Resources:
+        return Resources(
+            cpus_per_trial=self.cpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial,
+            concurrent=self.concurrent,
+            max_failures=self.max_failures,
+        )
+
     def run(
         self,
         batch: Batch,
@@ -86,7 +95,7 @@ class Compute:
         files.make_folders()
         if self.in_process:
             device = local_device()
-            _check_precision(precision, has_gpu=device == "cuda")
+            check_precision(precision, has_gpu=device == "cuda")
             run_in_process(batch, data, device=device, files=files, runner=runner)
             return
         from trials.scheduling import ray_session, run_trials
@@ -94,21 +103,15 @@ class Compute:
         check_exchange(self.exchange)
         files = files.through(self.exchange, name)
 
-        resources = Resources(
-            cpus_per_trial=self.cpus_per_trial,
-            gpus_per_trial=self.gpus_per_trial,
-            concurrent=self.concurrent,
-            max_failures=self.max_failures,
-        )
         with contextlib.ExitStack() as stack:
             cluster = stack.enter_context(ray_session(address=self.address, verbose=self.verbose))
-            per_trial, _ = plan_resources(resources, cluster)
-            _check_precision(precision, has_gpu=bool(per_trial["gpu"]))
+            per_trial, _ = plan_resources(self.resources, cluster)
+            check_precision(precision, has_gpu=bool(per_trial["gpu"]))
             run_trials(
                 batch,
                 data,
                 stopping=None,
-                resources=resources,
+                resources=self.resources,
                 files=files,
                 runner=runner,
                 verbose=self.verbose,
@@ -122,6 +125,6 @@ def local_device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def _check_precision(precision: Precision, *, has_gpu: bool) -> None:
+def check_precision(precision: Precision, *, has_gpu: bool) -> None:
     if precision == "bf16" and not has_gpu:
         raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")

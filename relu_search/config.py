@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -42,6 +43,8 @@ RECORD = "record"
 
 _SMALL_DATA = "digits"
 SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
+_MAX_TOML_BYTES = 4_000_000
+_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +116,7 @@ class SearchConfig:
     max_failures: int = 2
     address: str | None = None
     exchange: str | None = None
-    storage: str | None = None
+    storage: str | None = field(default=None, repr=False)  # it may hold a password
     out: str | None = None
 
     def __post_init__(self) -> None:
@@ -151,6 +154,7 @@ class SearchConfig:
             raise InputError(
                 f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}"
             )
+        _require_encoded(self.storage or "")
         if self.search_norm and self.norm == "drop":
             raise InputError("norm drop and search_norm exclude each other; give one of them")
         space = self.search_space()
@@ -239,7 +243,7 @@ class SearchConfig:
 
     @classmethod
     def _require_known(cls, options: Mapping[str, Any], where: str = "") -> None:
-        known = [field.name for field in fields(cls)]
+        known = [option.name for option in fields(cls)]
         for key in options:
             if key not in known:
                 raise InputError(
@@ -248,7 +252,7 @@ class SearchConfig:
 
     def to_toml(self) -> dict[str, Any]:
         """All values that are set, for `config.toml`; a storage password is left out."""
-        values = {field.name: getattr(self, field.name) for field in fields(self)}
+        values = {option.name: getattr(self, option.name) for option in fields(self)}
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
@@ -258,28 +262,46 @@ def read_toml(file: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        InputError: the file is missing or not TOML.
+        InputError: the file is missing, larger than 4 MB, or not TOML.
     """
     try:
-        return tomllib.loads(file.read_text(encoding="utf-8"))
+        with file.open("rb") as opened:
+            content = opened.read(_MAX_TOML_BYTES + 1)
     except OSError as error:
         raise InputError(f"config {file} cannot be read: {error.strerror or error}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    if len(content) > _MAX_TOML_BYTES:
+        raise InputError(f"config {file} is larger than {_MAX_TOML_BYTES} bytes; not a config")
+    try:
+        return tomllib.loads(content.decode())
+    except (ValueError, RecursionError) as error:
         raise InputError(f"config {file} is not valid TOML: {error}") from error
 
 
 def without_password(url: str, *, shown: bool = True) -> str:
-    """A storage URL with its password, if any, shown as `***` or left out."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
+    """A storage URL whose password, if any, is shown as `***` or left out.
 
-    if "://" not in url:
+    It may be malformed, so no parser of URLs is asked where the password ends: at the last `@`.
+    Passwords among the options behind the `?` are replaced in any case.
+    """
+    url = _SECRET_OPTION.sub(r"\1***", url)
+    before, at, host = url.rpartition("@")
+    user = re.match(r"\w[\w+]*://[^:/@]*", before)
+    if url.startswith("sqlite") or not at or (user and user[0] == before):
         return url
-    try:
-        parsed = make_url(url)
-        return (parsed if shown else parsed._replace(password=None)).render_as_string()
-    except ArgumentError:
-        return url.split("://", maxsplit=1)[0] + "://***"
+    return f"{user[0] if user else ''}{':***' if shown else ''}@{host}"
+
+
+def _require_encoded(url: str) -> None:
+    """Refuse a URL that drivers would cut at the wrong `@`, and so show half of its password.
+
+    Raises:
+        InputError: there is more than one.
+    """
+    if not url.startswith("sqlite") and url.partition("?")[0].count("@") > 1:
+        raise InputError(
+            f"storage {without_password(url)} has more than one @; write those of the user and the "
+            "password as %40"
+        )
 
 
 def _check_type(name: str, value: Any, expected: Any) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.card import versions
+from relu_search.compute import Compute, check_precision
 from relu_search.config import SearchConfig
 from relu_search.handover import data_facts
 from relu_search.leaderboard import best_trial
@@ -25,7 +26,7 @@ from relu_search.study import (
     new_study_name,
     open_study,
 )
-from search_spaces import InputError, Placement, SearchSpace
+from search_spaces import Placement, SearchSpace
 from trials.data import TrainingData
 from trials.exchange import check_exchange
 from trials.resources import Resources, plan_resources
@@ -145,18 +146,12 @@ def _connect(
     """Join or start Ray for the time of the stack; what each trial gets of it."""
     from trials.scheduling import ray_session
 
-    resources = Resources(
-        cpus_per_trial=config.cpus_per_trial,
-        gpus_per_trial=config.gpus_per_trial,
-        concurrent=config.concurrent,
-        max_failures=config.max_failures,
-    )
     cluster = stack.enter_context(
         ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
     )
+    resources = Compute.of(config).resources
     per_trial, _ = plan_resources(resources, cluster)
-    if config.precision == "bf16" and not per_trial["gpu"]:
-        raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")
+    check_precision(config.precision, has_gpu=bool(per_trial["gpu"]))
     return resources
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 
 import pytest
@@ -17,7 +18,7 @@ from relu_search.card import read_card
 from relu_search.leaderboard import report_text
 from relu_search.report import write_report
 from relu_search.tables import COLUMNS, read_table
-from search_spaces import build
+from search_spaces import InputError, build
 
 TABLES = ("trials.csv", "epochs.csv", "config.toml")
 
@@ -156,3 +157,19 @@ def test_the_report_of_a_hostile_run(run):
         clean(lambda: write_report(RunFolder.open(run.path)))
 
     reports()
+
+
+def test_a_card_that_is_no_regular_file_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "card.json")
+    with pytest.raises(InputError, match="no regular file"):
+        read_card(tmp_path)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_numbers_of_a_card_are_finite(number, exported, tmp_path):
+    text = (
+        (exported / "card.json").read_text().replace('"params": ', f'"odd": {number}, "params": ')
+    )
+    (tmp_path / "card.json").write_text(text)
+    with pytest.raises(InputError, match="not a finite number"):
+        read_card(tmp_path)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
-from ray import cloudpickle
 
 from trials.batch import Batch, run_in_process
 from trials.data import load_data
@@ -18,7 +16,7 @@ from trials.files import StorageError
 from trials.proposals import Proposal
 from trials.recipe import Recipe
 from trials.resources import Resources
-from trials.scheduling import EarlyStopping, ray_session, run_trials
+from trials.scheduling import EarlyStopping, run_trials
 from trials.trial import TrialSpec, run_trial
 from trials.trial_files import TrialFiles
 
@@ -43,17 +41,6 @@ class Ears:
 @pytest.fixture(scope="module")
 def data():
     return load_data("digits", train_limit=64, validation_images=20)
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """One Ray for all tests in here; its workers cannot import this file, so it goes by value."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    try:
-        with ray_session(cpus=2) as resources:
-            yield resources
-    finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def dying(folder: Path, times: int):
@@ -105,6 +92,7 @@ def test_a_worker_that_dies_too_often_fails_its_trial_and_the_next_one_runs(
     assert ends[1][1] is None
 
 
+@pytest.mark.slow
 def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
     """Two runs with early stopping, one of them with deaths, end alike."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import random
-import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,7 +13,6 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray import cloudpickle
 from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import InputError
@@ -168,17 +166,6 @@ def data():
         split_seed=0,
         split_digest="",
     )
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    """One Ray for all tests in here; its workers cannot import this file, so it goes by value."""
-    cloudpickle.register_pickle_by_value(sys.modules[__name__])
-    try:
-        with ray_session(cpus=2) as resources:
-            yield resources
-    finally:
-        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
 
 
 def stopping(mode="max", grace=1, factor=3):
