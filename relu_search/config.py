@@ -44,6 +44,7 @@ RECORD = "record"
 _SMALL_DATA = "digits"
 SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
 _MAX_TOML_BYTES = 4_000_000
+_LONGEST_URL = 2_000
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
@@ -295,8 +296,10 @@ def _require_encoded(url: str) -> None:
     """Refuse a URL that drivers would cut at the wrong `@`, and so show half of its password.
 
     Raises:
-        InputError: there is more than one.
+        InputError: there is more than one, or the URL is too long to be one.
     """
+    if len(url) > _LONGEST_URL:
+        raise InputError(f"storage has {len(url)} characters; at most {_LONGEST_URL} make a URL")
     if not url.startswith("sqlite") and url.partition("?")[0].count("@") > 1:
         raise InputError(
             f"storage {without_password(url)} has more than one @; write those of the user and the "

@@ -225,6 +225,11 @@ def test_a_url_with_two_at_signs_is_refused_without_its_password():
     assert "s3cret" not in repr(SearchConfig(storage="postgresql://me:s3cret@db/x"))
 
 
+def test_a_url_that_would_take_minutes_to_search_for_passwords_is_refused():
+    with pytest.raises(InputError, match="at most 2000"):
+        SearchConfig(storage="postgresql://h/x?" + "pass" * 100_000)
+
+
 def test_an_endless_config_is_refused(tmp_path):
     (tmp_path / "big.toml").write_text("# " + "x" * 4_000_000)
     with pytest.raises(InputError, match="larger than"):
