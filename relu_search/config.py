@@ -44,6 +44,7 @@ RECORD = "record"
 _SMALL_DATA = "digits"
 SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
 _MAX_TOML_BYTES = 4_000_000
+_LONGEST_LINE = 10_000  # of a TOML file: the time for `a.a.a... = 1` grows with its square
 _LONGEST_URL = 2_000
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
@@ -263,7 +264,7 @@ def read_toml(file: Path) -> dict[str, Any]:
     """Read a TOML file.
 
     Raises:
-        InputError: the file is missing, larger than 4 MB, or not TOML.
+        InputError: the file is missing, too large, or not TOML.
     """
     try:
         with file.open("rb") as opened:
@@ -272,6 +273,8 @@ def read_toml(file: Path) -> dict[str, Any]:
         raise InputError(f"config {file} cannot be read: {error.strerror or error}") from error
     if len(content) > _MAX_TOML_BYTES:
         raise InputError(f"config {file} is larger than {_MAX_TOML_BYTES} bytes; not a config")
+    if max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
+        raise InputError(f"config {file} has a line of over {_LONGEST_LINE} bytes; not a config")
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:

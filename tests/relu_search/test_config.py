@@ -231,9 +231,12 @@ def test_a_url_that_would_take_minutes_to_search_for_passwords_is_refused():
 
 
 def test_an_endless_config_is_refused(tmp_path):
-    (tmp_path / "big.toml").write_text("# " + "x" * 4_000_000)
+    (tmp_path / "big.toml").write_text("# x\n" * 1_000_001)
     with pytest.raises(InputError, match="larger than"):
         SearchConfig.from_options({}, tmp_path / "big.toml")
-    (tmp_path / "deep.toml").write_text("a = " + "[" * 50_000)
+    (tmp_path / "dots.toml").write_text("a." * 1_900_000 + "b = 1")
+    with pytest.raises(InputError, match="a line of over"):
+        SearchConfig.from_options({}, tmp_path / "dots.toml")
+    (tmp_path / "deep.toml").write_text("a = " + "[" * 9_000)
     with pytest.raises(InputError, match="not valid TOML"):
         SearchConfig.from_options({}, tmp_path / "deep.toml")
