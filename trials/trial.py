@@ -129,16 +129,9 @@ def run_trial(
             f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
             f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
         )
-    with _one_thread(), torch.random.fork_rng():
+    with one_thread(), torch.random.fork_rng():
         torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's own generator
-        model = build(
-            Backbone.parse(spec.backbone, spec.width),
-            spec.placement,
-            num_classes=data.num_classes,
-            in_channels=data.in_channels,
-            activation=spec.activation,
-            generator=stream(spec.seed, _INITIAL_WEIGHTS),
-        )
+        model = untrained_network(spec, data)
         epochs: list[EpochMetrics] = []
         failure = None
         try:
@@ -155,6 +148,18 @@ def run_trial(
         return TrialResult(spec=spec, epochs=tuple(epochs), failure=failure, model=model.eval())
 
 
+def untrained_network(spec: TrialSpec, data: TrainingData) -> Network:
+    """The network of a trial before its first step: the same weights for the same seed."""
+    return build(
+        Backbone.parse(spec.backbone, spec.width),
+        spec.placement,
+        num_classes=data.num_classes,
+        in_channels=data.in_channels,
+        activation=spec.activation,
+        generator=stream(spec.seed, _INITIAL_WEIGHTS),
+    )
+
+
 def _require_keys(cls: type[TrialSpec | Recipe], value: object) -> None:
     names = sorted(field.name for field in fields(cls))
     if not isinstance(value, Mapping) or sorted(value) != names:
@@ -162,7 +167,8 @@ def _require_keys(cls: type[TrialSpec | Recipe], value: object) -> None:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
+    """One CPU thread inside, and as many as before behind it."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
