@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import heapq
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 
 import optuna
-from optuna.trial import FrozenTrial
+from ray.tune.schedulers import ASHAScheduler
 
 from benchmarks.relu_bench import Table
+from benchmarks.stock import StockProposer
 from relu_search.config import DIRECTIONS, Metric
 from relu_search.proposer import StudyProposer
 from search_spaces import Placement, SearchSpace, reference_modules
-from trials.proposals import Proposal
+from trials.proposals import Proposal, Proposer
 from trials.scheduling import EarlyStopping
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
+
+STOCK = "stock"
+"""In the place of a sampler's name: Ray's own `OptunaSearch`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,14 +33,14 @@ class Ended:
         row: of the table.
         seed: of the table.
         epochs: trained.
-        state: of Optuna.
+        failed: the recorded training diverged.
         clock: simulated seconds since the start of the search.
     """
 
     row: int
     seed: int
     epochs: int
-    state: str
+    failed: bool
     clock: float
 
 
@@ -48,6 +53,7 @@ class Replay:
     replay.
 
     Args:
+        sampler: a name of `SAMPLERS`, or `STOCK`.
         workers: trials at once.
         early_stopping: ASHA, or all trials to the end.
         seeds: of the table, in the order of use.
@@ -66,27 +72,26 @@ class Replay:
     seed: int = 0
     min_relus: int = 1
     ended: list[Ended] = field(default_factory=list)
-    study: optuna.Study = field(init=False)
 
     def run(self) -> Replay:
         """Play the search to its end; `ended` has the trials in order of their ends."""
         spec = self.table.spec
-        self.study = optuna.create_study(direction=DIRECTIONS[self.metric])
         space = SearchSpace(
             spec.backbone, spec.granularity, min_relus=self.min_relus, width=spec.width
         )
-        self._clock = 0.0
-        proposer = StudyProposer(
-            self.study,
-            space,
-            references=reference_modules(space.backbone),
-            spec_of=self._trial_spec,
-            metric=self.metric,
-            trials=self.trials,
-            sampler=self.sampler,
-            seed=self.seed,
-            listeners=(self,),
-        )
+        common = {
+            "references": reference_modules(space.backbone),
+            "spec_of": self._trial_spec,
+            "metric": self.metric,
+            "trials": self.trials,
+            "seed": self.seed,
+        }
+        proposer: Proposer
+        if self.sampler == STOCK:
+            proposer = StockProposer(space, **common)
+        else:
+            study = optuna.create_study(direction=DIRECTIONS[self.metric])
+            proposer = StudyProposer(study, space, sampler=self.sampler, **common)
         stopping = EarlyStopping(
             metric=self.metric,
             mode="max" if DIRECTIONS[self.metric] == "maximize" else "min",
@@ -97,7 +102,8 @@ class Replay:
         self._play(proposer, stopping.scheduler())
         return self
 
-    def _play(self, proposer: StudyProposer, asha: object) -> None:
+    def _play(self, proposer: Proposer, asha: ASHAScheduler) -> None:
+        clock = 0.0
         queue: list[tuple[float, int, Proposal, int]] = []  # (time, number, proposal, epoch)
         open_: dict[int, SimpleNamespace] = {}
         more = True
@@ -110,11 +116,11 @@ class Replay:
                         config={"number": proposal.number, "protected": proposal.protected}
                     )
                     open_[proposal.number] = trial
-                    asha.on_trial_add(None, trial)  # type: ignore[attr-defined]
-                    self._schedule(queue, proposal, 1)
+                    asha.on_trial_add(None, trial)
+                    self._schedule(queue, clock, proposal, 1)
             if not queue:
                 return
-            self._clock, number, proposal, epoch = heapq.heappop(queue)
+            clock, number, proposal, epoch = heapq.heappop(queue)
             trial, metrics = open_[number], self._metrics(proposal.spec, epoch)
             failure = None
             if metrics is None:
@@ -122,21 +128,34 @@ class Replay:
             else:
                 proposer.observe(number, metrics)
                 result = {"epoch": epoch, self.metric: getattr(metrics, self.metric)}
-                decision = asha.on_trial_result(None, trial, result)  # type: ignore[attr-defined]
+                decision = asha.on_trial_result(None, trial, result)
             if decision == "CONTINUE" and epoch < self.table.spec.recipe.epochs:
-                self._schedule(queue, proposal, epoch + 1)
+                self._schedule(queue, clock, proposal, epoch + 1)
                 continue
             if metrics is None:
-                asha.on_trial_remove(None, trial)  # type: ignore[attr-defined]
+                asha.on_trial_remove(None, trial)
             del open_[number]
             proposer.conclude(number, failure)
+            self.ended.append(
+                Ended(
+                    row=self.row_of(proposal.spec),
+                    seed=proposal.spec.seed,
+                    epochs=epoch - (metrics is None),
+                    failed=metrics is None,
+                    clock=clock,
+                )
+            )
 
     def _schedule(
-        self, queue: list[tuple[float, int, Proposal, int]], proposal: Proposal, epoch: int
+        self,
+        queue: list[tuple[float, int, Proposal, int]],
+        clock: float,
+        proposal: Proposal,
+        epoch: int,
     ) -> None:
         row = self.row_of(proposal.spec)
         seconds = self.table.seconds[row, proposal.spec.seed] / self.table.spec.recipe.epochs
-        heapq.heappush(queue, (self._clock + float(seconds), proposal.number, proposal, epoch))
+        heapq.heappush(queue, (clock + float(seconds), proposal.number, proposal, epoch))
 
     def row_of(self, spec: TrialSpec) -> int:
         bits = Placement.parse(spec.placement).bits
@@ -148,27 +167,9 @@ class Replay:
             for name, values in self.table.metrics.items()
             if name in EpochMetrics.__annotations__
         }
-        if any(value != value for value in known.values()):
+        if any(map(math.isnan, known.values())):
             return None
         return EpochMetrics(epoch=epoch, seconds=0.0, **known)
 
     def _trial_spec(self, placement: Placement, repeat: int) -> TrialSpec:
         return self.table.spec.trial(placement, self.seeds[repeat % len(self.seeds)])
-
-    def started(self, proposal: Proposal) -> None:
-        """Nothing to note: what counts is when a trial ends."""
-
-    def epoch(self, number: int, metrics: EpochMetrics) -> None:
-        """Nothing to note: the study has it."""
-
-    def finished(self, trial: FrozenTrial) -> None:
-        placement = self.table.spec.space.decode(trial.params)
-        self.ended.append(
-            Ended(
-                row=self.table.row_of[placement.bits],
-                seed=trial.user_attrs["seed"],
-                epochs=len(trial.intermediate_values),
-                state=trial.state.name,
-                clock=self._clock,
-            )
-        )

@@ -88,7 +88,7 @@ def search(
     ] = None,
     activation: ActivationOption = None,
     sampler: Annotated[
-        str | None, typer.Option(help="tpe, random, nsga2, grid (exhaustive). [default: tpe]")
+        str | None, typer.Option(help=f"{', '.join(SAMPLERS)}. [default: tpe]")
     ] = None,
     metric: Annotated[
         str | None,

@@ -37,7 +37,7 @@ PLACES = (
     *("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures"),
 )
 """Options that say where a search runs, not what it is: another machine may need others."""
-SAMPLERS = ("tpe", "random", "nsga2", "grid")
+SAMPLERS = ("gp", "tpe", "nsga2", "local", "greedy", "evolution", "reinforce", "random", "grid")
 RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
 
@@ -71,7 +71,7 @@ class SearchConfig:
         norm: whether the BatchNorm directly before a dropped ReLU stays (keep) or goes (drop).
         search_norm: make that a decision of the search instead.
         activation: what stands at the kept sites: relu or another rectifier.
-        sampler: tpe, random, nsga2 or grid.
+        sampler: a name of `SAMPLERS`.
         metric: what is optimised, on the validation split.
         grace_epochs: no early stop before so many epochs; None: a third of them, at most 20.
         reduction_factor: about one trial in so many passes a rung of ASHA.
@@ -198,8 +198,12 @@ class SearchConfig:
             download=self.download,
         )
 
-    def trial_spec(self, placement: Placement) -> TrialSpec:
-        """What training a placement means under these options."""
+    def trial_spec(self, placement: Placement, repeat: int = 0) -> TrialSpec:
+        """What training a placement means under these options.
+
+        Args:
+            repeat: how often it was proposed before; each time has a seed of its own.
+        """
         from trials.trial import TrialSpec  # torch
 
         return TrialSpec(
@@ -207,7 +211,7 @@ class SearchConfig:
             width=self.network.width,
             placement=placement.text,
             recipe=self.training_recipe,
-            seed=self.seed,
+            seed=self.seed + repeat,
             activation=self.activation,
         )
 

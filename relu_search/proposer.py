@@ -48,7 +48,9 @@ class _OpenTrial:
 
 
 class StudyProposer:
-    """Proposes hand-designed modules first, then what the sampler suggests; never one twice.
+    """Proposes hand-designed modules first, then what the sampler suggests.
+
+    A placement that the sampler proposes again is trained with another seed.
 
     On a study with earlier trials it goes on as if it had never stopped: finished trials count as
     spent, and those that were running are proposed again first, under their own numbers.
@@ -57,7 +59,7 @@ class StudyProposer:
         study: opened by this process alone; its sampler is replaced.
         space: what may be proposed.
         references: module name -> placement, trained first and protected from early stopping.
-        spec_of: placement -> what to train.
+        spec_of: placement, how often it was proposed before -> what to train.
         metric: what the study optimises.
         trials: budget, references included.
         sampler: a name of `SAMPLERS`.
@@ -74,7 +76,7 @@ class StudyProposer:
         space: SearchSpace,
         *,
         references: Mapping[str, Placement],
-        spec_of: Callable[[Placement], TrialSpec],
+        spec_of: Callable[[Placement, int], TrialSpec],
         metric: Metric,
         trials: int,
         sampler: str = "tpe",
@@ -92,7 +94,7 @@ class StudyProposer:
         self._open: dict[int, _OpenTrial] = {}
         self._cut_off: list[FrozenTrial] = []
         self._waiting = 0
-        self._tried: set[Placement] = set()
+        self._tried: dict[Placement, set[int]] = {}  # canonical -> numbers of its trials
         self._tried_in_space = 0
         self._spent = 0
         self._take_over_earlier_trials()
@@ -131,8 +133,9 @@ class StudyProposer:
             trial = self._study.ask(self._distributions)
             self._waiting = max(0, self._waiting - 1)
         placement = self._space.decode(trial.params)
-        self._mark_tried(placement)
-        spec = self._spec_of(placement)
+        self._mark_tried(placement, trial.number)
+        numbers = self._tried[self._space.canonical(placement)]
+        spec = self._spec_of(placement, sum(number < trial.number for number in numbers))
         trial.set_user_attr("placement", placement.text)
         trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
@@ -176,7 +179,7 @@ class StudyProposer:
                 self._cut_off.append(trial)
             params = _params(trial)
             if params.keys() == self._distributions.keys():  # else cut off while it was asked for
-                self._mark_tried(self._space.decode(params))
+                self._mark_tried(self._space.decode(params), trial.number)
 
     def _reopened(self, trial: FrozenTrial) -> optuna.Trial:
         """A trial of an earlier process, its choices completed as `Study.ask` would have."""
@@ -190,15 +193,17 @@ class StudyProposer:
         for name, placement in references.items():
             params = self._space.encode(placement)
             if params is not None and name not in known:
+                number = len(self._study.get_trials(deepcopy=False))
                 self._study.enqueue_trial(params, user_attrs={REFERENCE: name})
-                self._mark_tried(placement)
+                self._mark_tried(placement, number)
                 self._waiting += 1
 
-    def _mark_tried(self, placement: Placement) -> None:
+    def _mark_tried(self, placement: Placement, number: int) -> None:
         canonical = self._space.canonical(placement)
         if canonical not in self._tried:
-            self._tried.add(canonical)
+            self._tried[canonical] = set()
             self._tried_in_space += self._space.admits(canonical)
+        self._tried[canonical].add(number)
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The samplers of a search, and the wrapper that never proposes a placement twice."""
+"""The samplers of a search, and the wrapper that repeats a placement only where that is meant."""
 
 from __future__ import annotations
 
@@ -9,15 +9,25 @@ from typing import Any
 
 import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.config import SAMPLERS
+from relu_search.strategies import (
+    ChoiceSampler,
+    EvolutionSampler,
+    GreedySampler,
+    LocalSampler,
+    ReinforceSampler,
+    SurrogateSampler,
+)
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.space import ENUMERABLE
 
+_LARGEST_POOL = 4_096
 _STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
 
 
@@ -27,7 +37,7 @@ def make_sampler(
     """A sampler by name, wrapped so that it proposes only placements that are not in `tried`.
 
     Args:
-        name: `tpe`, `random`, `nsga2`, or `grid` (every placement, in random order).
+        name: one of `SAMPLERS`; `grid` is every placement, in random order.
         tried: canonical placements already proposed; may grow while the sampler lives.
         trials: budget of the search, which scales start-up and population.
         seed: of the search.
@@ -44,11 +54,32 @@ def make_sampler(
             base_of = RandomSampler
         case "nsga2":
             base_of = partial(NSGAIISampler, population_size=max(4, min(50, trials // 4)))
+        case "local":
+            base_of = LocalSampler
+        case "greedy":
+            base_of = GreedySampler
+        case "evolution":
+            base_of = partial(EvolutionSampler, population=max(8, min(50, trials // 4)))
+        case "reinforce":
+            base_of = ReinforceSampler
+        case "gp":
+            base_of = partial(SurrogateSampler, pool=pool_of(space))
         case "grid":
             base_of = partial(GridSampler, space, tried, order_of(space, seed))
         case _:
             raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
     return DistinctSampler(base_of, space, tried, seed)
+
+
+def pool_of(space: SearchSpace) -> NDArray[np.int64] | None:
+    """(placements, units) choice indices of the whole space; None where that is too many."""
+    if space.combinations > _LARGEST_POOL:
+        return None
+    indices = [
+        [choices.index(params[name]) for name, choices in space.choices.items()]
+        for params in (encoded(space, placement) for placement in space.enumerate())
+    ]
+    return np.array(indices, dtype=np.int64)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -58,6 +89,8 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 class DistinctSampler(BaseSampler):
     """Ask another sampler; where its placement was tried or breaks a limit, step to a near one.
+
+    A strategy that weighs repetition (`ChoiceSampler.repeats`) may propose one again.
 
     The step is taken inside the sampler, so that the study records what is really trained. It
     changes ever more units at random, then picks uniformly among all that are left.
@@ -106,7 +139,7 @@ class DistinctSampler(BaseSampler):
         for name, distribution in self._distributions.items():
             if name not in params:
                 params[name] = self._base.sample_independent(study, trial, name, distribution)
-        return self._untried_near(params)
+        return params if self._is_meant_again(params) else self._untried_near(params)
 
     def sample_independent(
         self,
@@ -142,6 +175,11 @@ class DistinctSampler(BaseSampler):
         while not self._is_untried(candidate):
             candidate = self._space.sample(self._rng)
         return candidate
+
+    def _is_meant_again(self, params: dict[str, str]) -> bool:
+        """Whether a strategy that weighs repetition proposes another seed of a placement."""
+        repeats = isinstance(self._base, ChoiceSampler) and self._base.repeats
+        return repeats and self._space.admits(self._space.decode(params))
 
     def _change(self, params: dict[str, str], changes: int) -> dict[str, str]:
         changed = dict(params)

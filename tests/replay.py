@@ -113,8 +113,8 @@ def new_proposer(
         study if study is not None else new_study(metric),
         space,
         references=references,
-        spec_of=lambda placement: TrialSpec(
-            backbone=space.backbone.name, placement=placement.text, recipe=RECIPE, seed=4
+        spec_of=lambda placement, repeat: TrialSpec(
+            backbone=space.backbone.name, placement=placement.text, recipe=RECIPE, seed=4 + repeat
         ),
         metric=metric,
         trials=trials,

@@ -28,8 +28,9 @@ from trials import TrainingData, TrialSpec, load_data
 from trials.augmentation import Normalise
 from trials.data import ImageSet
 from trials.held_out import load_test_split
-from trials.trial import one_thread, untrained_network
 from trials.training import NonFiniteLossError, evaluate, train
+from trials.trial import one_thread, untrained_network
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])

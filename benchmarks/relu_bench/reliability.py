@@ -67,15 +67,14 @@ def report(table: Table) -> str:
         "|---|---|---|---|---|",
     ]
     for metric in table.metrics:
-        values = table.final(metric)
-        if metric.endswith("loss"):
-            metric, values = f"log {metric}", np.log(values)
+        takes_log = metric.endswith("loss")
+        values = np.log(table.final(metric)) if takes_log else table.final(metric)
         cells = [
             f"{getattr(reliability(values[complete], groups[complete]), kind):.2f}"
             for groups in (whole, table.relus)
             for kind in ("single", "mean")
         ]
-        lines.append(f"| {metric} | {' | '.join(cells)} |")
+        lines.append(f"| {'log ' * takes_log}{metric} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 

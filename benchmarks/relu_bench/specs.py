@@ -11,6 +11,7 @@ from search_spaces.space import Granularity
 from trials import Recipe, TrialSpec
 
 FOLDER = Path(__file__).parent
+_FOUR_EPOCHS = Recipe(epochs=4, batch_size=64, learning_rate=0.1, schedule="one-cycle")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +33,7 @@ class TableSpec:
     data: str = "digits"
     train_images: int = 500
     validation_images: int = 700
-    recipe: Recipe = Recipe(epochs=4, batch_size=64, learning_rate=0.1, schedule="one-cycle")
+    recipe: Recipe = _FOUR_EPOCHS
 
     @cached_property
     def space(self) -> SearchSpace:

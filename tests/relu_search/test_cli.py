@@ -109,7 +109,7 @@ def test_bad_input_of_search_and_train_is_refused(case, verb, cli, folder):
         (["--trials", "-3"], "trials is -3"),
         (["--trials", "1.5"], "--trials"),
         (["--granularity", "layer"], "network, stage, block, site"),
-        (["--sampler", "anneal"], "tpe, random, nsga2, grid"),
+        (["--sampler", "anneal"], "gp, tpe, nsga2, local, greedy"),
         (["--backbone", "plain-38", "--sampler", "grid", "--granularity", "block"], "coarser"),
         (["--metric", "speed"], "val_accuracy, val_loss"),
         (["--min-relus", "9", "--max-relus", "3"], "9 to 3"),

@@ -1,0 +1,127 @@
+"""What a study knows, as arrays: what the strategies of this package learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.distributions import CategoricalDistribution
+from optuna.study import Study, StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+Choices = Mapping[str, CategoricalDistribution]
+"""Parameter name -> its choices."""
+_FEWEST_FOR_A_LINE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """Trials of a study, oldest first.
+
+    Attributes:
+        points: (trials, units) index of each unit's choice.
+        scores: (trials,) larger is better. With one objective it is the value of the last epoch,
+            its sign turned where less is better, and its logarithm where all values are positive
+            losses. A pruned trial has the score that its last report predicts, see `_predicted`.
+            With several objectives it is minus the number of trials that dominate this one.
+        noisier: (trials,) True for predicted scores.
+        pending: (running trials, units).
+    """
+
+    points: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    noisier: NDArray[np.bool_]
+    pending: NDArray[np.int64]
+
+    @classmethod
+    def of(cls, study: Study, choices: Choices) -> Evidence:
+        ended: list[FrozenTrial] = []
+        running: list[FrozenTrial] = []
+        for trial in study.get_trials(deepcopy=False):
+            if trial.params.keys() >= choices.keys():
+                if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+                    ended.append(trial)
+                elif trial.state == TrialState.RUNNING:
+                    running.append(trial)
+        ended = [t for t in ended if t.state == TrialState.COMPLETE or t.intermediate_values]
+        scores, noisier = _scores(ended, study)
+        return cls(_points(ended, choices), scores, noisier, _points(running, choices))
+
+    def seen(self) -> set[tuple[int, ...]]:
+        """All points that were tried or are being tried."""
+        return {tuple(point) for point in [*self.points.tolist(), *self.pending.tolist()]}
+
+
+def _points(trials: list[FrozenTrial], choices: Choices) -> NDArray[np.int64]:
+    index = {
+        name: {choice: i for i, choice in enumerate(dist.choices)} for name, dist in choices.items()
+    }
+    rows = [[index[name][trial.params[name]] for name in choices] for trial in trials]
+    return np.array(rows, dtype=np.int64).reshape(len(rows), len(choices))
+
+
+def _scores(
+    trials: list[FrozenTrial], study: Study
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    noisier = np.array([trial.state == TrialState.PRUNED for trial in trials], dtype=bool)
+    if len(study.directions) > 1:
+        signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+        values = np.array([t.values if t.values else [-np.inf] * len(signs) for t in trials])
+        return -_dominators(np.nan_to_num(values.reshape(-1, len(signs)) * signs)), noisier
+    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
+    known = [v for t in trials for v in (*t.intermediate_values.values(), *(t.values or ()))]
+    takes_log = sign < 0 and bool(known) and min(known) > 0
+
+    def score(value: float) -> float:
+        return sign * float(np.log(value) if takes_log else value)
+
+    finals = [score(trial.value) for trial in trials if trial.value is not None]
+    curves = [
+        {step: score(value) for step, value in t.intermediate_values.items()}
+        for t in trials
+        if t.value is not None
+    ]
+    scores = [
+        score(trial.value)
+        if trial.value is not None
+        else _predicted(*_last(trial, score), curves, finals)
+        for trial in trials
+    ]
+    return np.nan_to_num(np.array(scores, dtype=np.float64), posinf=1e9, neginf=-1e9), noisier
+
+
+def _last(trial: FrozenTrial, score: Callable[[float], float]) -> tuple[int, float]:
+    step = max(trial.intermediate_values)
+    return step, score(trial.intermediate_values[step])
+
+
+def _predicted(
+    step: int, value: float, curves: list[dict[int, float]], finals: list[float]
+) -> float:
+    """The final score that trials of full length had, given their score at this step.
+
+    It is read from a least-squares line, and is never better than their median: the trial was
+    stopped because it was not among the best.
+    """
+    pairs = [
+        (curve[step], final)
+        for curve, final in zip(curves, finals, strict=True)
+        if curve.get(step) is not None
+    ]
+    if len(pairs) < _FEWEST_FOR_A_LINE:
+        return value if not finals else min(value, float(np.median(finals)))
+    early, late = np.array(pairs).T
+    spread = early.var()
+    slope = max(0.0, float(np.cov(early, late, bias=True)[0, 1] / spread)) if spread > 0 else 0.0
+    line = float(late.mean() + slope * (value - early.mean()))
+    return min(line, float(np.median(late)))
+
+
+def _dominators(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) how many rows of (n, objectives), larger better, are better or equal in everything."""
+    at_least = (values[:, None, :] >= values[None, :, :]).all(axis=2)
+    more = (values[:, None, :] > values[None, :, :]).any(axis=2)
+    counts: NDArray[np.float64] = (at_least & more).sum(axis=0).astype(np.float64)
+    return counts

@@ -1,0 +1,172 @@
+"""A Gaussian process over placements: what is likely to be good, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_solve, solve_triangular
+from scipy.stats import norm
+
+Floats = NDArray[np.float64]
+Points = NDArray[np.int64]
+
+_JOINT_SHARES = (0.0, 0.3, 0.7)
+_LENGTHS = (0.15, 0.4)
+_NOISE_SHARES = (0.02, 0.08, 0.25, 0.6)
+_PREDICTED_NOISE = 4.0  # times the noise of a trial of full length
+_JITTER = 1e-9
+MOST_TRIALS = 400
+"""Trials that the model is fitted to: the later half, and of the earlier ones the best."""
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """Posterior over the score of placements, given noisy scores of some.
+
+    The prior covariance of two placements is a mixture of an additive part, the share of units in
+    which they agree (so each site has an effect of its own), and a joint part,
+    exp(-disagreements / length), in which sites interact. The weights, the length and the noise
+    are those of the highest marginal likelihood on a grid; the scale has a closed form.
+
+    Attributes:
+        noise: sd of one training's score around the placement's true mean.
+    """
+
+    points: Points
+    noise: float
+    _mean: float
+    _scale: float
+    _joint: float
+    _length: float
+    _factor: Floats
+    _weights: Floats
+
+    @classmethod
+    def fit(
+        cls, points: Points, scores: Floats, noisier: NDArray[np.bool_] | None = None
+    ) -> Surrogate:
+        """Fit to (n, units) choices and (n,) scores, larger better; n at least 2.
+
+        Scores far below the rest are drawn up to three spreads below the median: how bad a
+        network that diverged is says nothing about the good ones.
+
+        Args:
+            noisier: scores that are predictions, with four times the noise variance.
+        """
+        scores = _without_outliers(scores)
+        mean, spread = float(scores.mean()), float(scores.std()) or 1.0
+        y = (scores - mean) / spread
+        extra = np.ones(len(y)) if noisier is None else np.where(noisier, _PREDICTED_NOISE, 1.0)
+        equal = _agreement(points, points)
+        best: tuple[float, tuple[float, float, float], Any, Any, float] | None = None
+        for joint, length, share in product(_JOINT_SHARES, _LENGTHS, _NOISE_SHARES):
+            if joint == 0.0 and length != _LENGTHS[0]:
+                continue
+            covariance = (1 - share) * _prior(equal, joint, length)
+            covariance[np.diag_indices_from(covariance)] += share * extra + _JITTER
+            factor = np.linalg.cholesky(covariance)
+            weights = cho_solve((factor, True), y)
+            variance = max(float(y @ weights) / len(y), 1e-12)
+            fit = -0.5 * len(y) * np.log(variance) - np.log(np.diag(factor)).sum()
+            if best is None or fit > best[0]:
+                best = (float(fit), (joint, length, share), factor, weights, variance)
+        assert best is not None  # the grid is not empty
+        _, (joint, length, share), factor, weights, variance = best
+        scale = spread * np.sqrt(variance * (1 - share))
+        return cls(
+            points=points,
+            noise=float(spread * np.sqrt(variance * share)),
+            _mean=mean,
+            _scale=float(scale),
+            _joint=joint,
+            _length=length,
+            _factor=factor / np.sqrt(1 - share),
+            _weights=weights * spread * (1 - share),
+        )
+
+    def predict(self, points: Points) -> tuple[Floats, Floats]:
+        """(mean, sd) of the true score of each of (m, units), noise left out."""
+        cross = _prior(_agreement(points, self.points), self._joint, self._length)
+        mean = self._mean + cross @ self._weights
+        explained = (solve_triangular(self._factor, cross.T, lower=True) ** 2).sum(axis=0)
+        return mean, self._scale * np.sqrt(np.maximum(1.0 - explained, 1e-12))
+
+    def believing(self, pending: Points) -> Surrogate:
+        """The model as it will be when running trials have ended where they are expected to.
+
+        So trials that run at once do not all try the same ("kriging believer", Ginsbourger 2010).
+        """
+        if not len(pending):
+            return self
+        expected, _ = self.predict(pending)
+        points = np.concatenate([self.points, pending])
+        noise = (self.noise / self._scale) ** 2
+        known = self._factor @ self._factor.T
+        cross = _prior(_agreement(pending, self.points), self._joint, self._length)
+        corner = _prior(_agreement(pending, pending), self._joint, self._length)
+        covariance = np.block(
+            [[known, cross.T], [cross, corner + (noise + _JITTER) * np.eye(len(pending))]]
+        )
+        factor = np.linalg.cholesky(covariance)
+        old = known @ self._weights
+        y = np.concatenate([old, expected - self._mean])
+        return Surrogate(
+            points=points,
+            noise=self.noise,
+            _mean=self._mean,
+            _scale=self._scale,
+            _joint=self._joint,
+            _length=self._length,
+            _factor=factor,
+            _weights=cho_solve((factor, True), y),
+        )
+
+    def augmented_improvement(self, candidates: Points) -> Floats:
+        """(m,) augmented expected improvement (Huang et al. 2006, equations 11 to 13).
+
+        The improvement is over the tried placement with the best mean less one sd; it is worth
+        less where one more training would teach little, so a placement that was tried competes
+        fairly with new ones.
+        """
+        tried_mean, tried_sd = self.predict(self.points)
+        effective = tried_mean[np.argmax(tried_mean - tried_sd)]
+        mean, sd = self.predict(candidates)
+        z = (mean - effective) / sd
+        improvement = (mean - effective) * norm.cdf(z) + sd * norm.pdf(z)
+        worth: Floats = improvement * (1 - self.noise / np.hypot(sd, self.noise))
+        return worth
+
+
+def kept_trials(scores: Floats) -> NDArray[np.int64]:
+    """Indices of the trials worth fitting to, in order; all of them up to `MOST_TRIALS`."""
+    count = len(scores)
+    if count <= MOST_TRIALS:
+        return np.arange(count)
+    recent = np.arange(count - MOST_TRIALS // 2, count)
+    earlier = np.argsort(-scores[: recent[0]], kind="stable")[: MOST_TRIALS // 2]
+    return np.sort(np.concatenate([earlier, recent]))
+
+
+def _agreement(a: Points, b: Points) -> Floats:
+    """(len(a), len(b)): share of units with the same choice."""
+    same = np.zeros((len(a), len(b)))
+    for unit in range(a.shape[1]):
+        same += a[:, unit, None] == b[None, :, unit]
+    return same / a.shape[1]
+
+
+def _prior(agreement: Floats, joint: float, length: float) -> Floats:
+    covariance = (1 - joint) * agreement
+    if joint:
+        covariance = covariance + joint * np.exp((agreement - 1) / length)
+    return covariance
+
+
+def _without_outliers(scores: Floats) -> Floats:
+    median = np.median(scores)
+    spread = 1.4826 * np.median(np.abs(scores - median)) or scores.std()
+    return np.maximum(scores, median - 3 * spread)
