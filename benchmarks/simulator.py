@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import Any
 
 import optuna
 from ray.tune.schedulers import ASHAScheduler
@@ -79,7 +80,7 @@ class Replay:
         space = SearchSpace(
             spec.backbone, spec.granularity, min_relus=self.min_relus, width=spec.width
         )
-        common = {
+        common: dict[str, Any] = {
             "references": reference_modules(space.backbone),
             "spec_of": self._trial_spec,
             "metric": self.metric,

@@ -88,7 +88,11 @@ def search(
     ] = None,
     activation: ActivationOption = None,
     sampler: Annotated[
-        str | None, typer.Option(help=f"{', '.join(SAMPLERS)}. [default: tpe]")
+        str | None,
+        typer.Option(
+            help="tpe, gp, local, greedy, evolution, reinforce, nsga2, random, or grid (exhaustive). "
+            "[default: tpe]"
+        ),
     ] = None,
     metric: Annotated[
         str | None,
