@@ -90,8 +90,8 @@ def search(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="tpe, gp, local, greedy, evolution, reinforce, nsga2, random, or grid (exhaustive). "
-            "[default: tpe]"
+            help="tpe, gp, local, greedy, evolution, reinforce, nsga2, random, "
+            "grid (exhaustive). [default: tpe]"
         ),
     ] = None,
     metric: Annotated[

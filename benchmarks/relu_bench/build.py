@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from rich.progress import track
 
 from benchmarks.relu_bench.specs import SPECS, TableSpec
@@ -66,7 +67,7 @@ def train_missing(spec: TableSpec, log: Path) -> None:
 
 def train_one(spec: TrialSpec, data: TrainingData, test: ImageSet) -> dict[str, Any]:
     """Metrics after every epoch, seconds of training without the test split, and any failure."""
-    normalise = Normalise(data.mean, data.std, data.image_size[1], "cpu")
+    normalise = Normalise(data.mean, data.std, data.image_size[1], torch.device("cpu"))
     metrics: dict[str, list[float]] = {name: [] for name in METRICS}
     seconds, failure = 0.0, None
     with one_thread():

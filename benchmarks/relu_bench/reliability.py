@@ -59,7 +59,7 @@ def report(table: Table) -> str:
     for metric in table.metrics:
         complete &= np.isfinite(table.final(metric)).all(axis=1)
     lines = [
-        f"{table.spec.name}: {len(complete)} placements, {int(complete.sum())} of them with all "
+        f"{table.spec.name}: {len(table.relus)} placements, {int(complete.sum())} of them with all "
         f"{table.spec.seeds} seeds",
         "",
         "| metric, after the last epoch | one training | mean | one training, within ReLU counts "
