@@ -58,7 +58,8 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
     finished = trials[trials["state"] == "COMPLETE"]
     if finished.empty:
         raise InputError(f"{run.path} has no trial of full length yet; let the search run longer")
-    rows = rows_of(ranked(admitted(finished, config), config.metric))
+    finished = ranked(finished, config.metric).drop_duplicates("placement")  # the best of each
+    rows = rows_of(admitted(finished, config))
     found = [row for row in rows if not row["module"]][:top]
     earlier = {row["placement"]: row for row in rows_of(finished)}
 
