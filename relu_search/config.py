@@ -38,6 +38,8 @@ PLACES = (
 )
 """Options that say where a search runs, not what it is: another machine may need others."""
 SAMPLERS = ("gp", "tpe", "nsga2", "local", "greedy", "evolution", "reinforce", "random", "grid")
+REPEAT_STRIDE = 1_000_000
+"""Distance between the seeds of repeated trainings of one placement in a search."""
 RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
 
@@ -202,7 +204,8 @@ class SearchConfig:
         """What training a placement means under these options.
 
         Args:
-            repeat: how often it was proposed before; each time has a seed of its own.
+            repeat: how often it was proposed before; each time has a seed of its own, far from
+                those that a confirmation takes.
         """
         from trials.trial import TrialSpec  # torch
 
@@ -211,7 +214,7 @@ class SearchConfig:
             width=self.network.width,
             placement=placement.text,
             recipe=self.training_recipe,
-            seed=self.seed + repeat,
+            seed=self.seed + repeat * REPEAT_STRIDE,
             activation=self.activation,
         )
 
