@@ -4,67 +4,35 @@
 python -m benchmarks.search_efficiency            # replays what is missing, writes the page
 ```
 
-Each cell (strategy, early stopping, workers) is kept in `out/search_efficiency/`, so a run that
-was cut off goes on.
+Each cell (table, strategy, early stopping, workers) is kept in `out/search_efficiency/`, so a run
+that was cut off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import random
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass
 from itertools import product
 from pathlib import Path
-from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.efficiency_page import write_page
+from benchmarks.outcomes import Cell, Outcome, read_outcomes, write_outcomes
 from benchmarks.relu_bench import Table, load
-from benchmarks.simulator import STOCK, Replay
+from benchmarks.simulator import STOCK, TOLD_COMPLETE, TPE_VARIANTS, Ended, Replay
+from relu_search.estimates import FEWEST_TO_SHRINK
+from relu_search.surrogate import Surrogate
 
 STRATEGIES = (
     *("random", "tpe", "gp", "local", "greedy", "evolution", "reinforce", "nsga2"),
     STOCK,
 )
-TRIALS = 100
-"""Trials of a replay; a target that was not reached by then counts as not reached."""
+ONE_WORKER_ONLY = (TOLD_COMPLETE, *TPE_VARIANTS)
 TRUTH = "test_loss"
 """What an incumbent is judged by: on images that no search sees, with seeds it has not used."""
-
-
-@dataclass(frozen=True, order=True)
-class Cell:
-    """One condition of the comparison."""
-
-    workers: int
-    early_stopping: bool
-    strategy: str
-
-    @property
-    def name(self) -> str:
-        return f"{self.strategy}-{'asha' if self.early_stopping else 'full'}-{self.workers}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one replay gave.
-
-    Attributes:
-        regret: after each trial, truth of the incumbent less the best truth in the space, in nats
-            of test loss; None before the first incumbent.
-        epochs: trained in all, after each trial.
-        top5, top1: trials until the incumbent was first among the best 5 % (1 %); None: never.
-    """
-
-    regret: list[float | None]
-    epochs: list[int]
-    top5: int | None
-    top1: int | None
 
 
 def main() -> None:
@@ -75,83 +43,103 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("out/search_efficiency"))
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    cells = [Cell(*c) for c in product(arguments.workers, (False, True), STRATEGIES)]
+    outcomes = {}
     with ProcessPoolExecutor(arguments.processes) as pool:
-        for cell in cells:
+        for cell in cells(arguments.workers):
             file = arguments.work / f"{cell.name}-{arguments.replays}.json"
             if not file.exists():
                 seeds = range(arguments.replays)
-                outcomes = pool.map(replayed, [cell] * len(seeds), seeds, chunksize=5)
-                text = json.dumps([asdict(outcome) for outcome in outcomes])
-                file.write_text(text)
+                replays = pool.map(replayed, [cell] * len(seeds), seeds, chunksize=5)
+                write_outcomes(file, list(replays))
                 print(cell.name, flush=True)
-    write_page(dict(_read(cells, arguments.work, arguments.replays)), TRIALS)
+            outcomes[cell] = read_outcomes(file)
+    write_page(outcomes)
+
+
+def cells(workers: list[int]) -> list[Cell]:
+    """Every condition: all strategies on plain-12, their variants with ASHA and one worker."""
+    main_table = [Cell("plain-12", *c) for c in product(workers, (True, False), STRATEGIES)]
+    variants = [Cell("plain-12", 1, True, name) for name in ONE_WORKER_ONLY]
+    return [*main_table, *variants]
 
 
 def replayed(cell: Cell, seed: int) -> Outcome:
-    """One search of the main table, judged after every trial."""
-    table = load()
+    """One search of a table, judged after every trial."""
+    table = load(cell.table)
     order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
     replay = Replay(
         table=table,
         sampler=cell.strategy,
-        trials=TRIALS,
+        trials=cell.trials,
         seeds=order,
         seed=seed,
         workers=cell.workers,
         early_stopping=cell.early_stopping,
     )
-    return judged(replay.run(), table, order)
+    return judged(replay.run(), table, order, replay.min_relus)
 
 
-def judged(replay: Replay, table: Table, order: list[int]) -> Outcome:
-    """Follow the incumbent: the trial of full length with the least validation loss so far.
+def judged(ended: list[Ended], table: Table, order: list[int], min_relus: int) -> Outcome:
+    """Follow the incumbent: the placement that the leaderboard would show first.
 
     All placements are compared by the mean test loss over the seeds but the first, which nearly
     all trials use; an incumbent by those of them that it was not trained with.
     """
-    losses, full = table.final(TRUTH), table.spec.recipe.epochs
+    losses, finals = table.final(TRUTH), table.final("val_loss")
     means = losses[:, order[1:]].mean(axis=1)
-    allowed = np.sort(means[table.relus >= replay.min_relus])
+    allowed = np.sort(means[table.relus >= min_relus])
     limits = [float(allowed[max(1, round(share * len(allowed))) - 1]) for share in (0.05, 0.01)]
     used: dict[int, set[int]] = {}
-    best, truth = np.inf, None
-    regret: list[float | None] = []
+    whole: list[Ended] = []
+    regrets: tuple[list[float | None], list[float | None]] = ([], [])
     epochs: list[int] = []
     reached: list[int | None] = [None, None]
-    incumbent: int | None = None
-    for count, trial in enumerate(replay.ended, start=1):
+    incumbents: tuple[int | None, int | None] = (None, None)
+    for count, trial in enumerate(ended, start=1):
         used.setdefault(trial.row, {order[0]}).add(trial.seed)
-        value = table.final("val_loss")[trial.row, trial.seed]
-        is_allowed = table.relus[trial.row] >= replay.min_relus
-        if trial.epochs == full and not trial.failed and is_allowed and value < best:
-            best, incumbent = value, trial.row
-        if incumbent is not None:
-            truth = unseen_mean(losses[incumbent], used[incumbent])
-            for i, limit in enumerate(limits):
-                if reached[i] is None and truth <= limit:
-                    reached[i] = count
-        regret.append(None if truth is None else truth - float(allowed[0]))
         epochs.append(trial.epochs + (epochs[-1] if epochs else 0))
-    return Outcome(regret=regret, epochs=epochs, top5=reached[0], top1=reached[1])
+        if trial.epochs == table.spec.recipe.epochs and not trial.failed:
+            whole.append(trial)
+            scores = np.array([-np.log(finals[t.row, t.seed]) for t in whole])
+            incumbents = leaders(table, [t.row for t in whole], scores, min_relus)
+        for incumbent, regret in zip(incumbents, regrets, strict=True):
+            if incumbent is None:
+                regret.append(None)
+                continue
+            truth = unseen_mean(losses[incumbent], used[incumbent])
+            regret.append(truth - float(allowed[0]))
+            if regret is regrets[0]:
+                for i, limit in enumerate(limits):
+                    if reached[i] is None and truth <= limit:
+                        reached[i] = count
+    return Outcome(
+        regret=regrets[0],
+        lucky_regret=regrets[1],
+        epochs=epochs,
+        top5=reached[0],
+        top1=reached[1],
+    )
+
+
+def leaders(
+    table: Table, rows: list[int], scores: NDArray[np.float64], min_relus: int
+) -> tuple[int | None, int | None]:
+    """Rows of the table that lead: by the shrunken mean, and by the best single run."""
+    bits = np.array([[int(bit) for bit in table.spec.placements[row].bits] for row in rows])
+    shrunken = scores
+    if len(rows) >= FEWEST_TO_SHRINK:
+        shrunken = Surrogate.fit(bits, scores).predict(bits)[0]
+    allowed = [i for i, row in enumerate(rows) if table.relus[row] >= min_relus]
+    if not allowed:
+        return None, None
+    first, second = (rows[max(allowed, key=by.__getitem__)] for by in (shrunken, scores))
+    return first, second
 
 
 def unseen_mean(losses: NDArray[np.float64], used: set[int]) -> float:
     """Mean over the seeds that were not used; over all if none is left."""
     unseen = [seed for seed in range(len(losses)) if seed not in used]
     return float(losses[unseen or slice(None)].mean())
-
-
-def _read(cells: list[Cell], work: Path, replays: int) -> Iterator[tuple[Cell, list[Outcome]]]:
-    for cell in sorted(cells):
-        file = work / f"{cell.name}-{replays}.json"
-        yield cell, [Outcome(**outcome) for outcome in json.loads(file.read_text())]
-
-
-def trials_until(outcomes: list[Outcome], target: str) -> float | None:
-    """Median trials until a target; None if fewer than half of the replays got there."""
-    reached = median(getattr(outcome, target) or np.inf for outcome in outcomes)
-    return float(reached) if np.isfinite(reached) else None
 
 
 if __name__ == "__main__":

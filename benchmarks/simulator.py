@@ -5,25 +5,34 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
 import optuna
-from ray.tune.schedulers import ASHAScheduler
 
 from benchmarks.relu_bench import Table
-from benchmarks.stock import StockProposer
-from relu_search.config import DIRECTIONS, Metric
+from benchmarks.stock import CompletedStudy, StockProposer
+from relu_search.objectives import DIRECTIONS, MODES, Cost, Costs, Metric
 from relu_search.proposer import StudyProposer
+from relu_search.sampling import DistinctSampler
 from search_spaces import Placement, SearchSpace, reference_modules
+from trials.early_stopping import EarlyStopping
 from trials.proposals import Proposal, Proposer
-from trials.scheduling import EarlyStopping
+from trials.scheduling import scheduler_of
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
 
 STOCK = "stock"
 """In the place of a sampler's name: Ray's own `OptunaSearch`."""
+TOLD_COMPLETE = "tpe, told COMPLETE"
+"""Our `tpe`, but a study that is told COMPLETE for trials that were stopped early."""
+TPE_VARIANTS: dict[str, dict[str, bool]] = {
+    "tpe, univariate": {"multivariate": False},
+    "tpe, grouped": {"multivariate": True, "group": True},
+    "tpe, no constant liar": {"constant_liar": False},
+}
+"""Options of Optuna's TPE other than its defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +54,7 @@ class Ended:
     clock: float
 
 
-@dataclass(kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Replay:
     """One search against a table.
 
@@ -54,11 +63,13 @@ class Replay:
     replay.
 
     Args:
-        sampler: a name of `SAMPLERS`, or `STOCK`.
+        sampler: a name of `SAMPLERS` or `TPE_VARIANTS`, `STOCK`, or `TOLD_COMPLETE`.
         workers: trials at once.
         early_stopping: ASHA, or all trials to the end.
         seeds: of the table, in the order of use.
         seed: of the sampler.
+        costs: objectives beside the metric.
+        references: begin with the hand-designed modules and the control.
     """
 
     table: Table
@@ -72,91 +83,95 @@ class Replay:
     reduction_factor: float = 3
     seed: int = 0
     min_relus: int = 1
-    ended: list[Ended] = field(default_factory=list)
+    costs: tuple[Cost, ...] = ()
+    references: bool = True
+    first: tuple[Placement, ...] = ()
 
-    def run(self) -> Replay:
-        """Play the search to its end; `ended` has the trials in order of their ends."""
+    def run(self) -> list[Ended]:
+        """Play the search to its end; trials in order of their ends."""
+        spec = self.table.spec
+        asha = scheduler_of(
+            EarlyStopping(
+                metric=self.metric,
+                mode=MODES[self.metric],
+                max_epochs=spec.recipe.epochs,
+                grace_epochs=self.grace_epochs if self.early_stopping else spec.recipe.epochs,
+                reduction_factor=self.reduction_factor,
+            )
+        )
+        proposer = self._proposer()
+        ended: list[Ended] = []
+        clock = 0.0
+        events: list[tuple[float, int, int]] = []  # (time, number of the trial, epoch)
+        running: dict[int, Proposal] = {}
+        more = True
+        while True:
+            while more and len(running) < self.workers:
+                proposal = proposer.propose()
+                more = proposal is not None
+                if proposal is not None:
+                    running[proposal.number] = proposal
+                    asha.on_trial_add(None, _trial(proposal))
+                    heapq.heappush(events, (clock + self._seconds(proposal), proposal.number, 1))
+            if not events:
+                return ended
+            clock, number, epoch = heapq.heappop(events)
+            proposal = running[number]
+            metrics = self._metrics(proposal.spec, epoch)
+            if metrics is not None and self._goes_on(proposer, asha, proposal, metrics):
+                heapq.heappush(events, (clock + self._seconds(proposal), number, epoch + 1))
+                continue
+            del running[number]
+            failed = metrics is None
+            if failed:
+                asha.on_trial_remove(None, _trial(proposal))
+            proposer.conclude(number, "the recorded training diverged" if failed else None)
+            row, seed = self.row_of(proposal.spec), proposal.spec.seed
+            done = epoch - 1 if failed else epoch
+            ended.append(Ended(row=row, seed=seed, epochs=done, failed=failed, clock=clock))
+
+    def _goes_on(
+        self, proposer: Proposer, asha: Any, proposal: Proposal, metrics: EpochMetrics
+    ) -> bool:
+        proposer.observe(proposal.number, metrics)
+        result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
+        decision = asha.on_trial_result(None, _trial(proposal), result)
+        return bool(decision == "CONTINUE" and metrics.epoch < self.table.spec.recipe.epochs)
+
+    def _proposer(self) -> Proposer:
         spec = self.table.spec
         space = SearchSpace(
             spec.backbone, spec.granularity, min_relus=self.min_relus, width=spec.width
         )
+        references = reference_modules(space.backbone) if self.references else {}
+        references |= {f"first-{i}": placement for i, placement in enumerate(self.first)}
         common: dict[str, Any] = {
-            "references": reference_modules(space.backbone),
+            "references": references,
             "spec_of": self._trial_spec,
             "metric": self.metric,
             "trials": self.trials,
             "seed": self.seed,
         }
-        proposer: Proposer
         if self.sampler == STOCK:
-            proposer = StockProposer(space, **common)
-        else:
-            study = optuna.create_study(direction=DIRECTIONS[self.metric])
-            proposer = StudyProposer(study, space, sampler=self.sampler, **common)
-        stopping = EarlyStopping(
-            metric=self.metric,
-            mode="max" if DIRECTIONS[self.metric] == "maximize" else "min",
-            max_epochs=spec.recipe.epochs,
-            grace_epochs=self.grace_epochs if self.early_stopping else spec.recipe.epochs,
-            reduction_factor=self.reduction_factor,
-        )
-        self._play(proposer, stopping.scheduler())
-        return self
+            return StockProposer(space, **common)
+        directions = [DIRECTIONS[self.metric], *("minimize" for _ in self.costs)]
+        study = optuna.create_study(directions=directions)
+        if self.costs:
+            costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
+            common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}
+        if self.sampler == TOLD_COMPLETE:
+            study = CompletedStudy(study.study_name, study._storage)
+        ours = "tpe" if self.sampler.startswith("tpe") else self.sampler
+        proposer = StudyProposer(study, space, sampler=ours, **common)
+        if self.sampler in TPE_VARIANTS:
+            assert isinstance(study.sampler, DistinctSampler)
+            study.sampler = study.sampler.with_options(**TPE_VARIANTS[self.sampler])
+        return proposer
 
-    def _play(self, proposer: Proposer, asha: ASHAScheduler) -> None:
-        clock = 0.0
-        queue: list[tuple[float, int, Proposal, int]] = []  # (time, number, proposal, epoch)
-        open_: dict[int, SimpleNamespace] = {}
-        more = True
-        while True:
-            while more and len(open_) < self.workers:
-                proposal = proposer.propose()
-                more = proposal is not None
-                if proposal is not None:
-                    trial = SimpleNamespace(
-                        config={"number": proposal.number, "protected": proposal.protected}
-                    )
-                    open_[proposal.number] = trial
-                    asha.on_trial_add(None, trial)
-                    self._schedule(queue, clock, proposal, 1)
-            if not queue:
-                return
-            clock, number, proposal, epoch = heapq.heappop(queue)
-            trial, metrics = open_[number], self._metrics(proposal.spec, epoch)
-            failure = None
-            if metrics is None:
-                decision, failure = "STOP", "the recorded training diverged"
-            else:
-                proposer.observe(number, metrics)
-                result = {"epoch": epoch, self.metric: getattr(metrics, self.metric)}
-                decision = asha.on_trial_result(None, trial, result)
-            if decision == "CONTINUE" and epoch < self.table.spec.recipe.epochs:
-                self._schedule(queue, clock, proposal, epoch + 1)
-                continue
-            if metrics is None:
-                asha.on_trial_remove(None, trial)
-            del open_[number]
-            proposer.conclude(number, failure)
-            self.ended.append(
-                Ended(
-                    row=self.row_of(proposal.spec),
-                    seed=proposal.spec.seed,
-                    epochs=epoch - (metrics is None),
-                    failed=metrics is None,
-                    clock=clock,
-                )
-            )
-
-    def _schedule(
-        self,
-        queue: list[tuple[float, int, Proposal, int]],
-        clock: float,
-        proposal: Proposal,
-        epoch: int,
-    ) -> None:
+    def _seconds(self, proposal: Proposal) -> float:
+        """Simulated, for one epoch."""
         row = self.row_of(proposal.spec)
-        seconds = self.table.seconds[row, proposal.spec.seed] / self.table.spec.recipe.epochs
-        heapq.heappush(queue, (clock + float(seconds), proposal.number, proposal, epoch))
+        return float(self.table.seconds[row, proposal.spec.seed]) / self.table.spec.recipe.epochs
 
     def row_of(self, spec: TrialSpec) -> int:
         bits = Placement.parse(spec.placement).bits
@@ -174,3 +189,14 @@ class Replay:
 
     def _trial_spec(self, placement: Placement, repeat: int) -> TrialSpec:
         return self.table.spec.trial(placement, self.seeds[repeat % len(self.seeds)])
+
+
+def _trial(proposal: Proposal) -> SimpleNamespace:
+    """A trial as the scheduler sees it."""
+    return SimpleNamespace(
+        config={
+            "number": proposal.number,
+            "protected": proposal.protected,
+            "costs": proposal.costs,
+        }
+    )

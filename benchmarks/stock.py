@@ -8,13 +8,24 @@ from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
+from optuna.trial import TrialState
 from ray.tune.search.optuna import OptunaSearch
 
-from relu_search.config import DIRECTIONS, Metric
+from relu_search.objectives import MODES, Metric
 from search_spaces import Placement, SearchSpace
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
+
+
+class CompletedStudy(optuna.Study):
+    """Told that a trial was pruned, it takes it as COMPLETE with the last value, as stock does."""
+
+    def tell(self, trial: Any, values: Any = None, state: Any = None, **options: Any) -> Any:
+        if state == TrialState.PRUNED:
+            reported = self.get_trials(deepcopy=False)[trial.number].intermediate_values
+            return super().tell(trial, values=reported[max(reported)], **options)
+        return super().tell(trial, values=values, state=state, **options)
 
 
 class StockProposer:
@@ -39,7 +50,7 @@ class StockProposer:
         self._search = OptunaSearch(
             space=functools.partial(_suggest, space.choices),
             metric=metric,
-            mode="max" if DIRECTIONS[metric] == "maximize" else "min",
+            mode=MODES[metric],
             points_to_evaluate=first,
             sampler=TPESampler(seed=seed),
         )

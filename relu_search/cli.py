@@ -79,9 +79,15 @@ def search(
         typer.Option(help="Unit of a decision: network, stage, block, site. [default: stage]"),
     ] = None,
     min_relus: Annotated[
-        int | None, typer.Option(help="Fewest ReLUs kept; 0 admits all-linear. [default: 1]")
+        str | None,
+        typer.Option(help="Fewest ReLUs kept, or a share (20%); 0 admits all-linear. [default: 1]"),
     ] = None,
-    max_relus: Annotated[int | None, typer.Option(help="Most ReLUs kept.")] = None,
+    max_relus: Annotated[
+        str | None, typer.Option(help="Most ReLUs kept, or a share of the sites (60%).")
+    ] = None,
+    ratio: Annotated[
+        str | None, typer.Option(help="N:M, compare only placements of exactly this ratio.")
+    ] = None,
     norm: NormOption = None,
     search_norm: Annotated[
         bool | None, typer.Option("--search-norm", help="Let the search decide keep or drop.")
@@ -90,13 +96,20 @@ def search(
     sampler: Annotated[
         str | None,
         typer.Option(
-            help="tpe, gp, local, greedy, evolution, reinforce, nsga2, random, "
-            "grid (exhaustive). [default: tpe]"
+            help="gp, tpe, local, greedy, evolution, reinforce, nsga2, random, "
+            "grid (exhaustive). [default: gp]"
         ),
     ] = None,
     metric: Annotated[
         str | None,
-        typer.Option(help="val_accuracy, or val_loss (repeats better). [default: val_accuracy]"),
+        typer.Option(help="val_loss (repeats better) or val_accuracy. [default: val_loss]"),
+    ] = None,
+    objective: Annotated[
+        str | None,
+        typer.Option(
+            help="Several at once: loss or accuracy, with any of relus, relu_elements, "
+            "macs-after-fold, such as loss,relus."
+        ),
     ] = None,
     grace_epochs: Annotated[
         int | None,

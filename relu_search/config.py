@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from relu_search.objectives import COSTS, DIRECTIONS, Cost, Metric, parse_objective
 from search_spaces import (
     Activation,
     Backbone,
@@ -27,17 +28,13 @@ if TYPE_CHECKING:
     from trials.data import TrainingData
     from trials.trial import TrialSpec
 
-Metric = Literal["val_accuracy", "val_loss"]
-DIRECTIONS: dict[Metric, Literal["maximize", "minimize"]] = {
-    "val_accuracy": "maximize",
-    "val_loss": "minimize",
-}
 PLACES = (
     *("data_dir", "storage", "address", "exchange"),
     *("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures"),
 )
 """Options that say where a search runs, not what it is: another machine may need others."""
 SAMPLERS = ("gp", "tpe", "nsga2", "local", "greedy", "evolution", "reinforce", "random", "grid")
+_MINIMISED: list[Literal["maximize", "minimize"]] = ["minimize"] * len(COSTS)
 REPEAT_STRIDE = 1_000_000
 """Distance between the seeds of repeated trainings of one placement in a search."""
 RECORD = "record"
@@ -69,12 +66,15 @@ class SearchConfig:
         seed: of split, initial weights, order, augmentation and sampler.
         trials: budget, hand-designed modules included.
         granularity: unit of one decision: network, stage, block or site.
-        min_relus, max_relus: limits on the ReLUs kept in the blocks.
+        min_relus, max_relus: limits on the ReLUs kept in the blocks; `from_options` also takes
+            a share such as `60%`.
+        ratio: `N:M`, all placements of exactly this ratio, instead of the limits.
         norm: whether the BatchNorm directly before a dropped ReLU stays (keep) or goes (drop).
         search_norm: make that a decision of the search instead.
         activation: what stands at the kept sites: relu or another rectifier.
         sampler: a name of `SAMPLERS`.
         metric: what is optimised, on the validation split.
+        objective: costs to minimise beside it, such as `loss,relus`; it may name the metric.
         grace_epochs: no early stop before so many epochs; None: a third of them, at most 20.
         reduction_factor: about one trial in so many passes a rung of ASHA.
         concurrent: trials at once; None: as many as the resources allow.
@@ -107,11 +107,13 @@ class SearchConfig:
     granularity: Granularity = "stage"
     min_relus: int = 1
     max_relus: int | None = None
+    ratio: str | None = None
     norm: DroppedNorm = "keep"
     search_norm: bool = False
     activation: Activation = "relu"
-    sampler: str = "tpe"
-    metric: Metric = "val_accuracy"
+    sampler: str = "gp"
+    metric: Metric = "val_loss"
+    objective: str | None = None
     grace_epochs: int | None = None
     reduction_factor: float = 3
     concurrent: int | None = None
@@ -133,6 +135,8 @@ class SearchConfig:
         if self.grace_epochs is None:
             third = -(-self.training_recipe.epochs // 3)
             object.__setattr__(self, "grace_epochs", min(third, 20))
+        self._take_up_objective()
+        self._take_up_ratio()
         for name, value, least in (
             ("trials", self.trials, 1),
             ("concurrent", self.concurrent, 1),
@@ -165,6 +169,28 @@ class SearchConfig:
         if self.sampler == "grid":
             next(space.enumerate())
 
+    def _take_up_objective(self) -> None:
+        """The metric that the objective names counts."""
+        if self.objective is not None:
+            named = parse_objective(self.objective)[0]
+            if named == "val_loss" != self.metric:
+                raise InputError(
+                    f"metric {self.metric} and objective {self.objective} exclude each other"
+                )
+            object.__setattr__(self, "metric", named or self.metric)
+
+    def _take_up_ratio(self) -> None:
+        """A ratio is a pair of equal limits."""
+        if self.ratio is not None:
+            count = relus_at_ratio(self.network, self.ratio)
+            if (self.min_relus, self.max_relus) not in ((1, None), (count, count)):
+                raise InputError(
+                    f"ratio {self.ratio} means {count} ReLUs and excludes other limits; give "
+                    "either the ratio or the limits"
+                )
+            object.__setattr__(self, "min_relus", count)
+            object.__setattr__(self, "max_relus", count)
+
     @property
     def training_recipe(self) -> Recipe:
         """The recipe with this search's epochs and precision."""
@@ -173,6 +199,11 @@ class SearchConfig:
     @property
     def network(self) -> Backbone:
         return Backbone.parse(self.backbone, 16 if self.width is None else self.width)
+
+    @property
+    def costs(self) -> tuple[Cost, ...]:
+        """What is minimised beside the metric."""
+        return () if self.objective is None else parse_objective(self.objective)[1]
 
     def search_space(self) -> SearchSpace:
         return SearchSpace(
@@ -224,8 +255,9 @@ class SearchConfig:
         return reference_modules(self.network, self.norm)
 
     @property
-    def direction(self) -> Literal["maximize", "minimize"]:
-        return DIRECTIONS[self.metric]
+    def directions(self) -> list[Literal["maximize", "minimize"]]:
+        """Of the metric, then of the costs."""
+        return [DIRECTIONS[self.metric], *_MINIMISED[: len(self.costs)]]
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any], file: Path | None = None) -> SearchConfig:
@@ -236,7 +268,12 @@ class SearchConfig:
         """
         cls._require_known(options)
         values = {} if file is None else cls.read_options(file)
-        return cls(**{**values, **{k: v for k, v in options.items() if v is not None}})
+        values |= {name: value for name, value in options.items() if value is not None}
+        for name in ("min_relus", "max_relus"):
+            if isinstance(values.get(name), str):
+                backbone = cls(backbone=values.get("backbone", cls.backbone)).network
+                values[name] = _count_of(name, values[name], len(backbone.sites))
+        return cls(**values)
 
     @classmethod
     def read_options(cls, file: Path) -> dict[str, Any]:
@@ -265,6 +302,35 @@ class SearchConfig:
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def relus_at_ratio(backbone: Backbone, ratio: str) -> int:
+    """ReLUs kept in the blocks at a ratio `N:M` of convolutions to ReLUs.
+
+    Raises:
+        InputError: not a ratio, or one that this backbone cannot have exactly.
+    """
+    parts = ratio.split(":")
+    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+        raise InputError(f"ratio {ratio!r:.60} is no N:M; write for example 2:1")
+    convs, relus = (int(part) for part in parts)
+    sites = len(backbone.sites)
+    if convs == 0 or backbone.convs * relus % convs or backbone.convs * relus // convs > sites:
+        near = backbone.convs * relus / convs if convs else 0
+        raise InputError(
+            f"ratio {ratio} is impossible: {backbone.name} has {backbone.convs} convolutions and "
+            f"{sites} ReLU sites in its blocks, and {near:.4g} ReLUs are not a whole number of "
+            "them; give --min-relus and --max-relus instead"
+        )
+    return backbone.convs * relus // convs
+
+
+def _count_of(name: str, text: str, sites: int) -> int:
+    """A limit on ReLUs, written as a number or as a share of all sites (rounded down)."""
+    number, percent, rest = text.strip().partition("%")
+    if rest or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", number) or ("." in number and not percent):
+        raise InputError(f"{name} is {text!r:.60}; write a whole number, or a share such as 60%")
+    return math.floor(sites * float(number) / 100) if percent else int(number)
 
 
 def read_toml(file: Path) -> dict[str, Any]:

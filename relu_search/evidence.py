@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 from optuna.distributions import CategoricalDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+
+from relu_search.study import COSTS, METRIC, history_of
 
 Choices = Mapping[str, CategoricalDistribution]
 """Parameter name -> its choices."""
@@ -26,12 +28,17 @@ class Evidence:
             its sign turned where less is better, and its logarithm where all values are positive
             losses. A pruned trial has the score that its last report predicts, see `_predicted`.
             With several objectives it is minus the number of trials that dominate this one.
+        quality: (trials,) the same of the first objective alone.
+        costs: (trials, further objectives) known without noise, smaller is better; no column
+            where the study was not made by a search.
         noisier: (trials,) True for predicted scores.
         pending: (running trials, units).
     """
 
     points: NDArray[np.int64]
     scores: NDArray[np.float64]
+    quality: NDArray[np.float64]
+    costs: NDArray[np.float64]
     noisier: NDArray[np.bool_]
     pending: NDArray[np.int64]
 
@@ -45,9 +52,26 @@ class Evidence:
                     ended.append(trial)
                 elif trial.state == TrialState.RUNNING:
                     running.append(trial)
-        ended = [t for t in ended if t.state == TrialState.COMPLETE or t.intermediate_values]
-        scores, noisier = _scores(ended, study)
-        return cls(_points(ended, choices), scores, noisier, _points(running, choices))
+        ended = [t for t in ended if t.state == TrialState.COMPLETE or curve_of(t, study)]
+        costs = np.zeros((len(ended), 0))
+        if COSTS in study.user_attrs:
+            costs = np.array([trial.user_attrs[COSTS] for trial in ended], dtype=np.float64)
+            costs = costs.reshape(len(ended), -1)
+        if len(study.directions) == 1 or costs.shape[1]:
+            quality = _quality(ended, study)
+            scores = quality
+            if costs.shape[1]:
+                scores = -_dominators(np.column_stack([quality, -costs]))
+        else:
+            scores = quality = -_dominators(_signed_values(ended, study))
+        return cls(
+            points=_points(ended, choices),
+            scores=scores,
+            quality=quality,
+            costs=costs,
+            noisier=np.array([trial.state == TrialState.PRUNED for trial in ended], dtype=bool),
+            pending=_points(running, choices),
+        )
 
     def seen(self) -> set[tuple[int, ...]]:
         """All points that were tried or are being tried."""
@@ -62,39 +86,40 @@ def _points(trials: list[FrozenTrial], choices: Choices) -> NDArray[np.int64]:
     return np.array(rows, dtype=np.int64).reshape(len(rows), len(choices))
 
 
-def _scores(
-    trials: list[FrozenTrial], study: Study
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    noisier = np.array([trial.state == TrialState.PRUNED for trial in trials], dtype=bool)
-    if len(study.directions) > 1:
-        signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
-        values = np.array([t.values if t.values else [-np.inf] * len(signs) for t in trials])
-        return -_dominators(np.nan_to_num(values.reshape(-1, len(signs)) * signs)), noisier
-    sign = 1.0 if study.direction == StudyDirection.MAXIMIZE else -1.0
-    known = [v for t in trials for v in (*t.intermediate_values.values(), *(t.values or ()))]
+def curve_of(trial: FrozenTrial, study: Study) -> dict[int, float]:
+    """Step -> first objective. Optuna keeps no reports with several; then the history has them."""
+    if len(study.directions) == 1:
+        return trial.intermediate_values
+    metric = study.user_attrs.get(METRIC)
+    return {m["epoch"]: m[metric] for m in history_of(trial)} if metric else {}
+
+
+def _signed_values(trials: list[FrozenTrial], study: Study) -> NDArray[np.float64]:
+    signs = [1.0 if d == StudyDirection.MAXIMIZE else -1.0 for d in study.directions]
+    values = np.array([t.values or [-np.inf * sign for sign in signs] for t in trials])
+    return np.nan_to_num(values.reshape(-1, len(signs)) * signs)
+
+
+def _quality(trials: list[FrozenTrial], study: Study) -> NDArray[np.float64]:
+    sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
+    curves = [curve_of(trial, study) for trial in trials]
+    ends = [trial.values[0] if trial.values else None for trial in trials]
+    known = [v for curve in curves for v in curve.values()] + [v for v in ends if v is not None]
     takes_log = sign < 0 and bool(known) and min(known) > 0
 
     def score(value: float) -> float:
         return sign * float(np.log(value) if takes_log else value)
 
-    finals = [score(trial.value) for trial in trials if trial.value is not None]
-    curves = [
-        {step: score(value) for step, value in t.intermediate_values.items()}
-        for t in trials
-        if t.value is not None
-    ]
+    full = [(curve, score(v)) for curve, v in zip(curves, ends, strict=True) if v is not None]
+    finals = [final for _, final in full]
+    whole = [{step: score(value) for step, value in curve.items()} for curve, _ in full]
     scores = [
-        score(trial.value)
-        if trial.value is not None
-        else _predicted(*_last(trial, score), curves, finals)
-        for trial in trials
+        score(value)
+        if value is not None
+        else _predicted(max(curve), score(curve[max(curve)]), whole, finals)
+        for curve, value in zip(curves, ends, strict=True)
     ]
-    return np.nan_to_num(np.array(scores, dtype=np.float64), posinf=1e9, neginf=-1e9), noisier
-
-
-def _last(trial: FrozenTrial, score: Callable[[float], float]) -> tuple[int, float]:
-    step = max(trial.intermediate_values)
-    return step, score(trial.intermediate_values[step])
+    return np.nan_to_num(np.array(scores, dtype=np.float64), posinf=1e9, neginf=-1e9)
 
 
 def _predicted(

@@ -22,8 +22,10 @@ LEADERBOARD_COLUMNS = (
     "placement",
     "ratio",
     "ReLUs",
+    "n",
     "val acc",
     "val loss",
+    "shrunken",
     "epochs",
     "state",
 )
@@ -35,30 +37,36 @@ def is_control(module: str) -> bool:
 
 
 def ranked(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Trials best first: full length before stopped early before failed, then by the metric.
+    """Trials best first: full length before stopped early before failed.
 
-    Trials stopped at different epochs are ordered by how far they came.
+    Those of full length go by the shrunken mean of their placement (`estimates`), the runs of one
+    placement stay together, best run first. Others go by how far they came, then by the metric.
     """
+    from relu_search.estimates import estimates
+
     order = {"COMPLETE": 0, "PRUNED": 1, "FAIL": 2}
+    sign = 1 if metric == "val_loss" else -1
+    whole = trials[(trials["state"] == "COMPLETE") & trials[metric].notna()]
+    estimated = trials["placement"].map(estimates(whole, metric)["estimate"])
     keys = trials.assign(
         _state=trials["state"].map(order).fillna(3),
         _epochs=-trials["epochs"],
-        _metric=trials[metric] if metric == "val_loss" else -trials[metric],
+        _estimate=(sign * estimated).where(trials["state"] == "COMPLETE"),
+        _metric=sign * trials[metric],
     )
-    by = keys.sort_values(["_state", "_epochs", "_metric", "val_loss", "trial"], kind="stable")
-    return trials.loc[by.index]
+    by = ["_state", "_epochs", "_estimate", "_metric", "val_loss", "trial"]
+    return trials.loc[keys.sort_values(by, kind="stable").index]
 
 
 def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | None:
-    """The best trial of full length within the search's ReLU limits, or None.
+    """The best run of the best placement within the search's ReLU limits, or None.
 
-    So the all-linear control never counts as best unless `min_relus` 0 asks for it.
+    Only trials of full length count. So the all-linear control never counts as best unless
+    `min_relus` 0 asks for it.
     """
     whole = trials[(trials["state"] == "COMPLETE") & trials[config.metric].notna()]
-    candidates = admitted(whole, config)
-    if candidates.empty:
-        return None
-    return rows_of(ranked(candidates, config.metric).head(1))[0]
+    candidates = admitted(ranked(whole, config.metric), config)
+    return None if candidates.empty else rows_of(candidates.head(1))[0]
 
 
 def admitted(trials: pd.DataFrame, config: SearchConfig) -> pd.DataFrame:
@@ -92,17 +100,38 @@ def leaderboard_table(trials: pd.DataFrame, metric: str) -> Table:
 
 
 def leaderboard_rows(trials: pd.DataFrame, metric: str) -> Iterator[tuple[bool, list[str]]]:
-    """For each row shown: is it a hand-designed module, and its `LEADERBOARD_COLUMNS` as text."""
+    """For each row shown: is it a hand-designed module, and its `LEADERBOARD_COLUMNS` as text.
+
+    A placement that was trained to the end with several seeds is one row of means.
+    """
+    from relu_search.estimates import estimates
+
+    whole = trials[(trials["state"] == "COMPLETE") & trials[metric].notna()]
+    known = estimates(whole, metric)
+    order = ranked(trials, metric)
+    repeated = order.duplicated("placement") & (order["state"] == "COMPLETE")
     found = 0
-    for rank, row in enumerate(rows_of(ranked(trials, metric)), start=1):
+    for rank, row in enumerate(rows_of(order[~repeated]), start=1):
         if not row["module"]:
             found += 1
             if found > FOUND_SHOWN:
                 continue
-        yield bool(row["module"]), _cells(rank, row)
+        seeds, shrunken = 1, "-"
+        if row["state"] == "COMPLETE" and row["placement"] in known.index:
+            of_it = known.loc[row["placement"]]
+            seeds, shrunken = int(of_it["n"]), _estimate(of_it, metric)
+            row |= {"val_accuracy": of_it["val_accuracy"], "val_loss": of_it["val_loss"]}
+        yield bool(row["module"]), _cells(rank, row, seeds, shrunken)
 
 
-def _cells(rank: int, row: dict[str, Any]) -> list[str]:
+def _estimate(known: pd.Series[Any], metric: str) -> str:
+    factor, form = (1, "{:.3f}") if metric == "val_loss" else (100, "{:.1f}")
+    value, sd = (form.format(known[name] * factor) for name in ("estimate", "sd"))
+    unit = "" if metric == "val_loss" else " %"
+    return f"{value}{unit}" if math.isnan(known["sd"]) else f"{value} ± {sd}{unit}"
+
+
+def _cells(rank: int, row: dict[str, Any], seeds: int, shrunken: str) -> list[str]:
     name = row["module"] or row["placement"]
     if is_control(row["module"]):
         name = f"{row['module']} (control)"
@@ -114,8 +143,10 @@ def _cells(rank: int, row: dict[str, Any]) -> list[str]:
         name,
         row["ratio"],
         str(row["relus"]),
+        str(seeds),
         _number(row["val_accuracy"], 100, "{:.1f} %"),
         _number(row["val_loss"], 1, "{:.3f}"),
+        shrunken,
         str(row["epochs"]),
         state,
     ]
@@ -133,18 +164,15 @@ def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -
     noise = 100 * math.sqrt(accuracy * (1 - accuracy) / validation_images)
     line = (
         f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
-        f"seeds add more. {config.epochs} epochs measure early trainability, not final accuracy."
+        f"seeds add more. Shrunken: mean ± 1 sd of a model of all runs, which the order goes by. "
+        f"{config.epochs} epochs measure early trainability, not final accuracy."
     )
     control = trials[trials["module"].map(is_control) & (trials["state"] == "COMPLETE")]
     control = control.dropna(subset=[metric])
     if best is not None and not control.empty:
         linear = rows_of(control)[0]
-        better = (
-            linear[metric] > best[metric]
-            if metric != "val_loss"
-            else (linear[metric] < best[metric])
-        )
-        if better:
+        sign = -1 if metric == "val_loss" else 1
+        if sign * linear[metric] > sign * best[metric]:
             line += " The all-linear control leads: this training is too short to tell ReLUs apart."
     return line
 

@@ -12,8 +12,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from relu_search.config import Metric
 from relu_search.leaderboard import is_control
+from relu_search.objectives import Metric
 from relu_search.study import history_of
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
@@ -84,8 +84,8 @@ class LiveView:
     def finished(self, trial: FrozenTrial) -> None:
         self._running.pop(trial.number, None)
         self._counts[trial.state] += 1
-        if trial.state == TrialState.COMPLETE and trial.value is not None:
-            value = trial.value if self._metric == "val_accuracy" else -trial.value
+        if trial.state == TrialState.COMPLETE:
+            value = trial.values[0] if self._metric == "val_accuracy" else -trial.values[0]
             found = not is_control(trial.user_attrs["module"])
             if found and (self._best is None or value > self._best[0]):
                 self._best = (value, trial)

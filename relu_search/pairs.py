@@ -137,6 +137,18 @@ def fold_all_pairs(network: nn.Module) -> fx.GraphModule:
     return folded
 
 
+def macs_after_fold(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
+    """Multiply-accumulates for one image when pairs are folded where that makes them fewer.
+
+    Args:
+        image_shape: (C, H, W).
+    """
+    folded = fold_norms(network)
+    reports = [_report(folded, pair, shape) for pair, shape in _with_shapes(folded, image_shape)]
+    saved = sum(max(0, report.macs_before - report.macs_after) for report in reports)
+    return _macs(folded, image_shape) - saved
+
+
 @torch.no_grad()
 def _with_shapes(
     network: fx.GraphModule, image_shape: tuple[int, int, int]

@@ -10,13 +10,17 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
 import optuna
+from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
-from relu_search.config import Metric
+from relu_search.evidence import curve_of
+from relu_search.objectives import Metric
 from relu_search.sampling import distributions, make_sampler
-from relu_search.study import store_history
+from relu_search.study import COSTS, METRIC, store_history
 from search_spaces import Placement, SearchSpace, module_name_of
+from trials.early_stopping import PastTrial
 from trials.proposals import Proposal
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
@@ -60,8 +64,10 @@ class StudyProposer:
         space: what may be proposed.
         references: module name -> placement, trained first and protected from early stopping.
         spec_of: placement, how often it was proposed before -> what to train.
-        metric: what the study optimises.
+        metric: what the study optimises, first.
+        costs_of: placement -> what else it minimises, known without training; None: nothing.
         trials: budget, references included.
+        site_costs: (costs, sites), what keeping each site adds.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
         listeners: told of every event.
@@ -79,7 +85,9 @@ class StudyProposer:
         spec_of: Callable[[Placement, int], TrialSpec],
         metric: Metric,
         trials: int,
-        sampler: str = "tpe",
+        costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
+        site_costs: NDArray[np.float64] | None = None,
+        sampler: str = "gp",
         seed: int = 0,
         listeners: tuple[SearchListener, ...] = (),
     ) -> None:
@@ -88,6 +96,11 @@ class StudyProposer:
         self._space = space
         self._spec_of = spec_of
         self._metric: Metric = metric
+        self._costs_of = costs_of
+        if costs_of is not None:
+            for key, value in ((METRIC, metric), (COSTS, True)):
+                if key not in study.user_attrs:
+                    study.set_user_attr(key, value)
         self._trials = trials
         self._listeners = listeners
         self._distributions = distributions(space)
@@ -99,7 +112,14 @@ class StudyProposer:
         self._spent = 0
         self._take_over_earlier_trials()
         self._enqueue_references(references)
-        study.sampler = make_sampler(sampler, space, tried=self._tried, trials=trials, seed=seed)
+        study.sampler = make_sampler(
+            sampler,
+            space,
+            tried=self._tried,
+            trials=trials,
+            seed=seed,
+            site_costs=site_costs,
+        )
 
     @property
     def remaining(self) -> int:
@@ -111,13 +131,20 @@ class StudyProposer:
         """Trials proposed and not concluded."""
         return len(self._open)
 
-    def past_curves(self) -> list[dict[int, float]]:
-        """epoch -> metric of every finished trial, for rungs that must be filled again.
+    def past_trials(self) -> list[PastTrial]:
+        """Every finished trial, for rungs that must be filled again.
 
         Trials that were running are not among them: they report their epochs anew.
         """
         trials = self._study.get_trials(deepcopy=False)
-        return [dict(trial.intermediate_values) for trial in trials if trial.state.is_finished()]
+        return [
+            PastTrial(
+                curve=dict(curve_of(trial, self._study)),
+                costs=tuple(trial.user_attrs.get(COSTS, ())),
+            )
+            for trial in trials
+            if trial.state.is_finished()
+        ]
 
     def propose(self) -> Proposal | None:
         if self.remaining <= 0:
@@ -139,7 +166,16 @@ class StudyProposer:
         trial.set_user_attr("placement", placement.text)
         trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
-        proposal = Proposal(number=trial.number, spec=spec, protected=REFERENCE in trial.user_attrs)
+        costs: tuple[float, ...] = ()
+        if self._costs_of is not None:
+            costs = self._costs_of(placement)
+            trial.set_user_attr(COSTS, list(costs))
+        proposal = Proposal(
+            number=trial.number,
+            spec=spec,
+            protected=REFERENCE in trial.user_attrs,
+            costs=costs,
+        )
         self._open[trial.number] = _OpenTrial(trial=trial, proposal=proposal, reported=reported)
         for listener in self._listeners:
             listener.started(proposal)
@@ -148,7 +184,8 @@ class StudyProposer:
     def observe(self, number: int, metrics: EpochMetrics) -> None:
         running = self._open[number]
         running.history.append(metrics)
-        if metrics.epoch not in running.reported:
+        is_known = metrics.epoch in running.reported
+        if self._costs_of is None and not is_known:  # Optuna takes no reports with several
             running.trial.report(getattr(metrics, self._metric), step=metrics.epoch)
         for listener in self._listeners:
             listener.epoch(number, metrics)
@@ -164,7 +201,8 @@ class StudyProposer:
         elif history[-1].epoch < running.proposal.spec.recipe.epochs:
             frozen = self._study.tell(trial, state=TrialState.PRUNED)
         else:
-            frozen = self._study.tell(trial, values=getattr(history[-1], self._metric))
+            values = [getattr(history[-1], self._metric), *running.proposal.costs]
+            frozen = self._study.tell(trial, values=values)
         self._spent += 1
         for listener in self._listeners:
             listener.finished(frozen)

@@ -16,6 +16,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.config import SAMPLERS
+from relu_search.region import Region
 from relu_search.strategies import (
     ChoiceSampler,
     EvolutionSampler,
@@ -27,12 +28,17 @@ from relu_search.strategies import (
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.space import ENUMERABLE
 
-_LARGEST_POOL = 4_096
 _STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
 
 
 def make_sampler(
-    name: str, space: SearchSpace, *, tried: Container[Placement], trials: int, seed: int
+    name: str,
+    space: SearchSpace,
+    *,
+    tried: Container[Placement],
+    trials: int,
+    seed: int,
+    site_costs: NDArray[np.float64] | None = None,
 ) -> DistinctSampler:
     """A sampler by name, wrapped so that it proposes only placements that are not in `tried`.
 
@@ -41,11 +47,13 @@ def make_sampler(
         tried: canonical placements already proposed; may grow while the sampler lives.
         trials: budget of the search, which scales start-up and population.
         seed: of the search.
+        site_costs: as of `Region.of`, with several objectives.
 
     Raises:
         InputError: unknown name, or `grid` over a space too large to enumerate.
     """
     base_of: Callable[..., BaseSampler]
+    region = Region.of(space, site_costs)
     match name:
         case "tpe":
             startup = max(1, min(10, trials // _STARTUP_SHARE))
@@ -55,31 +63,22 @@ def make_sampler(
         case "nsga2":
             base_of = partial(NSGAIISampler, population_size=max(4, min(50, trials // 4)))
         case "local":
-            base_of = LocalSampler
+            base_of = partial(LocalSampler, region=region)
         case "greedy":
-            base_of = GreedySampler
+            base_of = partial(GreedySampler, region=region)
         case "evolution":
-            base_of = partial(EvolutionSampler, population=max(8, min(50, trials // 4)))
+            base_of = partial(
+                EvolutionSampler, region=region, population=max(8, min(50, trials // 4))
+            )
         case "reinforce":
-            base_of = ReinforceSampler
+            base_of = partial(ReinforceSampler, region=region)
         case "gp":
-            base_of = partial(SurrogateSampler, pool=pool_of(space))
+            base_of = partial(SurrogateSampler, region=region)
         case "grid":
             base_of = partial(GridSampler, space, tried, order_of(space, seed))
         case _:
             raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
     return DistinctSampler(base_of, space, tried, seed)
-
-
-def pool_of(space: SearchSpace) -> NDArray[np.int64] | None:
-    """(placements, units) choice indices of the whole space; None where that is too many."""
-    if space.combinations > _LARGEST_POOL:
-        return None
-    indices = [
-        [choices.index(params[name]) for name, choices in space.choices.items()]
-        for params in (encoded(space, placement) for placement in space.enumerate())
-    ]
-    return np.array(indices, dtype=np.int64)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
@@ -123,6 +122,11 @@ class DistinctSampler(BaseSampler):
         base, steps = np.random.SeedSequence([self._seed, number]).generate_state(2)
         self._base = self._base_of(seed=int(base))
         self._rng = random.Random(int(steps))
+
+    def with_options(self, **options: Any) -> DistinctSampler:
+        """The same, but for further options of the sampler that is asked."""
+        base_of = partial(self._base_of, **options)
+        return DistinctSampler(base_of, self._space, self._tried, self._seed)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

@@ -15,6 +15,7 @@ from relu_search.compute import Compute, check_precision
 from relu_search.config import SearchConfig
 from relu_search.handover import data_facts
 from relu_search.leaderboard import best_trial
+from relu_search.objectives import MODES, Costs
 from relu_search.proposer import SearchListener, StudyProposer
 from relu_search.recorder import RunRecorder, TrialFacts
 from relu_search.results import RunFolder
@@ -28,6 +29,7 @@ from relu_search.study import (
 )
 from search_spaces import Placement, SearchSpace
 from trials.data import TrainingData
+from trials.early_stopping import EarlyStopping
 from trials.exchange import check_exchange
 from trials.resources import Resources, plan_resources
 
@@ -129,6 +131,7 @@ class _Setting:
     data: TrainingData
     space: SearchSpace
     facts: TrialFacts
+    costs: Costs
 
     @classmethod
     def of(cls, config: SearchConfig) -> _Setting:
@@ -137,7 +140,14 @@ class _Setting:
         facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
         check_storage(config.storage)
         check_exchange(config.exchange)
-        return cls(data=data, space=space, facts=facts)
+        costs = Costs(
+            config.costs,
+            space.backbone,
+            (data.in_channels, *data.image_size),
+            data.num_classes,
+            config.activation,
+        )
+        return cls(data=data, space=space, facts=facts, costs=costs)
 
 
 def _connect(
@@ -164,7 +174,7 @@ def _search(
     verbose: bool,
     listeners: tuple[SearchListener, ...],
 ) -> SearchOutcome:
-    from trials.scheduling import EarlyStopping, run_trials
+    from trials.scheduling import run_trials
 
     with says_what_is_safe(run, config):
         study = _study_of(run, config, setting)
@@ -178,6 +188,8 @@ def _search(
             references=config.references,
             spec_of=config.trial_spec,
             metric=config.metric,
+            costs_of=setting.costs.of if config.costs else None,
+            site_costs=setting.costs.of_sites() if config.costs else None,
             trials=config.trials,
             sampler=config.sampler,
             seed=config.seed,
@@ -189,13 +201,13 @@ def _search(
                 setting.data,
                 stopping=EarlyStopping(
                     metric=config.metric,
-                    mode="max" if config.direction == "maximize" else "min",
+                    mode=MODES[config.metric],
                     max_epochs=config.training_recipe.epochs,
                     grace_epochs=config.grace_epochs or 1,
                     reduction_factor=config.reduction_factor,
                 ),
                 resources=resources,
-                past_curves=proposer.past_curves(),
+                past=proposer.past_trials(),
                 files=run.trial_files.through(config.exchange, study.study_name),
                 verbose=verbose,
             )
@@ -218,7 +230,7 @@ def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna
         "data": data_facts(setting.data),
     }
     run.write_config(config, record)
-    return study or open_study(run.journal, name, config.direction, storage=config.storage)
+    return study or open_study(run.journal, name, config.directions, storage=config.storage)
 
 
 def _open_earlier_study(run: RunFolder, config: SearchConfig) -> optuna.Study | None:
@@ -226,4 +238,4 @@ def _open_earlier_study(run: RunFolder, config: SearchConfig) -> optuna.Study | 
     name = run.read_config()[1]["study"]
     if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
         return None
-    return open_study(run.journal, name, config.direction, storage=config.storage, resume=True)
+    return open_study(run.journal, name, config.directions, storage=config.storage, resume=True)

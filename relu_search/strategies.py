@@ -7,7 +7,6 @@ was cut off goes on as it would have, and several processes may share a study.
 from __future__ import annotations
 
 import abc
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -19,9 +18,8 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from relu_search.evidence import Evidence
+from relu_search.region import Point, Region
 from relu_search.surrogate import Surrogate, kept_trials
-
-Point = tuple[int, ...]
 
 
 class ChoiceSampler(BaseSampler, abc.ABC):
@@ -30,12 +28,16 @@ class ChoiceSampler(BaseSampler, abc.ABC):
     Args:
         seed: of all random draws.
         startup: so many trials are drawn at random first.
+        region: where it may move; None: anywhere.
     """
 
     repeats = False
     """Whether a proposal that was tried is meant: another seed of the same placement."""
 
-    def __init__(self, *, seed: int | None = None, startup: int = 5) -> None:
+    def __init__(
+        self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
+    ) -> None:
+        self._region = region
         self._rng = np.random.default_rng(seed)
         self._independent = RandomSampler(seed=seed)
         self._startup = startup
@@ -64,7 +66,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         if len(evidence.scores) < self._startup:
             return {}
         sizes = tuple(len(distribution.choices) for distribution in choices.values())
-        point = self._propose(evidence, sizes)
+        point = self._propose(evidence, self._region or Region.free(sizes))
         return {
             name: distribution.choices[index]
             for (name, distribution), index in zip(choices.items(), point, strict=True)
@@ -84,11 +86,8 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         self._independent.reseed_rng()
 
     @abc.abstractmethod
-    def _propose(self, evidence: Evidence, sizes: Point) -> Point:
-        """The next point, given at least `startup` trials; `sizes` is choices per unit."""
-
-    def _random_point(self, sizes: Point) -> Point:
-        return tuple(int(self._rng.integers(size)) for size in sizes)
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
+        """The next point, given at least `startup` trials."""
 
 
 class LocalSampler(ChoiceSampler):
@@ -97,7 +96,7 @@ class LocalSampler(ChoiceSampler):
     When all neighbours of the current point were tried, it restarts from a random point.
     """
 
-    def _propose(self, evidence: Evidence, sizes: Point) -> Point:
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
         current: Point | None = None
         best = -np.inf
         seen: set[Point] = set()
@@ -105,13 +104,13 @@ class LocalSampler(ChoiceSampler):
             if current is None or score > best:
                 current, best = point, score
             seen.add(point)
-            if seen.issuperset(_neighbours(current, sizes)):
+            if seen.issuperset(region.neighbours(current)):
                 current = None
         if current is None:
-            return self._random_point(sizes)
-        untried = [p for p in _neighbours(current, sizes) if p not in evidence.seen()]
+            return region.draw(self._rng)
+        untried = [p for p in region.neighbours(current) if p not in evidence.seen()]
         if not untried:  # the last of them are running
-            return self._random_point(sizes)
+            return region.draw(self._rng)
         return untried[int(self._rng.integers(len(untried)))]
 
 
@@ -122,7 +121,7 @@ class GreedySampler(ChoiceSampler):
     after a local optimum from the best point that was not yet left.
     """
 
-    def _propose(self, evidence: Evidence, sizes: Point) -> Point:
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
         score_of: dict[Point, float] = {}
         for point, score in zip(map(tuple, evidence.points.tolist()), evidence.scores, strict=True):
             score_of[point] = max(score, score_of.get(point, -np.inf))
@@ -131,14 +130,14 @@ class GreedySampler(ChoiceSampler):
         current = max(first, key=lambda point: score_of[point])
         while True:
             left.add(current)
-            untried = [p for p in _neighbours(current, sizes) if p not in seen]
+            untried = [p for p in region.neighbours(current) if p not in seen]
             if untried:
                 return untried[int(self._rng.integers(len(untried)))]
-            known = [p for p in _neighbours(current, sizes) if p in score_of and p not in left]
+            known = [p for p in region.neighbours(current) if p in score_of and p not in left]
             better = [p for p in known if score_of[p] > score_of[current]]
             others = better or [p for p in score_of if p not in left]
             if not others:
-                return self._random_point(sizes)
+                return region.draw(self._rng)
             current = max(others, key=lambda point: score_of[point])
 
 
@@ -151,15 +150,22 @@ class EvolutionSampler(ChoiceSampler):
         population: how many of the latest trials may become parents.
     """
 
-    def __init__(self, *, seed: int | None = None, startup: int = 5, population: int = 20) -> None:
-        super().__init__(seed=seed, startup=startup)
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        startup: int = 5,
+        region: Region | None = None,
+        population: int = 20,
+    ) -> None:
+        super().__init__(seed=seed, startup=startup, region=region)
         self._population = population
 
-    def _propose(self, evidence: Evidence, sizes: Point) -> Point:
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
         alive = np.arange(len(evidence.scores))[-self._population :]
         sample = self._rng.choice(alive, size=max(2, len(alive) // 4))
         parent = tuple(evidence.points[sample[np.argmax(evidence.scores[sample])]].tolist())
-        children = list(_neighbours(parent, sizes))
+        children = region.neighbours(parent) or [region.draw(self._rng)]
         return children[int(self._rng.integers(len(children)))]
 
 
@@ -182,15 +188,16 @@ class ReinforceSampler(ChoiceSampler):
         *,
         seed: int | None = None,
         startup: int = 5,
+        region: Region | None = None,
         learning_rate: float = 0.4,
         entropy: float = 0.02,
     ) -> None:
-        super().__init__(seed=seed, startup=startup)
+        super().__init__(seed=seed, startup=startup, region=region)
         self._learning_rate = learning_rate
         self._entropy = entropy
 
-    def _propose(self, evidence: Evidence, sizes: Point) -> Point:
-        policy = self._policy(evidence, sizes)
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
+        policy = self._policy(evidence, region.sizes)
         return tuple(int(self._rng.choice(len(row), p=row)) for row in policy)
 
     def _policy(self, evidence: Evidence, sizes: Point) -> list[NDArray[np.float64]]:
@@ -214,56 +221,51 @@ class ReinforceSampler(ChoiceSampler):
 class SurrogateSampler(ChoiceSampler):
     """Bayesian optimisation: the placement of largest augmented expected improvement.
 
-    Placements that were tried are among the candidates. So another seed of one is proposed when
-    that is worth more than any new placement.
-
-    Args:
-        pool: (points, units) of all that may be proposed; None: draws near the best trials and
-            anywhere.
+    With several objectives it is the expected gain of hypervolume. Placements that were tried are
+    among the candidates, so another seed of one is proposed when that is worth more than any new
+    placement. Small regions are weighed as a whole, large ones near the best trials and at random.
     """
 
     repeats = True
     _DRAWN = 600
 
     def __init__(
-        self,
-        *,
-        seed: int | None = None,
-        startup: int = 5,
-        pool: NDArray[np.int64] | None = None,
+        self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
     ) -> None:
-        super().__init__(seed=seed, startup=max(2, startup))
-        self._pool = pool
+        super().__init__(seed=seed, startup=max(2, startup), region=region)
 
-    def _propose(self, evidence: Evidence, sizes: Point) -> Point:
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
         kept = kept_trials(evidence.scores)
-        points, scores = evidence.points[kept], evidence.scores[kept]
-        model = Surrogate.fit(points, scores, evidence.noisier[kept]).believing(evidence.pending)
-        candidates = self._candidates(points, scores, sizes) if self._pool is None else self._pool
-        worth = model.augmented_improvement(candidates)
+        points, costs = evidence.points[kept], evidence.costs[kept]
+        model = Surrogate.fit(points, evidence.quality[kept], evidence.noisier[kept])
+        candidates = region.pool
+        if candidates is None:
+            candidates = self._near_and_far(points, evidence.scores[kept], region)
+        if costs.shape[1]:
+            fixed = np.mean(costs - region.costs_of(points), axis=0)  # of what no site changes
+            pending, new = (region.costs_of(p) + fixed for p in (evidence.pending, candidates))
+            worth = model.believing(evidence.pending).hypervolume_improvement(
+                candidates, new, np.concatenate([costs, pending])
+            )
+        else:
+            worth = model.believing(evidence.pending).augmented_improvement(candidates)
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
         return tuple(candidates[self._rng.choice(best)].tolist())
 
-    def _candidates(
-        self, points: NDArray[np.int64], scores: NDArray[np.float64], sizes: Point
+    def _near_and_far(
+        self, points: NDArray[np.int64], scores: NDArray[np.float64], region: Region
     ) -> NDArray[np.int64]:
         """The best trials, all their neighbours, crosses of them, and points from anywhere."""
         best = points[np.argsort(-scores, kind="stable")[:8]]
-        near = [list(p) for point in best[:4].tolist() for p in _neighbours(tuple(point), sizes)]
+        near = [p for point in best[:4].tolist() for p in region.neighbours(tuple(point))]
         mother, father = best[self._rng.integers(len(best), size=(2, self._DRAWN))]
         crosses = np.where(self._rng.random(mother.shape) < 0.5, mother, father)
-        changed = self._rng.random(crosses.shape) < 1 / len(sizes)
-        anywhere = self._rng.integers(np.array(sizes), size=crosses.shape)
-        parts = [best, np.array(near), np.where(changed, anywhere, crosses), anywhere]
-        return np.unique(np.concatenate(parts), axis=0)
-
-
-def _neighbours(point: Point, sizes: Point) -> Iterator[Point]:
-    """All points that differ in one unit."""
-    for unit, size in enumerate(sizes):
-        for choice in range(size):
-            if choice != point[unit]:
-                yield (*point[:unit], choice, *point[unit + 1 :])
+        changed = self._rng.random(crosses.shape) < 1 / len(region.sizes)
+        drawn = self._rng.integers(np.array(region.sizes), size=crosses.shape)
+        parts = [best, np.where(changed, drawn, crosses), np.array(near, dtype=np.int64)]
+        found = np.concatenate([part.reshape(-1, len(region.sizes)) for part in parts])
+        found = found[region.admits(found)]
+        return np.unique(np.concatenate([found, region.draw_many(self._DRAWN, self._rng)]), axis=0)
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,8 @@ from search_spaces import InputError
 from trials.files import cut_half_line, storage_errors
 
 _OWN_ATTRIBUTES = {"placement", "module", "seed", "history"}
+METRIC, COSTS = "metric", "costs"
+"""User attributes of a study with several objectives, their names; of its trials, the costs."""
 _PIECE = 100
 """Epochs whose metrics make one attribute of a trial: about 20 KB; MySQL takes 64."""
 SCHEMES = ("sqlite", "postgresql", "mysql")
@@ -40,7 +43,7 @@ def new_study_name(run: Path) -> str:
 def open_study(
     journal: Path,
     name: str,
-    direction: Literal["maximize", "minimize"],
+    directions: Sequence[Literal["maximize", "minimize"]],
     *,
     storage: str | None = None,
     resume: bool = False,
@@ -50,7 +53,7 @@ def open_study(
     Args:
         journal: file of the journal storage, used when no URL is given.
         name: of the study within its storage.
-        direction: of the metric.
+        directions: of the metric, then of the costs.
         storage: database URL.
         resume: the study must exist already; else it must not.
 
@@ -67,7 +70,7 @@ def open_study(
     try:
         if resume:
             return optuna.load_study(study_name=name, storage=backend)
-        return optuna.create_study(study_name=name, storage=backend, direction=direction)
+        return optuna.create_study(study_name=name, storage=backend, directions=directions)
     except optuna.exceptions.DuplicatedStudyError as error:
         raise InputError(f"storage {where} already has a study {name!r}") from error
     except KeyError as error:
@@ -83,7 +86,7 @@ def has_study(journal: Path, name: str, *, storage: str | None = None) -> bool:
     if storage is None and not journal.exists():
         return False
     try:
-        open_study(journal, name, "maximize", storage=storage, resume=True)
+        open_study(journal, name, ["maximize"], storage=storage, resume=True)
     except InputError as error:
         if isinstance(error.__cause__, KeyError):
             return False

@@ -104,6 +104,7 @@ def new_proposer(
     trials: int,
     metric="val_accuracy",
     references=None,
+    sampler="tpe",
     **options,
 ) -> StudyProposer:
     space = space or SearchSpace("plain-8", "stage")
@@ -118,6 +119,7 @@ def new_proposer(
         ),
         metric=metric,
         trials=trials,
+        sampler=sampler,
         **options,
     )
 

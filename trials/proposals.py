@@ -17,11 +17,13 @@ class Proposal:
         number: identifies the trial within its search.
         spec: what to train.
         protected: early stopping must leave it alone; what it reports still counts for others.
+        costs: further objectives to minimise, known beforehand, the same ones for all trials.
     """
 
     number: int
     spec: TrialSpec
     protected: bool = False
+    costs: tuple[float, ...] = ()
 
 
 class Proposer(Protocol):

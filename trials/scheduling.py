@@ -14,14 +14,14 @@ import socket
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 from search_spaces import InputError
 from trials.addresses import require_ray, unreachable
 from trials.data import Splits, TrainingData
+from trials.early_stopping import EarlyStopping, ParetoHalving, PastTrial
 from trials.exchange import forget, take_over, worker_files
 from trials.faults import CommonCause, RunStoppedError
 from trials.files import StorageError
@@ -56,59 +56,52 @@ STOPS_RUN = "stops_run"  # key beside it: the run as a whole ends, and the trial
 Runner = Callable[..., TrialResult]
 
 
-@dataclass(frozen=True, kw_only=True)
-class EarlyStopping:
-    """Asynchronous successive halving (arXiv:1810.05934) on our own epoch count.
+def scheduler_of(stopping: EarlyStopping, past: Sequence[PastTrial] = ()) -> TrialScheduler:
+    """A fresh scheduler whose rungs already hold the values of earlier trials.
 
-    Attributes:
-        metric, mode: what is compared at a rung, and which way is better.
-        max_epochs: full length of a trial, in epochs.
-        grace_epochs: no trial is stopped before so many epochs.
-        reduction_factor: about one trial in so many passes a rung.
+    Args:
+        stopping: the rule.
+        past: earlier trials; those with costs make it a rule for several objectives.
     """
-
-    metric: str
-    mode: Literal["max", "min"]
-    max_epochs: int
-    grace_epochs: int
-    reduction_factor: float = 3
-
-    def scheduler(self, past_curves: Sequence[Mapping[int, float]] = ()) -> ASHAScheduler:
-        """A fresh scheduler whose rungs already hold the values of earlier trials.
-
-        Args:
-            past_curves: for each earlier trial, epoch -> metric.
-        """
-        scheduler = _ProtectingASHA(
-            time_attr="epoch",
-            metric=self.metric,
-            mode=self.mode,
-            max_t=self.max_epochs,
-            grace_period=min(self.grace_epochs, self.max_epochs),
-            reduction_factor=self.reduction_factor,
-        )
-        for i, curve in enumerate(past_curves):
-            trial = SimpleNamespace(config={"number": f"past-{i}"})
-            scheduler.on_trial_add(None, trial)
-            for epoch in sorted(curve):
-                if epoch < self.max_epochs:
-                    result = {"epoch": epoch, self.metric: curve[epoch]}
-                    scheduler.on_trial_result(None, trial, result)
-            scheduler.on_trial_remove(None, trial)
-        return scheduler
+    scheduler = _ProtectingASHA(
+        time_attr="epoch",
+        metric=stopping.metric,
+        mode=stopping.mode,
+        max_t=stopping.max_epochs,
+        grace_period=min(stopping.grace_epochs, stopping.max_epochs),
+        reduction_factor=stopping.reduction_factor,
+    )
+    scheduler.pareto = ParetoHalving(stopping)
+    for i, earlier in enumerate(past):
+        trial = SimpleNamespace(config={"number": f"past-{i}", "costs": earlier.costs})
+        scheduler.on_trial_add(None, trial)
+        for epoch in sorted(earlier.curve):
+            if epoch < stopping.max_epochs:
+                result = {"epoch": epoch, stopping.metric: earlier.curve[epoch]}
+                scheduler.on_trial_result(None, trial, result)
+        scheduler.on_trial_remove(None, trial)
+    return scheduler
 
 
 class _ProtectingASHA(ASHAScheduler):  # type: ignore[misc]
     """ASHA that records what protected trials report but lets them run to the end.
 
     It knows trials by our numbers, so that one which is started again stays the same at its rungs.
+    Trials that have costs are judged by `ParetoHalving` instead.
     """
+
+    pareto: ParetoHalving
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, _numbered(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         decision: str = super().on_trial_result(tune_controller, _numbered(trial), result)
+        epoch, costs = result["epoch"], tuple(trial.config.get("costs", ()))
+        if costs and epoch < self._max_t and self._metric in result:
+            number, metric = str(trial.config["number"]), float(result[self._metric])
+            passes = self.pareto.goes_on(number, epoch, metric, costs)
+            decision = TrialScheduler.CONTINUE if passes else TrialScheduler.STOP
         if trial.config.get("protected") and result["epoch"] < self._max_t:
             return TrialScheduler.CONTINUE
         return decision
@@ -183,7 +176,7 @@ def run_trials(
     *,
     stopping: EarlyStopping | None,
     resources: Resources,
-    past_curves: Sequence[Mapping[int, float]] = (),
+    past: Sequence[PastTrial] = (),
     files: TrialFiles = NO_FILES,
     runner: Runner = run_trial,
     verbose: bool = False,
@@ -196,7 +189,7 @@ def run_trials(
             each trial takes that of its own seed.
         stopping: when to stop a trial early; None: all train to the end.
         resources: per trial.
-        past_curves: of trials before an interruption, for the rungs.
+        past: trials before an interruption, for the rungs.
         files: folders for weights and checkpoints: absolute paths that every worker can write,
             unless there is an exchange.
         runner: what trains a spec; `run_trial`, or a replay of recorded curves.
@@ -218,7 +211,7 @@ def run_trials(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=search,
-                scheduler=stopping.scheduler(past_curves) if stopping else FIFOScheduler(),
+                scheduler=scheduler_of(stopping, past) if stopping else FIFOScheduler(),
                 num_samples=-1,
                 max_concurrent_trials=concurrent,
                 reuse_actors=True,
@@ -319,6 +312,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             "number": proposal.number,
             "spec": proposal.spec.to_json(),
             "protected": proposal.protected,
+            "costs": proposal.costs,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

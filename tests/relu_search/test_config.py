@@ -28,13 +28,15 @@ EVERYTHING = {
     "seed": 3,
     "trials": 9,
     "granularity": "block",
-    "min_relus": 2,
-    "max_relus": 12,
+    "min_relus": 9,
+    "max_relus": 9,
+    "ratio": "2:1",
     "norm": "keep",
     "search_norm": True,
     "activation": "elu",
     "sampler": "nsga2",
     "metric": "val_loss",
+    "objective": "loss,relu_elements",
     "grace_epochs": 2,
     "reduction_factor": 2.5,
     "concurrent": 2,
@@ -67,7 +69,7 @@ def test_the_defaults_are_the_embedded_demonstration():
     assert (config.backbone, config.data, config.width) == ("plain-38", "digits", 8)
     assert (config.epochs, config.grace_epochs, config.trials) == (5, 2, 48)
     assert list(config.references) == ["paired", "2:1", "linear"]
-    assert config.direction == "maximize"
+    assert config.directions == ["minimize"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +80,11 @@ def test_the_defaults_are_the_embedded_demonstration():
         ({"recipe": "paper"}, "grace_epochs", 20),
         ({"epochs": 1}, "grace_epochs", 1),
         ({"epochs": 7}, "grace_epochs", 3),
-        ({"metric": "val_loss"}, "direction", "minimize"),
+        (
+            {"metric": "val_accuracy", "objective": "accuracy,relus"},
+            "directions",
+            ["maximize", "minimize"],
+        ),
     ],
 )
 def test_what_is_left_out_follows_from_the_rest(options, name, value):

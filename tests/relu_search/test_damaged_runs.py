@@ -89,7 +89,7 @@ def test_a_study_that_lacks_recorded_trials_is_refused(kept, run, monkeypatch):
 def test_trials_of_another_origin_are_refused(run, monkeypatch):
     monkeypatch.setattr("trials.scheduling.ray_session", lambda **_: nullcontext({"CPU": 1}))
     name = RunFolder.open(run).read_config()[1]["study"]
-    study = open_study(run / "study.journal", name, "maximize", resume=True)
+    study = open_study(run / "study.journal", name, ["maximize"], resume=True)
     study.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(InputError, match="trials that no search recorded, such as number 8"):
         resume_search(run)
@@ -100,7 +100,7 @@ def test_a_run_cut_off_before_its_study_was_made_is_no_damage(tmp_path):
     assert not has_study(journal, "a")
     journal.write_bytes(b"")
     assert not has_study(journal, "a")
-    open_study(journal, "b", "maximize")
+    open_study(journal, "b", ["maximize"])
     assert not has_study(journal, "a")
     assert has_study(journal, "b")
     journal.write_bytes(b"nonsense\n")

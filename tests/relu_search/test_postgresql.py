@@ -126,15 +126,15 @@ def test_a_study_in_the_database_is_found_again(server, tmp_path):
     check_storage(server.url())
     journal = tmp_path / "study.journal"
     with pytest.raises(InputError, match="no study 'a'"):
-        open_study(journal, "a", "maximize", storage=server.url(), resume=True)
-    study = open_study(journal, "a", "maximize", storage=server.url())
+        open_study(journal, "a", ["maximize"], storage=server.url(), resume=True)
+    study = open_study(journal, "a", ["maximize"], storage=server.url())
     epoch = dict.fromkeys(EpochMetrics.__annotations__, 1 / 3)
     history = [epoch] * 400  # as long as the paper trains
     study.add_trial(create_trial(value=0.25, user_attrs={"history": history}))
     with pytest.raises(InputError, match="already has a study 'a'") as caught:
-        open_study(journal, "a", "maximize", storage=server.url())
+        open_study(journal, "a", ["maximize"], storage=server.url())
     assert not shows_password(str(caught.value))
-    (trial,) = open_study(journal, "a", "maximize", storage=server.url(), resume=True).trials
+    (trial,) = open_study(journal, "a", ["maximize"], storage=server.url(), resume=True).trials
     assert trial.value == 0.25
     assert trial.user_attrs["history"] == history
     assert not journal.exists()
@@ -142,11 +142,11 @@ def test_a_study_in_the_database_is_found_again(server, tmp_path):
 
 def test_studies_of_many_runs_share_a_database(server, tmp_path):
     for name, value in (("one", 0.5), ("two", 0.75)):
-        study = open_study(tmp_path / "journal", name, "maximize", storage=server.url())
+        study = open_study(tmp_path / "journal", name, ["maximize"], storage=server.url())
         study.add_trial(create_trial(value=value))
     for name, value in (("one", 0.5), ("two", 0.75)):
         study = open_study(
-            tmp_path / "journal", name, "maximize", storage=server.url(), resume=True
+            tmp_path / "journal", name, ["maximize"], storage=server.url(), resume=True
         )
         assert [trial.value for trial in study.trials] == [value]
 
@@ -204,7 +204,7 @@ def trials_in(folder):
 
 def study_of(folder, server):
     name = RunFolder.open(folder).read_config()[1]["study"]
-    return open_study(folder / "x", name, "maximize", storage=server.url(), resume=True)
+    return open_study(folder / "x", name, ["maximize"], storage=server.url(), resume=True)
 
 
 def assert_equal_row_by_row(folder, server, count):

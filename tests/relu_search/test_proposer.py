@@ -123,7 +123,7 @@ def test_a_trial_without_an_epoch_is_a_failure_with_a_reason():
 
 def test_past_curves_are_those_of_all_trials_that_ended(told):
     study, proposals, _ = told
-    curves = new_proposer(study, trials=20).past_curves()
+    curves = [past.curve for past in new_proposer(study, trials=20).past_trials()]
     assert curves == [study.trials[p.number].intermediate_values for p in proposals]
 
 

@@ -50,7 +50,8 @@ def table(run):
     """Rows, given by what is special about them, as they come back from trials.csv."""
 
     def of(*rows):
-        run.start_tables([{"trial": i, **BLANK, **row} for i, row in enumerate(rows)])
+        numbered = [{"trial": i, **BLANK, "placement": f"{i:06b}"} for i in range(len(rows))]
+        run.start_tables([blank | row for blank, row in zip(numbered, rows, strict=True)])
         return run.read_trials()
 
     return of

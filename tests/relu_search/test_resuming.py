@@ -65,12 +65,12 @@ def test_a_search_cut_off_between_any_two_records_ends_as_if_it_had_not_been(
     def search(study):
         drive(new_proposer(study, trials=30, sampler=sampler, seed=seed), stop=stop_half)
 
-    whole = open_study(tmp_path / "whole", "s", "maximize")
+    whole = open_study(tmp_path / "whole", "s", ["maximize"])
     search(whole)
     rng, cuts, ended = random.Random(seed), 0, False
-    open_study(tmp_path / "cut", "s", "maximize")
+    open_study(tmp_path / "cut", "s", ["maximize"])
     while not ended:
-        study = open_study(tmp_path / "cut", "s", "maximize", resume=True)
+        study = open_study(tmp_path / "cut", "s", ["maximize"], resume=True)
         cut_after(study, rng.randrange(1, 60))
         try:
             search(study)
@@ -155,10 +155,10 @@ def test_a_resumed_search_exhausts_the_space_without_repetition(sampler):
 
 def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
     journal = tmp_path / "study.journal"
-    lost = interrupted_in(open_study(journal, "s", "maximize"), 2, trials=5)
-    study = open_study(journal, "s", "maximize", resume=True)
+    lost = interrupted_in(open_study(journal, "s", ["maximize"]), 2, trials=5)
+    study = open_study(journal, "s", ["maximize"], resume=True)
     proposals = drive(new_proposer(study, trials=5))
     assert lost.spec.placement in {p.spec.placement for p in proposals}
-    reread = open_study(journal, "s", "maximize", resume=True)
+    reread = open_study(journal, "s", ["maximize"], resume=True)
     states = [t.state.name for t in reread.trials]
     assert states == ["COMPLETE"] * 5

@@ -11,12 +11,13 @@ import pytest
 
 from trials.batch import Batch, run_in_process
 from trials.data import load_data
+from trials.early_stopping import EarlyStopping
 from trials.faults import DIVERGED, CommonCause, RunStoppedError
 from trials.files import StorageError
 from trials.proposals import Proposal
 from trials.recipe import Recipe
 from trials.resources import Resources
-from trials.scheduling import EarlyStopping, run_trials
+from trials.scheduling import run_trials
 from trials.trial import TrialSpec, run_trial
 from trials.trial_files import TrialFiles
 

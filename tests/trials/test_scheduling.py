@@ -17,10 +17,11 @@ from ray.tune.schedulers import TrialScheduler
 
 from search_spaces import InputError
 from trials.data import ImageSet, TrainingData
+from trials.early_stopping import EarlyStopping, PastTrial
 from trials.proposals import Proposal
 from trials.recipe import Recipe
 from trials.resources import Resources, plan_resources
-from trials.scheduling import EarlyStopping, ray_session, run_trials
+from trials.scheduling import ray_session, run_trials, scheduler_of
 from trials.training import EpochMetrics, NonFiniteLossError
 from trials.trial import TrialSpec
 from trials.trial_files import TrialFiles
@@ -308,18 +309,20 @@ def test_past_curves_fill_the_rungs_as_without_an_interruption(mode, sign, grace
         dict(enumerate(curve(seed)[:reached], start=1))
         for seed, reached in enumerate(simulated(range(past), rungs))
     ]
-    scheduler = stopping(mode, grace, factor).scheduler(curves)
+    scheduler = scheduler_of(
+        stopping(mode, grace, factor), [PastTrial(curve=curve) for curve in curves]
+    )
     after = [decisions(scheduler, seed) for seed in range(200, 215)]
     assert after == simulated(range(200, 215), rungs)
 
 
 def test_a_grace_period_beyond_the_end_means_no_early_stop():
-    scheduler = stopping(grace=50).scheduler()
+    scheduler = scheduler_of(stopping(grace=50))
     assert [decisions(scheduler, seed) for seed in range(6)] == [EPOCHS] * 6
 
 
 def test_a_failure_report_without_a_metric_is_no_reason_to_stop():
-    scheduler = stopping().scheduler()
+    scheduler = scheduler_of(stopping())
     trial = SimpleNamespace(trial_id="a", config={"number": 0, "protected": True})
     scheduler.on_trial_add(None, trial)
     report = {"epoch": 1, "failure": "no"}

@@ -1,0 +1,131 @@
+"""Where a strategy may move: points (one choice index per unit) within the limits of a space."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import combinations, product
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import SearchSpace
+
+Point = tuple[int, ...]
+Points = NDArray[np.int64]
+Floats = NDArray[np.float64]
+
+LARGEST_POOL = 4_096
+"""Spaces up to this many combinations are weighed as a whole."""
+
+
+@dataclass(frozen=True, eq=False)
+class Region:
+    """All points that may be proposed. Units are in the order of their names, as in Optuna.
+
+    Attributes:
+        sizes: choices per unit.
+        kept: (units, most choices) ReLUs that a choice keeps.
+        low, high: limits on their sum.
+        costs: (costs, units, most choices) what a choice adds to each cost.
+        space: None where nothing is known but the sizes.
+    """
+
+    sizes: Point
+    kept: NDArray[np.int64]
+    low: int
+    high: int
+    costs: Floats
+    space: SearchSpace | None = None
+
+    @classmethod
+    def free(cls, sizes: Point) -> Region:
+        """Every combination."""
+        zeros = np.zeros((len(sizes), max(sizes)), dtype=np.int64)
+        return cls(sizes, zeros, 0, 0, np.zeros((0, *zeros.shape)))
+
+    @classmethod
+    def of(cls, space: SearchSpace, site_costs: Floats | None = None) -> Region:
+        """The placements that a space admits.
+
+        Args:
+            site_costs: (costs, sites) what keeping each site costs.
+        """
+        units = sorted(space.units, key=lambda unit: unit.name)
+        sizes = tuple(len(unit.choices) for unit in units)
+        per_site = np.ones((1, len(space.backbone.sites)))
+        if site_costs is not None:
+            per_site = np.concatenate([per_site, site_costs])
+        totals = np.zeros((len(per_site), len(units), max(sizes)))
+        for number, unit in enumerate(units):
+            for index, bits in enumerate(unit.choices.values()):
+                on = [site for site, bit in zip(unit.sites, bits, strict=True) if bit == "1"]
+                totals[:, number, index] = per_site[:, on].sum(axis=1)
+        kept = totals[0].astype(np.int64)
+        return cls(sizes, kept, space.min_relus, space.max_relus, totals[1:], space)
+
+    def admits(self, points: Points) -> NDArray[np.bool_]:
+        """(n,) which of (n, units) are within the limits."""
+        count = self.kept[np.arange(len(self.sizes)), points].sum(axis=1)
+        return (count >= self.low) & (count <= self.high)
+
+    def costs_of(self, points: Points) -> Floats:
+        """(n, costs) of (n, units)."""
+        chosen: Floats = self.costs[:, np.arange(len(self.sizes)), points].sum(axis=2).T
+        return chosen
+
+    @cached_property
+    def pool(self) -> Points | None:
+        """(placements, units) everything, in canonical form; None where that is too much."""
+        if self.space is None or self.space.combinations > LARGEST_POOL:
+            return None
+        return np.array([self.point_of(p) for p in self._params_of_all()], dtype=np.int64)
+
+    def _params_of_all(self) -> Iterator[dict[str, str]]:
+        assert self.space is not None
+        for placement in self.space.enumerate():
+            params = self.space.encode(placement)
+            assert params is not None  # it was enumerated from this very space
+            yield params
+
+    def point_of(self, params: dict[str, str]) -> Point:
+        """Choice indices of labels by unit name."""
+        assert self.space is not None
+        choices = self.space.choices
+        return tuple(choices[name].index(params[name]) for name in sorted(choices))
+
+    def neighbours(self, point: Point) -> list[Point]:
+        """Points that differ in one unit; where the limits forbid all of these, in two."""
+        return self._changed(point, 1) or self._changed(point, 2)
+
+    def _changed(self, point: Point, count: int) -> list[Point]:
+        found: list[Point] = []
+        for units in combinations(range(len(self.sizes)), min(count, len(self.sizes))):
+            others = ([c for c in range(self.sizes[u]) if c != point[u]] for u in units)
+            for choices in product(*others):
+                changed = list(point)
+                for unit, choice in zip(units, choices, strict=True):
+                    changed[unit] = choice
+                found.append(tuple(changed))
+        if not found:
+            return []
+        allowed = self.admits(np.array(found))
+        return [p for p, admitted in zip(found, allowed, strict=True) if admitted]
+
+    def draw(self, rng: np.random.Generator) -> Point:
+        """A point within the limits, all equally likely."""
+        if self.space is None:
+            return tuple(int(rng.integers(size)) for size in self.sizes)
+        return self.point_of(self.space.sample(random.Random(int(rng.integers(2**62)))))
+
+    def draw_many(self, count: int, rng: np.random.Generator) -> Points:
+        """About so many points; by rejection, and one by one where the limits are tight."""
+        drawn: Points = rng.integers(np.array(self.sizes), size=(count, len(self.sizes)))
+        drawn = drawn[self.admits(drawn)]
+        if len(drawn) < count // 6:
+            one_by_one: list[Any] = [self.draw(rng) for _ in range(count // 6)]
+            drawn = np.concatenate([drawn, np.array(one_by_one, dtype=np.int64)])
+        return drawn
