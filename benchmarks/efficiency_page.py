@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 import matplotlib
 
@@ -12,73 +11,88 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from benchmarks.outcomes import TRIALS, Cell, Outcome, Outcomes, quartiles
+
 HERE = Path(__file__).parent
 _MARK = "<!-- generated below -->"
+_COLUMNS = (
+    *("strategy", "trials to top 5 %", "trials to top 1 %", "epochs to top 1 %"),
+    *("reached top 1 % in 100", "regret after 25", "regret after 100", "of the luckiest run"),
+)
 
 
-def write_page(outcomes: dict[Any, list[Any]], trials: int) -> None:
+def write_page(outcomes: Outcomes) -> None:
     """Write the tables behind the page's mark, and the plot beside it."""
     page = HERE / "search_efficiency.md"
     written = page.read_text().partition(_MARK)[0] if page.exists() else ""
-    page.write_text(f"{written}{_MARK}\n\n{tables(outcomes, trials)}")
-    plot(outcomes, trials, HERE / "search_efficiency.png")
+    page.write_text(f"{written}{_MARK}\n\n{tables(outcomes)}")
+    plot(outcomes, HERE / "search_efficiency.png")
 
 
-def tables(outcomes: dict[Any, list[Any]], trials: int) -> str:
+def tables(outcomes: Outcomes) -> str:
     """One Markdown table per (workers, early stopping)."""
     parts = []
-    for workers, stopping in sorted({(c.workers, c.early_stopping) for c in outcomes}):
-        cells = {
-            c: found
-            for c, found in outcomes.items()
-            if (c.workers, c.early_stopping) == (workers, stopping)
-        }
-        replays = len(next(iter(cells.values())))
-        title = f"{workers} worker{'s' * (workers > 1)}, {'with' if stopping else 'without'} ASHA"
+    for workers, stopping in _conditions(outcomes):
+        cells = _cells(outcomes, workers, stopping)
+        title = f"{_workers(workers)}, {'with' if stopping else 'without'} ASHA"
         lines = [
             f"### {title}",
             "",
-            f"{replays} replays of {trials} trials each; medians, quartiles in brackets.",
+            f"{len(outcomes[cells[0]])} replays; medians, quartiles in brackets; regrets in nats "
+            "of test loss.",
             "",
-            "| strategy | trials to top 5 % | trials to top 1 % | epochs to top 1 % "
-            "| reached top 1 % | regret after 25 | regret at the end |",
-            "|---|---|---|---|---|---|---|",
+            f"| {' | '.join(_COLUMNS)} |",
+            "|---" * len(_COLUMNS) + "|",
+            *(_row(cell, outcomes[cell]) for cell in cells),
         ]
-        for cell, found in sorted(cells.items(), key=lambda item: _order(item[1])):
-            share = sum(o.top1 is not None for o in found) / len(found)
-            epochs = [o.epochs[o.top1 - 1] if o.top1 else np.inf for o in found]
-            lines.append(
-                f"| {cell.strategy} | {_until([o.top5 for o in found], trials)} "
-                f"| {_until([o.top1 for o in found], trials)} "
-                f"| {_until(epochs, None)} | {100 * share:.0f} % "
-                f"| {_regret(found, min(25, trials))} | {_regret(found, trials)} |"
-            )
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
-def plot(outcomes: dict[Any, list[Any]], trials: int, file: Path) -> None:
+def _row(cell: Cell, found: Sequence[Outcome]) -> str:
+    share = sum(o.top1 is not None and o.top1 <= TRIALS for o in found) / len(found)
+    epochs = [o.epochs[o.top1 - 1] if o.top1 else None for o in found]
+    texts = (
+        cell.strategy,
+        _until([o.top5 for o in found], cell.trials),
+        _until([o.top1 for o in found], cell.trials),
+        _until(epochs, None),
+        f"{100 * share:.0f} %",
+        _regret([o.regret[24] for o in found]),
+        _regret([o.regret[TRIALS - 1] for o in found]),
+        _regret([o.lucky_regret[TRIALS - 1] for o in found]),
+    )
+    return f"| {' | '.join(texts)} |"
+
+
+def plot(outcomes: Outcomes, file: Path) -> None:
     """Median regret against trials, with the band of the quartiles; one panel per condition."""
-    conditions = sorted({(c.workers, c.early_stopping) for c in outcomes})
+    conditions = _conditions(outcomes)
     figure, axes = plt.subplots(
-        len(conditions), 2, figsize=(11, 3.6 * len(conditions)), sharex=True, sharey=True,
+        len(conditions),
+        2,
+        figsize=(11, 3.6 * len(conditions)),
+        sharex=True,
+        sharey=True,
         squeeze=False,
-    )  # fmt: skip
+    )
     for row, (workers, stopping) in zip(axes, conditions, strict=True):
-        cells = [c for c in outcomes if (c.workers, c.early_stopping) == (workers, stopping)]
-        cells.sort(key=lambda c: _order(outcomes[c]))
+        cells = [c for c in _cells(outcomes, workers, stopping) if not c.strategy.count(",")]
         panels = cells[: len(cells) // 2 + 1], cells[len(cells) // 2 + 1 :]
         for axis, shown in zip(row, panels, strict=True):
             for cell in shown:
-                curves = np.array([o.regret for o in outcomes[cell]], dtype=float)
-                low, middle, high = np.nanquantile(curves, (0.25, 0.5, 0.75), axis=0)
-                x = np.arange(1, len(middle) + 1)
-                (line,) = axis.plot(x, middle, label=cell.strategy, linewidth=1.6)
-                axis.fill_between(x, low, high, color=line.get_color(), alpha=0.12, linewidth=0)
+                curves = np.array([o.regret[:TRIALS] for o in outcomes[cell]], dtype=float)
+                first = int(np.isfinite(curves).any(axis=0).argmax())  # no incumbent before
+                bands = np.nanquantile(curves[:, first:], (0.25, 0.5, 0.75), axis=0)
+                x = np.arange(first + 1, TRIALS + 1)
+                (line,) = axis.plot(x, bands[1], label=cell.strategy, linewidth=1.6)
+                axis.fill_between(
+                    x, bands[0], bands[2], color=line.get_color(), alpha=0.12, linewidth=0
+                )
             stops = "ASHA" if stopping else "no early stopping"
-            axis.set_title(f"{workers} worker{'s' * (workers > 1)}, {stops}", fontsize=10)
+            axis.set_title(f"{_workers(workers)}, {stops}", fontsize=10)
             axis.set_yscale("log")
-            axis.set_xlim(1, trials)
+            axis.set_xlim(1, TRIALS)
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
         row[0].set_ylabel("regret, nats of test loss")
@@ -89,21 +103,33 @@ def plot(outcomes: dict[Any, list[Any]], trials: int, file: Path) -> None:
     plt.close(figure)
 
 
-def _order(found: list[Any]) -> tuple[float, float]:
-    reached = median(o.top1 or np.inf for o in found)
-    return float(reached), float(np.nanmedian([o.regret[-1] for o in found]))
+def _conditions(outcomes: Outcomes) -> list[tuple[int, bool]]:
+    return sorted({(c.workers, c.early_stopping) for c in outcomes}, key=lambda c: (c[0], not c[1]))
 
 
-def _until(counts: list[Any], limit: int | None) -> str:
-    low, middle, high = np.quantile(
-        [np.inf if c is None else c for c in counts], (0.25, 0.5, 0.75), method="nearest"
-    )
+def _cells(outcomes: Outcomes, workers: int, stopping: bool) -> list[Cell]:
+    """The strategies of a condition, fastest first."""
+    mine = [c for c in outcomes if (c.workers, c.early_stopping) == (workers, stopping)]
+
+    def speed(cell: Cell) -> tuple[float, float]:
+        found = outcomes[cell]
+        at_end = np.array([o.regret[TRIALS - 1] for o in found], dtype=float)
+        return quartiles([o.top1 for o in found])[1], float(np.nanmedian(at_end))
+
+    return sorted(mine, key=speed)
+
+
+def _workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
+
+
+def _until(counts: Sequence[float | None], limit: int | None) -> str:
     never = f"> {limit}" if limit else "-"
-    low, middle, high = (never if np.isinf(x) else f"{x:.0f}" for x in (low, middle, high))
+    low, middle, high = (never if np.isinf(x) else f"{x:.0f}" for x in quartiles(counts))
     return f"{middle} [{low}, {high}]"
 
 
-def _regret(found: list[Any], trial: int) -> str:
-    values = [o.regret[trial - 1] for o in found if o.regret[trial - 1] is not None]
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
+def _regret(values: Sequence[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
     return f"{middle:.4f} [{low:.4f}, {high:.4f}]"

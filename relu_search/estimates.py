@@ -30,7 +30,8 @@ def estimates(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
         (means over them), `estimate` (of the metric) and `sd`, not a number with fewer than
         `FEWEST_TO_SHRINK` trials, where the estimate is the mean.
     """
-    groups = trials.groupby("placement", sort=False)
+    measured = trials.astype({"val_accuracy": float, "val_loss": float})  # also of no rows
+    groups = measured.groupby("placement", sort=False)
     table = groups[["val_accuracy", "val_loss"]].mean()
     table["n"] = groups.size()
     table["estimate"], table["sd"] = table[metric], math.nan

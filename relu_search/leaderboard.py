@@ -42,6 +42,8 @@ def ranked(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
     Those of full length go by the shrunken mean of their placement (`estimates`), the runs of one
     placement stay together, best run first. Others go by how far they came, then by the metric.
     """
+    if trials.empty:
+        return trials
     from relu_search.estimates import estimates
 
     order = {"COMPLETE": 0, "PRUNED": 1, "FAIL": 2}

@@ -83,13 +83,8 @@ def test_a_build_goes_on_behind_the_last_whole_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("sampler", ["tpe", "gp", STOCK])
 def test_a_replay_spends_its_budget_and_repeats_itself(sampler):
     def replayed(workers):
-        return (
-            Replay(
-                table=load(), sampler=sampler, trials=20, seeds=range(10), seed=4, workers=workers
-            )
-            .run()
-            .ended
-        )
+        options = {"trials": 20, "seeds": range(10), "seed": 4, "workers": workers}
+        return Replay(table=load(), sampler=sampler, **options).run()
 
     ended = replayed(workers=4)
     assert len(ended) == 20
@@ -105,7 +100,7 @@ def test_without_early_stopping_all_trials_are_of_full_length():
     replay = Replay(
         table=load(), sampler="random", trials=12, seeds=range(10), early_stopping=False
     )
-    ended = replay.run().ended
+    ended = replay.run()
     assert [trial.epochs for trial in ended] == [4] * 12
     table = load()
     spent = math.fsum(float(table.seconds[trial.row, trial.seed]) for trial in ended)
