@@ -13,7 +13,8 @@ import optuna
 
 from benchmarks.relu_bench import Table
 from benchmarks.stock import CompletedStudy, StockProposer
-from relu_search.objectives import DIRECTIONS, MODES, Cost, Costs, Metric
+from relu_search.config import COARSE_TO_FINE, SearchConfig
+from relu_search.objectives import MODES, Cost, Costs, Metric
 from relu_search.proposer import StudyProposer
 from relu_search.sampling import DistinctSampler
 from search_spaces import Placement, SearchSpace, reference_modules
@@ -63,7 +64,8 @@ class Replay:
     replay.
 
     Args:
-        sampler: a name of `SAMPLERS` or `TPE_VARIANTS`, `STOCK`, or `TOLD_COMPLETE`.
+        sampler: a name of `SAMPLERS` or `TPE_VARIANTS`, `STOCK`, `TOLD_COMPLETE`, or
+            `coarse-to-fine`.
         workers: trials at once.
         early_stopping: ASHA, or all trials to the end.
         seeds: of the table, in the order of use.
@@ -140,9 +142,8 @@ class Replay:
 
     def _proposer(self) -> Proposer:
         spec = self.table.spec
-        space = SearchSpace(
-            spec.backbone, spec.granularity, min_relus=self.min_relus, width=spec.width
-        )
+        granularity = "block" if self.sampler == COARSE_TO_FINE else spec.granularity
+        space = SearchSpace(spec.backbone, granularity, min_relus=self.min_relus, width=spec.width)
         references = reference_modules(space.backbone) if self.references else {}
         references |= {f"first-{i}": placement for i, placement in enumerate(self.first)}
         common: dict[str, Any] = {
@@ -154,8 +155,8 @@ class Replay:
         }
         if self.sampler == STOCK:
             return StockProposer(space, **common)
-        directions = [DIRECTIONS[self.metric], *("minimize" for _ in self.costs)]
-        study = optuna.create_study(directions=directions)
+        config = SearchConfig(metric=self.metric, objective=",".join(self.costs) or None)
+        study = optuna.create_study(directions=config.directions)
         if self.costs:
             costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
             common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from relu_search.objectives import MODES, Metric
@@ -21,11 +21,18 @@ from trials.trial import TrialSpec
 class CompletedStudy(optuna.Study):
     """Told that a trial was pruned, it takes it as COMPLETE with the last value, as stock does."""
 
-    def tell(self, trial: Any, values: Any = None, state: Any = None, **options: Any) -> Any:
+    def tell(
+        self,
+        trial: optuna.Trial | int,
+        values: float | Sequence[float] | None = None,
+        state: TrialState | None = None,
+        skip_if_finished: bool = False,
+    ) -> FrozenTrial:
         if state == TrialState.PRUNED:
-            reported = self.get_trials(deepcopy=False)[trial.number].intermediate_values
-            return super().tell(trial, values=reported[max(reported)], **options)
-        return super().tell(trial, values=values, state=state, **options)
+            number = trial if isinstance(trial, int) else trial.number
+            reported = self.get_trials(deepcopy=False)[number].intermediate_values
+            values, state = reported[max(reported)], None
+        return super().tell(trial, values, state, skip_if_finished)
 
 
 class StockProposer:

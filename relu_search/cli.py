@@ -76,7 +76,10 @@ def search(
     ] = None,
     granularity: Annotated[
         str | None,
-        typer.Option(help="Unit of a decision: network, stage, block, site. [default: stage]"),
+        typer.Option(
+            help="Unit of a decision: network, stage, block, site; or coarse-to-fine. "
+            "[default: stage]"
+        ),
     ] = None,
     min_relus: Annotated[
         str | None,

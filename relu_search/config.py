@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-import tomllib
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
+from relu_search.limits import count_of, relus_at_ratio
 from relu_search.objectives import COSTS, DIRECTIONS, Cost, Metric, parse_objective
+from relu_search.option_texts import read_toml, require_encoded, without_password
 from search_spaces import (
     Activation,
     Backbone,
@@ -35,6 +35,8 @@ PLACES = (
 """Options that say where a search runs, not what it is: another machine may need others."""
 SAMPLERS = ("gp", "tpe", "nsga2", "local", "greedy", "evolution", "reinforce", "random", "grid")
 _MINIMISED: list[Literal["maximize", "minimize"]] = ["minimize"] * len(COSTS)
+COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
+"""Granularity that begins with one pattern for the whole net and ends with one per block."""
 REPEAT_STRIDE = 1_000_000
 """Distance between the seeds of repeated trainings of one placement in a search."""
 RECORD = "record"
@@ -42,10 +44,6 @@ RECORD = "record"
 
 _SMALL_DATA = "digits"
 SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
-_MAX_TOML_BYTES = 4_000_000
-_LONGEST_LINE = 10_000  # of a TOML file: the time for `a.a.a... = 1` grows with its square
-_LONGEST_URL = 2_000
-_SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,8 @@ class SearchConfig:
         precision: fp32, or bf16 autocast on CUDA.
         seed: of split, initial weights, order, augmentation and sampler.
         trials: budget, hand-designed modules included.
-        granularity: unit of one decision: network, stage, block or site.
+        granularity: unit of one decision: network, stage, block or site; or coarse-to-fine, the
+            first three in turn within one budget.
         min_relus, max_relus: limits on the ReLUs kept in the blocks; `from_options` also takes
             a share such as `60%`.
         ratio: `N:M`, all placements of exactly this ratio, instead of the limits.
@@ -104,7 +103,7 @@ class SearchConfig:
     precision: Precision = "fp32"
     seed: int = 0
     trials: int = 48
-    granularity: Granularity = "stage"
+    granularity: Granularity | Literal["coarse-to-fine"] = "stage"
     min_relus: int = 1
     max_relus: int | None = None
     ratio: str | None = None
@@ -158,16 +157,24 @@ class SearchConfig:
             raise InputError(
                 f"reduction factor is {self.reduction_factor}; it must be above 1, at most 100"
             )
-        if self.sampler not in SAMPLERS:
-            raise InputError(
-                f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}"
-            )
-        _require_encoded(self.storage or "")
+        self._check_sampler()
+        require_encoded(self.storage or "")
         if self.search_norm and self.norm == "drop":
             raise InputError("norm drop and search_norm exclude each other; give one of them")
         space = self.search_space()
         if self.sampler == "grid":
             next(space.enumerate())
+
+    def _check_sampler(self) -> None:
+        if self.sampler not in SAMPLERS:
+            raise InputError(
+                f"sampler {self.sampler!r} is unknown; use one of {', '.join(SAMPLERS)}"
+            )
+        if self.granularity == COARSE_TO_FINE and self.sampler != "gp":
+            raise InputError(
+                f"granularity coarse-to-fine works with sampler gp, not {self.sampler}; leave "
+                "--sampler out, or choose one granularity"
+            )
 
     def _take_up_objective(self) -> None:
         """The metric that the objective names counts."""
@@ -201,6 +208,11 @@ class SearchConfig:
         return Backbone.parse(self.backbone, 16 if self.width is None else self.width)
 
     @property
+    def proposed_by(self) -> str:
+        """What a proposer is asked for: the sampler, or its variant for coarse to fine."""
+        return COARSE_TO_FINE if self.granularity == COARSE_TO_FINE else self.sampler
+
+    @property
     def costs(self) -> tuple[Cost, ...]:
         """What is minimised beside the metric."""
         return () if self.objective is None else parse_objective(self.objective)[1]
@@ -208,7 +220,7 @@ class SearchConfig:
     def search_space(self) -> SearchSpace:
         return SearchSpace(
             self.network,
-            self.granularity,
+            "block" if self.granularity == COARSE_TO_FINE else self.granularity,
             min_relus=self.min_relus,
             max_relus=self.max_relus,
             norm="search" if self.search_norm else self.norm,
@@ -272,7 +284,7 @@ class SearchConfig:
         for name in ("min_relus", "max_relus"):
             if isinstance(values.get(name), str):
                 backbone = cls(backbone=values.get("backbone", cls.backbone)).network
-                values[name] = _count_of(name, values[name], len(backbone.sites))
+                values[name] = count_of(name, values[name], len(backbone.sites))
         return cls(**values)
 
     @classmethod
@@ -302,85 +314,6 @@ class SearchConfig:
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
-
-
-def relus_at_ratio(backbone: Backbone, ratio: str) -> int:
-    """ReLUs kept in the blocks at a ratio `N:M` of convolutions to ReLUs.
-
-    Raises:
-        InputError: not a ratio, or one that this backbone cannot have exactly.
-    """
-    parts = ratio.split(":")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
-        raise InputError(f"ratio {ratio!r:.60} is no N:M; write for example 2:1")
-    convs, relus = (int(part) for part in parts)
-    sites = len(backbone.sites)
-    if convs == 0 or backbone.convs * relus % convs or backbone.convs * relus // convs > sites:
-        near = backbone.convs * relus / convs if convs else 0
-        raise InputError(
-            f"ratio {ratio} is impossible: {backbone.name} has {backbone.convs} convolutions and "
-            f"{sites} ReLU sites in its blocks, and {near:.4g} ReLUs are not a whole number of "
-            "them; give --min-relus and --max-relus instead"
-        )
-    return backbone.convs * relus // convs
-
-
-def _count_of(name: str, text: str, sites: int) -> int:
-    """A limit on ReLUs, written as a number or as a share of all sites (rounded down)."""
-    number, percent, rest = text.strip().partition("%")
-    if rest or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", number) or ("." in number and not percent):
-        raise InputError(f"{name} is {text!r:.60}; write a whole number, or a share such as 60%")
-    return math.floor(sites * float(number) / 100) if percent else int(number)
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    """Read a TOML file.
-
-    Raises:
-        InputError: the file is missing, too large, or not TOML.
-    """
-    try:
-        with file.open("rb") as opened:
-            content = opened.read(_MAX_TOML_BYTES + 1)
-    except OSError as error:
-        raise InputError(f"config {file} cannot be read: {error.strerror or error}") from error
-    if len(content) > _MAX_TOML_BYTES:
-        raise InputError(f"config {file} is larger than {_MAX_TOML_BYTES} bytes; not a config")
-    if max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
-        raise InputError(f"config {file} has a line of over {_LONGEST_LINE} bytes; not a config")
-    try:
-        return tomllib.loads(content.decode())
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"config {file} is not valid TOML: {error}") from error
-
-
-def without_password(url: str, *, shown: bool = True) -> str:
-    """A storage URL whose password, if any, is shown as `***` or left out.
-
-    It may be malformed, so no parser of URLs is asked where the password ends: at the last `@`.
-    Passwords among the options behind the `?` are replaced in any case.
-    """
-    url = _SECRET_OPTION.sub(r"\1***", url)
-    before, at, host = url.rpartition("@")
-    user = re.match(r"\w[\w+]*://[^:/@]*", before)
-    if url.startswith("sqlite") or not at or (user and user[0] == before):
-        return url
-    return f"{user[0] if user else ''}{':***' if shown else ''}@{host}"
-
-
-def _require_encoded(url: str) -> None:
-    """Refuse a URL that drivers would cut at the wrong `@`, and so show half of its password.
-
-    Raises:
-        InputError: there is more than one, or the URL is too long to be one.
-    """
-    if len(url) > _LONGEST_URL:
-        raise InputError(f"storage has {len(url)} characters; at most {_LONGEST_URL} make a URL")
-    if not url.startswith("sqlite") and url.partition("?")[0].count("@") > 1:
-        raise InputError(
-            f"storage {without_password(url)} has more than one @; write those of the user and the "
-            "password as %40"
-        )
 
 
 def _check_type(name: str, value: Any, expected: Any) -> None:

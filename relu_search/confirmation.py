@@ -18,8 +18,9 @@ import tomli_w
 
 from relu_search.arms import PAIRED, Arm, choose_arms
 from relu_search.compute import Compute, local_device
-from relu_search.config import SearchConfig, read_toml
+from relu_search.config import SearchConfig
 from relu_search.leaderboard import rows_of
+from relu_search.option_texts import read_toml
 from relu_search.results import RunFolder
 from relu_search.statistics import MARGIN, losers
 from relu_search.tables import append_rows, read_table, write_table

@@ -22,6 +22,8 @@ from relu_search.figures import (
     rung_correlation,
 )
 from relu_search.findings import Findings
+from relu_search.importance import site_importance
+from relu_search.importance_figure import importance_of_sites
 from relu_search.insights import grace_warning, site_influence
 from search_spaces import Placement
 
@@ -81,6 +83,14 @@ def search_exhibits(findings: Findings, correlation: pd.DataFrame) -> Iterator[E
         f"decided together (granularity {config.granularity}) share their credit, and with many "
         "sites some intervals miss zero by chance.",
         influence_of_sites(site_influence(trials, backbone, metric), backbone, metric),
+    )
+    yield Exhibit(
+        "site-importance",
+        "Importance of each site",
+        "How much hangs on a site, without a sign: PED-ANOVA, what sets the best tenth of the "
+        "trials apart; fANOVA, what explains their variance. Shares of all sites; sites that are "
+        "decided together, or were hardly varied, cannot be told apart.",
+        importance_of_sites(site_importance(trials, backbone, metric)),
     )
     yield Exhibit(
         "rung-correlation",

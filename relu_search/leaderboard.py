@@ -180,7 +180,7 @@ def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -
 
 
 def report_text(run: RunFolder) -> tuple[Table, str]:
-    """Table and caveat of a run folder, read from its files alone.
+    """Table, and answer with caveat in lines, of a run folder, read from its files alone.
 
     Raises:
         InputError: the folder is damaged or has no finished trial yet.
@@ -189,7 +189,11 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     trials = run.read_trials()
     if trials.empty:
         raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
+    from relu_search.answer import answer_lines
+
+    answer = answer_lines(trials, run.read_epochs(), config)
+    images = int(record["data"]["validation_images"])
     return (
         leaderboard_table(trials, config.metric),
-        caveat(trials, config, int(record["data"]["validation_images"])),
+        "\n".join([*answer, caveat(trials, config, images)]),
     )

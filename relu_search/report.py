@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from relu_search.answer import answer_lines
 from relu_search.config import SearchConfig
 from relu_search.confirmation_figures import points, rows_against
 from relu_search.exhibits import (
@@ -23,6 +24,7 @@ from relu_search.exhibits import (
 )
 from relu_search.figure_style import SCALES, rendered
 from relu_search.findings import Findings
+from relu_search.importance import site_importance
 from relu_search.insights import full_length, grace_warning, rank_correlation
 from relu_search.leaderboard import (
     LEADERBOARD_COLUMNS,
@@ -38,8 +40,10 @@ from search_spaces import InputError
 from trials.files import write_whole
 
 _HOW_TO_READ = (
-    "A search shortlists: it trains each placement once, and the best of many equal placements "
-    "looks better than it is. Only a confirmation on fresh seeds and the test images decides.",
+    "A search shortlists: it trains each placement once or a few times, and the best of many equal "
+    "placements looks better than it is. The order goes by shrunken means: a model over single "
+    "ReLUs draws a lucky run towards what similar placements did; ± is one sd of it. Only a "
+    "confirmation on fresh seeds and the test images decides.",
     "A placement is written as one bit per ReLU site in forward order, 1 kept and 0 dropped; *n "
     "repeats and + joins, so 01*3+1*4 is 0101011111.",
     "A ratio N:M counts the convolutions and the ReLUs kept in the blocks. Stem, projections and "
@@ -72,6 +76,10 @@ def write_report(run: RunFolder) -> Path:
         for exhibit in (*confirmation, *search):
             for form in ("png", "pdf"):
                 write_whole(run.figures / f"{exhibit.name}.{form}", rendered(exhibit.figure, form))
+        importance = site_importance(
+            findings.trials, findings.config.network, findings.config.metric
+        )
+        write_whole(run.path / "site-importance.csv", importance.to_csv(index=False))
         write_whole(page, _page(findings, confirmation, search, correlation))
     except OSError as error:
         raise InputError(
@@ -102,7 +110,7 @@ def _page(
         *_confirmation(findings, confirmation),
         tag("h2", "Leaderboard of the search"),
         table(
-            "Validation figures, one seed each: all hand-designed modules and the best found.",
+            "Validation figures, means over n seeds: all hand-designed modules and the best found.",
             _row_first(LEADERBOARD_COLUMNS),
             [_row_first(cells) for _, cells in leaderboard_rows(trials, config.metric)],
         ),
@@ -158,9 +166,12 @@ def _answer(findings: Findings) -> Iterator[Html]:
     for row in rows_of(full_length(trials, config.metric)):
         if row["module"] == "paired":
             yield tag("p", f"Paired, every ReLU kept: {_value(row, config)}.")
+    for line in answer_lines(trials, findings.epochs, config):
+        if not line.startswith("WARNING"):
+            yield tag("p", line)
     yield tag(
         "p",
-        "One seed each, chosen among many: a shortlist, not a verdict. To decide, run ",
+        "Few seeds each, chosen among many: a shortlist, not a verdict. To decide, run ",
         tag("code", f"relu-search confirm {findings.run.path}"),
         ".",
     )

@@ -14,8 +14,8 @@ from typing import Any
 import tomli_w
 
 from relu_search.compute import Compute
-from relu_search.config import read_toml
 from relu_search.leaderboard import rows_of
+from relu_search.option_texts import read_toml
 from relu_search.reproduce import Run, Settings, planned_runs
 from relu_search.results import fresh_path
 from relu_search.tables import append_rows, read_table, write_table

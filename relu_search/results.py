@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from relu_search.config import RECORD, SearchConfig, read_toml
+from relu_search.config import RECORD, SearchConfig
+from relu_search.option_texts import read_toml
 from relu_search.tables import append_rows, read_table, write_table
 from search_spaces import InputError
 from trials.files import locked, remove_partial_files, user_path, write_whole

@@ -16,17 +16,19 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.config import SAMPLERS
-from relu_search.region import Region
+from relu_search.region import LARGEST_POOL, Region
 from relu_search.strategies import (
     ChoiceSampler,
+    CoarseToFineSampler,
     EvolutionSampler,
     GreedySampler,
+    Level,
     LocalSampler,
     ReinforceSampler,
     SurrogateSampler,
 )
 from search_spaces import InputError, Placement, SearchSpace
-from search_spaces.space import ENUMERABLE
+from search_spaces.space import ENUMERABLE, Granularity
 
 _STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
 
@@ -43,7 +45,8 @@ def make_sampler(
     """A sampler by name, wrapped so that it proposes only placements that are not in `tried`.
 
     Args:
-        name: one of `SAMPLERS`; `grid` is every placement, in random order.
+        name: one of `SAMPLERS`, of which `grid` is every placement, in random order; or
+            `coarse-to-fine`, for a space of block granularity.
         tried: canonical placements already proposed; may grow while the sampler lives.
         trials: budget of the search, which scales start-up and population.
         seed: of the search.
@@ -74,11 +77,39 @@ def make_sampler(
             base_of = partial(ReinforceSampler, region=region)
         case "gp":
             base_of = partial(SurrogateSampler, region=region)
+        case "coarse-to-fine":
+            base_of = partial(
+                CoarseToFineSampler, region=region, levels=levels_of(space, region, trials)
+            )
         case "grid":
             base_of = partial(GridSampler, space, tried, order_of(space, seed))
         case _:
             raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
     return DistinctSampler(base_of, space, tried, seed)
+
+
+def levels_of(space: SearchSpace, region: Region, trials: int) -> list[Level]:
+    """The coarse levels of a space of blocks: a sixth of the budget is for the pattern of the
+    whole net, but no more trials than it has patterns; until half, one pattern per stage."""
+    levels: list[Level] = []
+    coarse: tuple[tuple[Granularity, int], ...] = (("network", trials // 6), ("stage", trials // 2))
+    for granularity, until in coarse:
+        try:
+            patterns = SearchSpace(
+                space.backbone,
+                granularity,
+                min_relus=space.min_relus,
+                max_relus=space.max_relus,
+                norm=space.norm,
+            )
+        except InputError:  # no such pattern is within the limits
+            continue
+        if patterns.combinations <= LARGEST_POOL:
+            known = (space.encode(placement) for placement in patterns.enumerate())
+            points = [region.point_of(params) for params in known if params is not None]
+            spent = levels[-1].trials if levels else 0
+            levels.append(Level(min(until, spent + len(points)), np.array(points)))
+    return levels
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -191,7 +191,7 @@ def _search(
             costs_of=setting.costs.of if config.costs else None,
             site_costs=setting.costs.of_sites() if config.costs else None,
             trials=config.trials,
-            sampler=config.sampler,
+            sampler=config.proposed_by,
             seed=config.seed,
             listeners=(recorder, *listeners),
         )

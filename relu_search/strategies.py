@@ -7,6 +7,8 @@ was cut off goes on as it would have, and several processes may share a study.
 from __future__ import annotations
 
 import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ from optuna.study import Study
 from optuna.trial import FrozenTrial
 
 from relu_search.evidence import Evidence
-from relu_search.region import Point, Region
+from relu_search.region import Point, Points, Region
 from relu_search.surrogate import Surrogate, kept_trials
 
 
@@ -63,10 +65,14 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         if not choices:
             return {}
         evidence = Evidence.of(study, choices)
-        if len(evidence.scores) < self._startup:
-            return {}
         sizes = tuple(len(distribution.choices) for distribution in choices.values())
-        point = self._propose(evidence, self._region or Region.free(sizes))
+        if len(evidence.scores) < self._startup:
+            first = self._first()
+            if first is None:
+                return {}
+            point = first
+        else:
+            point = self._propose(evidence, self._region or Region.free(sizes))
         return {
             name: distribution.choices[index]
             for (name, distribution), index in zip(choices.items(), point, strict=True)
@@ -84,6 +90,10 @@ class ChoiceSampler(BaseSampler, abc.ABC):
     def reseed_rng(self) -> None:
         self._rng = np.random.default_rng()
         self._independent.reseed_rng()
+
+    def _first(self) -> Point | None:
+        """What to begin with; None: each unit at random."""
+        return None
 
     @abc.abstractmethod
     def _propose(self, evidence: Evidence, region: Region) -> Point:
@@ -238,7 +248,7 @@ class SurrogateSampler(ChoiceSampler):
         kept = kept_trials(evidence.scores)
         points, costs = evidence.points[kept], evidence.costs[kept]
         model = Surrogate.fit(points, evidence.quality[kept], evidence.noisier[kept])
-        candidates = region.pool
+        candidates = self._candidates(evidence, region)
         if candidates is None:
             candidates = self._near_and_far(points, evidence.scores[kept], region)
         if costs.shape[1]:
@@ -251,6 +261,10 @@ class SurrogateSampler(ChoiceSampler):
             worth = model.believing(evidence.pending).augmented_improvement(candidates)
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
         return tuple(candidates[self._rng.choice(best)].tolist())
+
+    def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
+        """All that is weighed; None: what is near the best trials, and draws."""
+        return region.pool
 
     def _near_and_far(
         self, points: NDArray[np.int64], scores: NDArray[np.float64], region: Region
@@ -266,6 +280,38 @@ class SurrogateSampler(ChoiceSampler):
         found = np.concatenate([part.reshape(-1, len(region.sizes)) for part in parts])
         found = found[region.admits(found)]
         return np.unique(np.concatenate([found, region.draw_many(self._DRAWN, self._rng)]), axis=0)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Proposals up to a number of trials are among these points."""
+
+    trials: int
+    points: Points
+
+
+class CoarseToFineSampler(SurrogateSampler):
+    """The surrogate on ever finer patterns: one for the net, one per stage, one per block.
+
+    Trials of the coarse levels teach the model, so the fine level starts around the winners.
+    """
+
+    def __init__(self, *, seed: int | None = None, region: Region, levels: Sequence[Level]) -> None:
+        super().__init__(seed=seed, startup=2, region=region)
+        self._levels = levels
+
+    def _first(self) -> Point | None:
+        if not self._levels:
+            return None
+        points = self._levels[0].points
+        return tuple(points[self._rng.integers(len(points))].tolist())
+
+    def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
+        spent = len(evidence.scores) + len(evidence.pending)
+        for level in self._levels:
+            if spent < level.trials:
+                return level.points
+        return region.pool
 
 
 def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -13,7 +13,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import FrozenTrial
 
-from relu_search.config import without_password
+from relu_search.option_texts import without_password
 from search_spaces import InputError
 from trials.files import cut_half_line, storage_errors
 

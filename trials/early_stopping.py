@@ -78,13 +78,14 @@ def pareto_order(values: list[tuple[float, ...]]) -> list[int]:
     left = list(range(len(values)))
     order: list[int] = []
     while left:
-        front = [i for i in left if not any(_dominates(values[j], values[i]) for j in left)]
+        front = [i for i in left if not any(dominates(values[j], values[i]) for j in left)]
         order += sorted(front, key=_crowding(values, front).__getitem__, reverse=True)
         left = [i for i in left if i not in set(front)]
     return order
 
 
-def _dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+def dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether a is nowhere larger than b, and somewhere smaller."""
     return a != b and all(x <= y for x, y in zip(a, b, strict=True))
 
 

@@ -11,7 +11,7 @@ import pytest
 from replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
-from relu_search.config import without_password
+from relu_search.option_texts import without_password
 from search_spaces import InputError
 
 EVERYTHING = {

@@ -11,7 +11,7 @@ from replay import drive, metrics, new_proposer
 from scipy.stats import norm
 
 from relu_search import SearchConfig, resume_search, run_search
-from relu_search.config import relus_at_ratio
+from relu_search.limits import relus_at_ratio
 from relu_search.objectives import Costs, parse_objective
 from relu_search.region import Region
 from relu_search.surrogate import Surrogate
