@@ -10,7 +10,7 @@ import pandas as pd
 from relu_search.surrogate import MOST_TRIALS, Surrogate
 from search_spaces import Placement
 
-FEWEST_TO_SHRINK = 5
+FEWEST_TO_SHRINK = 8
 """Full-length trials below which there is nothing to shrink towards."""
 
 

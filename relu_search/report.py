@@ -79,7 +79,7 @@ def write_report(run: RunFolder) -> Path:
         importance = site_importance(
             findings.trials, findings.config.network, findings.config.metric
         )
-        write_whole(run.path / "site-importance.csv", importance.to_csv(index=False))
+        write_whole(run.figures / "site-importance.csv", importance.to_csv(index=False))
         write_whole(page, _page(findings, confirmation, search, correlation))
     except OSError as error:
         raise InputError(

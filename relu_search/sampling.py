@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import partial
 from typing import Any
 
@@ -37,7 +37,7 @@ def make_sampler(
     name: str,
     space: SearchSpace,
     *,
-    tried: Container[Placement],
+    tried: Collection[Placement],
     trials: int,
     seed: int,
     site_costs: NDArray[np.float64] | None = None,
@@ -85,7 +85,7 @@ def make_sampler(
             base_of = partial(GridSampler, space, tried, order_of(space, seed))
         case _:
             raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
-    return DistinctSampler(base_of, space, tried, seed)
+    return DistinctSampler(base_of, space, tried, seed, trials)
 
 
 def levels_of(space: SearchSpace, region: Region, trials: int) -> list[Level]:
@@ -120,7 +120,8 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 class DistinctSampler(BaseSampler):
     """Ask another sampler; where its placement was tried or breaks a limit, step to a near one.
 
-    A strategy that weighs repetition (`ChoiceSampler.repeats`) may propose one again.
+    A strategy that weighs repetition (`ChoiceSampler.repeats`) may propose one again, unless the
+    budget is enough to try all that is left.
 
     The step is taken inside the sampler, so that the study records what is really trained. It
     changes ever more units at random, then picks uniformly among all that are left.
@@ -133,15 +134,18 @@ class DistinctSampler(BaseSampler):
         space: what may be proposed.
         tried: canonical placements not to propose again.
         seed: of the search.
+        trials: budget of the search.
     """
 
     def __init__(
         self,
         base_of: Callable[..., BaseSampler],
         space: SearchSpace,
-        tried: Container[Placement],
+        tried: Collection[Placement],
         seed: int,
+        trials: int,
     ) -> None:
+        self._trials = trials
         self._base_of = base_of
         self._space = space
         self._tried = tried
@@ -157,7 +161,7 @@ class DistinctSampler(BaseSampler):
     def with_options(self, **options: Any) -> DistinctSampler:
         """The same, but for further options of the sampler that is asked."""
         base_of = partial(self._base_of, **options)
-        return DistinctSampler(base_of, self._space, self._tried, self._seed)
+        return DistinctSampler(base_of, self._space, self._tried, self._seed, self._trials)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
@@ -174,7 +178,7 @@ class DistinctSampler(BaseSampler):
         for name, distribution in self._distributions.items():
             if name not in params:
                 params[name] = self._base.sample_independent(study, trial, name, distribution)
-        return params if self._is_meant_again(params) else self._untried_near(params)
+        return params if self._is_meant_again(params, trial) else self._untried_near(params)
 
     def sample_independent(
         self,
@@ -211,9 +215,11 @@ class DistinctSampler(BaseSampler):
             candidate = self._space.sample(self._rng)
         return candidate
 
-    def _is_meant_again(self, params: dict[str, str]) -> bool:
+    def _is_meant_again(self, params: dict[str, str], trial: FrozenTrial) -> bool:
         """Whether a strategy that weighs repetition proposes another seed of a placement."""
         repeats = isinstance(self._base, ChoiceSampler) and self._base.repeats
+        if self._trials - trial.number >= self._space.size - len(self._tried):
+            return False
         return repeats and self._space.admits(self._space.decode(params))
 
     def _change(self, params: dict[str, str], changes: int) -> dict[str, str]:
@@ -245,7 +251,7 @@ class GridSampler(RandomSampler):
     def __init__(
         self,
         space: SearchSpace,
-        tried: Container[Placement],
+        tried: Collection[Placement],
         order: Sequence[Placement],
         *,
         seed: int,

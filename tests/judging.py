@@ -33,6 +33,7 @@ OPTIONS = {
     "epochs": 2,
     "trials": 7,
     "granularity": "site",
+    "metric": "val_accuracy",
 }
 # (state, module, placement, validation accuracy), in the order of the trials
 TRIALS = [

@@ -279,8 +279,8 @@ def test_report_prints_the_leaderboard_of_a_run(searched, cli, cli_json):
         assert text in out
     table = cli_json("report", searched.run.path, "--no-page")
     assert len(table["trials"]) == 8
-    values = [r["val_accuracy"] for r in table["trials"] if r["state"] == "COMPLETE"]
-    assert values == sorted(values, reverse=True)
+    values = [r["val_loss"] for r in table["trials"] if r["state"] == "COMPLETE"]
+    assert values == sorted(values)  # too few trials for shrinking
 
 
 def test_export_hands_over_the_best_trial_or_another_one(searched, cli_json, folder):
