@@ -12,7 +12,7 @@ import numpy as np
 TRIALS = 100
 """Trials of a replay; a target that was not reached by then counts as not reached."""
 LONGER = {"random": 600}
-"""Strategies that are given more, so that their median is a number."""
+"""Strategies that are given more where trials are stopped early, so that their median is known."""
 
 
 @dataclass(frozen=True, order=True)
@@ -26,7 +26,7 @@ class Cell:
 
     @property
     def trials(self) -> int:
-        return LONGER.get(self.strategy, TRIALS)
+        return LONGER.get(self.strategy, TRIALS) if self.early_stopping else TRIALS
 
     @property
     def name(self) -> str:
