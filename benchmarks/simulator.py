@@ -72,6 +72,7 @@ class Replay:
         seed: of the sampler.
         costs: objectives beside the metric.
         references: begin with the hand-designed modules and the control.
+        first: tried next.
     """
 
     table: Table
@@ -145,7 +146,6 @@ class Replay:
         granularity = "block" if self.sampler == COARSE_TO_FINE else spec.granularity
         space = SearchSpace(spec.backbone, granularity, min_relus=self.min_relus, width=spec.width)
         references = reference_modules(space.backbone) if self.references else {}
-        references |= {f"first-{i}": placement for i, placement in enumerate(self.first)}
         common: dict[str, Any] = {
             "references": references,
             "spec_of": self._trial_spec,
@@ -155,6 +155,7 @@ class Replay:
         }
         if self.sampler == STOCK:
             return StockProposer(space, **common)
+        common["first"] = self.first
         config = SearchConfig(metric=self.metric, objective=",".join(self.costs) or None)
         study = optuna.create_study(directions=config.directions)
         if self.costs:

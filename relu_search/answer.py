@@ -12,14 +12,24 @@ from relu_search.estimates import estimates
 from relu_search.figure_style import SCALES
 from relu_search.insights import full_length, grace_warning, rank_correlation
 from relu_search.leaderboard import admitted, best_trial, rows_of
+from relu_search.warm_start import supernet_agreement
 from trials.early_stopping import dominates
 
 _COMPARED = ("2:1", "paired")
 _FRONT_SHOWN = 8
 
 
-def answer_lines(trials: pd.DataFrame, epochs: pd.DataFrame, config: SearchConfig) -> Iterator[str]:
-    """One sentence per finding; none while no trial has trained to the end."""
+def answer_lines(
+    trials: pd.DataFrame,
+    epochs: pd.DataFrame,
+    config: SearchConfig,
+    supernet: pd.DataFrame | None = None,
+) -> Iterator[str]:
+    """One sentence per finding; none while no trial has trained to the end.
+
+    Args:
+        supernet: `supernet.csv`, where there is one.
+    """
     whole = full_length(trials, config.metric)
     best = best_trial(trials, config)
     if best is None:
@@ -28,6 +38,8 @@ def answer_lines(trials: pd.DataFrame, epochs: pd.DataFrame, config: SearchConfi
     yield _best(best, known, config, whole)
     if config.costs:
         yield _front(whole, config)
+    if supernet is not None:
+        yield supernet_agreement(whole, supernet, config.metric)
     correlation = rank_correlation(trials, epochs, config.metric, resamples=1)
     warning = grace_warning(correlation, config.grace_epochs or 1)
     if warning.startswith("WARNING"):

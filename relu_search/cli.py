@@ -136,6 +136,10 @@ def search(
     storage: Annotated[
         str | None, typer.Option(help="Optuna database URL. [default: a journal in the run folder]")
     ] = None,
+    warm_start: Annotated[
+        str | None,
+        typer.Option(help="supernet: try first what one net trained for all ranks best."),
+    ] = None,
     out: Annotated[str | None, typer.Option(help="Run folder. [default: runs/DATE-TIME]")] = None,
     resume: Annotated[
         str | None, typer.Option(metavar="RUN", help="Go on with a run that was cut off.")

@@ -85,6 +85,8 @@ class SearchConfig:
         exchange: folder or fsspec URL through which weights and checkpoints travel where the nodes
             do not see the run folder; None: they do.
         storage: Optuna storage URL; None: `study.journal` in the run folder.
+        warm_start: supernet: try first what one network, trained with random placements, ranks
+            best; None: nothing.
         out: run folder; None: a new one under ./runs.
 
     Raises:
@@ -122,6 +124,7 @@ class SearchConfig:
     address: str | None = None
     exchange: str | None = None
     storage: str | None = field(default=None, repr=False)  # it may hold a password
+    warm_start: Literal["supernet"] | None = None
     out: str | None = None
 
     def __post_init__(self) -> None:

@@ -191,7 +191,7 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
         raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
     from relu_search.answer import answer_lines
 
-    answer = answer_lines(trials, run.read_epochs(), config)
+    answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
     images = int(record["data"]["validation_images"])
     return (
         leaderboard_table(trials, config.metric),

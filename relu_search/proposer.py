@@ -6,7 +6,7 @@ reported and the epoch they reached, FAIL ones their reason. Nothing in here kno
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,6 +63,7 @@ class StudyProposer:
         study: opened by this process alone; its sampler is replaced.
         space: what may be proposed.
         references: module name -> placement, trained first and protected from early stopping.
+        first: tried next, as other trials are.
         spec_of: placement, how often it was proposed before -> what to train.
         metric: what the study optimises, first.
         costs_of: placement -> what else it minimises, known without training; None: nothing.
@@ -82,6 +83,7 @@ class StudyProposer:
         space: SearchSpace,
         *,
         references: Mapping[str, Placement],
+        first: Sequence[Placement] = (),
         spec_of: Callable[[Placement, int], TrialSpec],
         metric: Metric,
         trials: int,
@@ -112,6 +114,7 @@ class StudyProposer:
         self._spent = 0
         self._take_over_earlier_trials()
         self._enqueue_references(references)
+        self._enqueue_first(first)
         study.sampler = make_sampler(
             sampler,
             space,
@@ -233,6 +236,15 @@ class StudyProposer:
             if params is not None and name not in known:
                 number = len(self._study.get_trials(deepcopy=False))
                 self._study.enqueue_trial(params, user_attrs={REFERENCE: name})
+                self._mark_tried(placement, number)
+                self._waiting += 1
+
+    def _enqueue_first(self, placements: Sequence[Placement]) -> None:
+        for placement in placements:
+            params = self._space.encode(placement)
+            if params is not None and self._space.canonical(placement) not in self._tried:
+                number = len(self._study.get_trials(deepcopy=False))
+                self._study.enqueue_trial(params)
                 self._mark_tried(placement, number)
                 self._waiting += 1
 

@@ -166,7 +166,7 @@ def _answer(findings: Findings) -> Iterator[Html]:
     for row in rows_of(full_length(trials, config.metric)):
         if row["module"] == "paired":
             yield tag("p", f"Paired, every ReLU kept: {_value(row, config)}.")
-    for line in answer_lines(trials, findings.epochs, config):
+    for line in answer_lines(trials, findings.epochs, config, findings.run.read_supernet()):
         if not line.startswith("WARNING"):
             yield tag("p", line)
     yield tag(

@@ -4,6 +4,7 @@ config.toml     every option, resolved, and a `[record]` of versions, split and 
 study.journal   the Optuna study (unless a storage URL was given)
 trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
+supernet.csv    what a supernet ranked, after --warm-start supernet
 weights/        weights of every trial that trained to the end
 checkpoints/    of the trials that are running, after each epoch
 best/           card.json + model.safetensors of the best trial so far
@@ -48,6 +49,7 @@ _ENTRIES = (
     "study.journal.lock",
     "trials.csv",
     "epochs.csv",
+    "supernet.csv",
     "weights",
     "checkpoints",
     "best",
@@ -272,6 +274,15 @@ class RunFolder:
 
     def has_confirmation(self) -> bool:
         return (self.path / "confirm.csv").is_file()
+
+    def read_supernet(self) -> pd.DataFrame | None:
+        """`supernet.csv`; None where none was asked for.
+
+        Raises:
+            InputError: the table is damaged.
+        """
+        file = self.table("supernet.csv")
+        return read_table(file) if file.is_file() else None
 
     def table(self, name: str) -> Path:
         """Path of a table by its file name, a key of `relu_search.tables.COLUMNS`."""

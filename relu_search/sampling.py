@@ -173,7 +173,9 @@ class DistinctSampler(BaseSampler):
     ) -> dict[str, Any]:
         if "fixed_params" in trial.system_attrs:  # enqueued: nothing to propose
             return {}
-        known = self._base.infer_relative_search_space(study, trial)
+        known = self._distributions
+        if not isinstance(self._base, ChoiceSampler):  # which needs no trial to know its units
+            known = self._base.infer_relative_search_space(study, trial)
         params = self._base.sample_relative(study, trial, known)
         for name, distribution in self._distributions.items():
             if name not in params:

@@ -27,6 +27,7 @@ from relu_search.study import (
     new_study_name,
     open_study,
 )
+from relu_search.warm_start import advised_placements
 from search_spaces import Placement, SearchSpace
 from trials.data import TrainingData
 from trials.early_stopping import EarlyStopping
@@ -182,10 +183,12 @@ def _search(
         run.trial_files.make_folders()
         recorder = RunRecorder(run, config, setting.facts)
         recorder.restart(finished_trials(study))
+        progress = print if listeners else lambda _line: None
         proposer = StudyProposer(
             study,
             setting.space,
             references=config.references,
+            first=advised_placements(run, config, setting.data, setting.space, progress),
             spec_of=config.trial_spec,
             metric=config.metric,
             costs_of=setting.costs.of if config.costs else None,

@@ -67,7 +67,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         evidence = Evidence.of(study, choices)
         sizes = tuple(len(distribution.choices) for distribution in choices.values())
         if len(evidence.scores) < self._startup:
-            first = self._first()
+            first = self._first(evidence)
             if first is None:
                 return {}
             point = first
@@ -91,7 +91,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         self._rng = np.random.default_rng()
         self._independent.reseed_rng()
 
-    def _first(self) -> Point | None:
+    def _first(self, evidence: Evidence) -> Point | None:
         """What to begin with; None: each unit at random."""
         return None
 
@@ -296,15 +296,23 @@ class CoarseToFineSampler(SurrogateSampler):
     Trials of the coarse levels teach the model, so the fine level starts around the winners.
     """
 
-    def __init__(self, *, seed: int | None = None, region: Region, levels: Sequence[Level]) -> None:
-        super().__init__(seed=seed, startup=2, region=region)
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        startup: int = 2,
+        region: Region | None = None,
+        levels: Sequence[Level] = (),
+    ) -> None:
+        super().__init__(seed=seed, startup=startup, region=region)
         self._levels = levels
 
-    def _first(self) -> Point | None:
+    def _first(self, evidence: Evidence) -> Point | None:
         if not self._levels:
             return None
-        points = self._levels[0].points
-        return tuple(points[self._rng.integers(len(points))].tolist())
+        seen = evidence.seen()
+        points = [tuple(p) for p in self._levels[0].points.tolist() if tuple(p) not in seen]
+        return points[self._rng.integers(len(points))] if points else None
 
     def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
         spent = len(evidence.scores) + len(evidence.pending)

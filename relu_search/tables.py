@@ -90,6 +90,7 @@ VERDICT_COLUMNS = (
     "confirmed_val_accuracy",
     "shrinkage",
 )
+SUPERNET_COLUMNS = ("placement", "val_loss", "val_accuracy")
 RUN_COLUMNS = (
     "data",
     "backbone",
@@ -119,6 +120,7 @@ COLUMNS = {
     "confirm.csv": CONFIRM_COLUMNS,
     "confirm_epochs.csv": CONFIRM_EPOCH_COLUMNS,
     "verdict.csv": VERDICT_COLUMNS,
+    "supernet.csv": SUPERNET_COLUMNS,
     "runs.csv": RUN_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
     "comparison.csv": COMPARISON_COLUMNS,

@@ -46,6 +46,7 @@ EVERYTHING = {
     "address": "auto",
     "exchange": "s3://bucket/folder",
     "storage": "sqlite:///study.db",
+    "warm_start": "supernet",
     "out": "runs/a",
 }
 

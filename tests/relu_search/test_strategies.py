@@ -10,6 +10,7 @@ from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase
 
 from relu_search.strategies import (
+    CoarseToFineSampler,
     EvolutionSampler,
     GreedySampler,
     LocalSampler,
@@ -17,7 +18,14 @@ from relu_search.strategies import (
     SurrogateSampler,
 )
 
-STRATEGIES = [EvolutionSampler, GreedySampler, LocalSampler, ReinforceSampler, SurrogateSampler]
+STRATEGIES = [
+    CoarseToFineSampler,
+    EvolutionSampler,
+    GreedySampler,
+    LocalSampler,
+    ReinforceSampler,
+    SurrogateSampler,
+]
 UNITS = 8
 
 
