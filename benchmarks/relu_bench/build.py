@@ -1,7 +1,7 @@
 """Train every placement of a table, and pack the results into the file that is shipped.
 
 ```bash
-python -m benchmarks.relu_bench.build                 # plain-12: about 80 minutes on one core
+python -m benchmarks.relu_bench.build                 # plain-12: about 65 minutes on one core
 python -m benchmarks.relu_bench.build preresnet-8
 ```
 
