@@ -23,6 +23,7 @@ from benchmarks.efficiency_page import write_page
 from benchmarks.outcomes import Cell, Outcome, read_outcomes, write_outcomes
 from benchmarks.relu_bench import Table, load
 from benchmarks.simulator import STOCK, TOLD_COMPLETE, TPE_VARIANTS, Ended, Replay
+from relu_search.config import COARSE_TO_FINE
 from relu_search.estimates import FEWEST_TO_SHRINK
 from relu_search.surrogate import Surrogate
 
@@ -30,7 +31,7 @@ STRATEGIES = (
     *("random", "tpe", "gp", "local", "greedy", "evolution", "reinforce", "nsga2"),
     STOCK,
 )
-ONE_WORKER_ONLY = (TOLD_COMPLETE, *TPE_VARIANTS)
+ONE_WORKER_ONLY = (TOLD_COMPLETE, *TPE_VARIANTS, COARSE_TO_FINE)
 TRUTH = "test_loss"
 """What an incumbent is judged by: on images that no search sees, with seeds it has not used."""
 
@@ -57,7 +58,7 @@ def main() -> None:
 
 
 def cells(workers: list[int]) -> list[Cell]:
-    """Every condition: all strategies on plain-12, their variants with ASHA and one worker."""
+    """Every condition: all strategies on plain-12, and variants with ASHA and one worker."""
     main_table = [Cell("plain-12", *c) for c in product(workers, (True, False), STRATEGIES)]
     variants = [Cell("plain-12", 1, True, name) for name in ONE_WORKER_ONLY]
     return [*main_table, *variants]

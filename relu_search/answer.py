@@ -92,7 +92,8 @@ def _front(whole: pd.DataFrame, config: SearchConfig) -> str:
     rows = pareto_placements(whole, config)
     scale = SCALES[config.metric]
     shown = [
-        f"{row['relus']} ReLUs ({row['ratio']}) {scale.text(row['estimate'])}"
+        f"{row['relus']} ReLU{'' if row['relus'] == 1 else 's'} ({row['ratio']}) "
+        f"{scale.text(row['estimate'])}"
         for row in rows[:_FRONT_SHOWN]
     ]
     more = f"; and {len(rows) - _FRONT_SHOWN} more" if len(rows) > _FRONT_SHOWN else ""

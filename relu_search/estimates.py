@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from relu_search.surrogate import MOST_TRIALS, Surrogate
+from relu_search.surrogate import MOST_TRIALS, Surrogate, without_outliers
 from search_spaces import Placement
 
 FEWEST_TO_SHRINK = 8
@@ -27,8 +27,9 @@ def estimates(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
 
     Returns:
         One row per placement, its text the index: `n` (seeds), `val_accuracy` and `val_loss`
-        (means over them), `estimate` (of the metric) and `sd`, not a number with fewer than
-        `FEWEST_TO_SHRINK` trials, where the estimate is the mean.
+        (means over them), `estimate` (of the metric) and `sd`. The estimate is the mean, and `sd`
+        not a number, with fewer than `FEWEST_TO_SHRINK` trials, and for a placement with a run
+        far below all others, of which the model knows nothing.
     """
     measured = trials.astype({"val_accuracy": float, "val_loss": float})  # also of no rows
     groups = measured.groupby("placement", sort=False)
@@ -47,6 +48,8 @@ def estimates(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
     mean, sd = model.predict(_points(table.index))
     table["estimate"] = np.exp(-mean) if takes_log else sign * mean
     table["sd"] = np.exp(-mean) * sd if takes_log else sd
+    far_out = latest["placement"][without_outliers(scores) > scores].unique()
+    table.loc[far_out, "estimate"], table.loc[far_out, "sd"] = table[metric], math.nan
     return table
 
 

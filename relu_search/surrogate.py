@@ -58,7 +58,7 @@ class Surrogate:
         Args:
             noisier: scores that are predictions, with four times the noise variance.
         """
-        scores = _without_outliers(scores)
+        scores = without_outliers(scores)
         mean, spread = float(scores.mean()), float(scores.std()) or 1.0
         y = (scores - mean) / spread
         extra = np.ones(len(y)) if noisier is None else np.where(noisier, _PREDICTED_NOISE, 1.0)
@@ -210,7 +210,8 @@ def _prior(agreement: Floats, joint: float, length: float) -> Floats:
     return covariance
 
 
-def _without_outliers(scores: Floats) -> Floats:
+def without_outliers(scores: Floats) -> Floats:
+    """Scores, larger better, drawn up to three robust spreads below their median."""
     median = np.median(scores)
     spread = 1.4826 * np.median(np.abs(scores - median)) or scores.std()
     return np.maximum(scores, median - 3 * spread)

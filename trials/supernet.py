@@ -7,7 +7,7 @@ agree with those of trainings from scratch is measured in each run, never assume
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -127,7 +127,7 @@ class Supernet:
             yield normalise(crop_and_flip(images, batch, *data.image_size))
 
 
-def rank(net: Supernet, placements: Sequence[Placement]) -> list[tuple[Placement, float, float]]:
+def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement, float, float]]:
     """(placement, validation loss, accuracy), least loss first."""
     scored = [(placement, *net.score(placement)) for placement in placements]
     return sorted(scored, key=lambda row: row[1])

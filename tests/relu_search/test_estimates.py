@@ -51,6 +51,16 @@ def test_shrunken_means_are_nearer_to_the_truth_than_single_runs():
     assert np.mean(ours) < 0.4 * np.mean(raw)
 
 
+def test_a_run_far_below_all_others_keeps_its_own_value():
+    bits, losses, _ = noisy(0)
+    once = next(i for i, text in enumerate(bits) if bits.count(text) == 1)
+    losses[once] = 60.0
+    known = estimates(table(bits, losses), "val_loss")
+    assert known.loc[bits[once], "estimate"] == 60.0
+    assert np.isnan(known.loc[bits[once], "sd"])
+    assert known["sd"].drop(bits[once]).notna().all()
+
+
 def test_two_sd_hold_the_truth_about_as_often_as_they_should():
     inside = []
     for seed in range(10):
