@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from benchmarks.efficiency_page import write_page
 from benchmarks.outcomes import Cell, Outcome, read_outcomes, write_outcomes
 from benchmarks.relu_bench import Table, load
-from benchmarks.simulator import STOCK, TOLD_COMPLETE, TPE_VARIANTS, Ended, Replay
+from benchmarks.simulator import STOCK, TOLD_COMPLETE, Ended, Replay
 from relu_search.config import COARSE_TO_FINE
 from relu_search.estimates import FEWEST_TO_SHRINK
 from relu_search.surrogate import Surrogate
@@ -31,7 +31,15 @@ STRATEGIES = (
     *("random", "tpe", "gp", "local", "greedy", "evolution", "reinforce", "nsga2"),
     STOCK,
 )
-ONE_WORKER_ONLY = (TOLD_COMPLETE, *TPE_VARIANTS, COARSE_TO_FINE)
+VARIANTS = (
+    (1, f"tpe{TOLD_COMPLETE}"),
+    (1, f"gp{TOLD_COMPLETE}"),
+    (1, "tpe, univariate"),
+    (1, "tpe, grouped"),
+    (16, "tpe, no constant liar"),  # of no effect where no other trial runs
+    (1, COARSE_TO_FINE),
+)
+"""Further strategies, with ASHA and so many workers."""
 TRUTH = "test_loss"
 """What an incumbent is judged by: on images that no search sees, with seeds it has not used."""
 
@@ -58,9 +66,9 @@ def main() -> None:
 
 
 def cells(workers: list[int]) -> list[Cell]:
-    """Every condition: all strategies on plain-12, and variants with ASHA and one worker."""
+    """Every condition: all strategies on plain-12, and the variants."""
     main_table = [Cell("plain-12", *c) for c in product(workers, (True, False), STRATEGIES)]
-    variants = [Cell("plain-12", 1, True, name) for name in ONE_WORKER_ONLY]
+    variants = [Cell("plain-12", count, True, name) for count, name in VARIANTS]
     return [*main_table, *variants]
 
 

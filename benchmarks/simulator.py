@@ -26,8 +26,8 @@ from trials.trial import TrialSpec
 
 STOCK = "stock"
 """In the place of a sampler's name: Ray's own `OptunaSearch`."""
-TOLD_COMPLETE = "tpe, told COMPLETE"
-"""Our `tpe`, but a study that is told COMPLETE for trials that were stopped early."""
+TOLD_COMPLETE = ", told COMPLETE"
+"""Behind a sampler's name: the study is told COMPLETE for trials that were stopped early."""
 TPE_VARIANTS: dict[str, dict[str, bool]] = {
     "tpe, univariate": {"multivariate": False},
     "tpe, grouped": {"multivariate": True, "group": True},
@@ -64,8 +64,8 @@ class Replay:
     replay.
 
     Args:
-        sampler: a name of `SAMPLERS` or `TPE_VARIANTS`, `STOCK`, `TOLD_COMPLETE`, or
-            `coarse-to-fine`.
+        sampler: a name of `SAMPLERS`, `TOLD_COMPLETE` behind it or not; of `TPE_VARIANTS`; `STOCK`;
+            or `coarse-to-fine`.
         workers: trials at once.
         early_stopping: ASHA, or all trials to the end.
         seeds: of the table, in the order of use.
@@ -161,9 +161,11 @@ class Replay:
         if self.costs:
             costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
             common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}
-        if self.sampler == TOLD_COMPLETE:
+        if self.sampler.endswith(TOLD_COMPLETE):
             study = CompletedStudy(study.study_name, study._storage)
-        ours = "tpe" if self.sampler.startswith("tpe") else self.sampler
+        ours = self.sampler.removesuffix(TOLD_COMPLETE)
+        if ours in TPE_VARIANTS:
+            ours = "tpe"
         proposer = StudyProposer(study, space, sampler=ours, **common)
         if self.sampler in TPE_VARIANTS:
             assert isinstance(study.sampler, DistinctSampler)

@@ -136,6 +136,17 @@ def search(
     storage: Annotated[
         str | None, typer.Option(help="Optuna database URL. [default: a journal in the run folder]")
     ] = None,
+    pack: Annotated[
+        str | None,
+        typer.Option(
+            help="Trials in lockstep as one network, in each worker; auto measures how many pay. "
+            "[default: 1]"
+        ),
+    ] = None,
+    compiled: Annotated[
+        bool | None,
+        typer.Option("--compiled", help="Train with one compiled graph for all placements."),
+    ] = None,
     warm_start: Annotated[
         str | None,
         typer.Option(help="supernet: try first what one net trained for all ranks best."),

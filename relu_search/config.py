@@ -13,6 +13,7 @@ from relu_search.limits import count_of, relus_at_ratio
 from relu_search.objectives import COSTS, DIRECTIONS, Cost, Metric, parse_objective
 from relu_search.option_texts import read_toml, require_encoded, without_password
 from search_spaces import (
+    GATED_ACTIVATIONS,
     Activation,
     Backbone,
     DroppedNorm,
@@ -43,6 +44,8 @@ RECORD = "record"
 """Table of a resolved `config.toml` with facts about the run; ignored when read as options."""
 
 _SMALL_DATA = "digits"
+MOST_PACKED = 256
+EAGER = "eager"
 SMALLEST_SHARE = 0.01  # of a CPU or GPU; Ray cannot count finer
 
 
@@ -85,6 +88,9 @@ class SearchConfig:
         exchange: folder or fsspec URL through which weights and checkpoints travel where the nodes
             do not see the run folder; None: they do.
         storage: Optuna storage URL; None: `study.journal` in the run folder.
+        pack: trials in lockstep as one network of grouped convolutions in each worker; auto: as
+            many as a short measurement finds fastest.
+        compiled: train with one compiled graph for all placements.
         warm_start: supernet: try first what one network, trained with random placements, ranks
             best; None: nothing.
         out: run folder; None: a new one under ./runs.
@@ -124,6 +130,8 @@ class SearchConfig:
     address: str | None = None
     exchange: str | None = None
     storage: str | None = field(default=None, repr=False)  # it may hold a password
+    pack: int | Literal["auto"] = 1
+    compiled: bool = False
     warm_start: Literal["supernet"] | None = None
     out: str | None = None
 
@@ -161,6 +169,7 @@ class SearchConfig:
                 f"reduction factor is {self.reduction_factor}; it must be above 1, at most 100"
             )
         self._check_sampler()
+        self._check_back_end()
         require_encoded(self.storage or "")
         if self.search_norm and self.norm == "drop":
             raise InputError("norm drop and search_norm exclude each other; give one of them")
@@ -177,6 +186,30 @@ class SearchConfig:
             raise InputError(
                 f"granularity coarse-to-fine works with sampler gp, not {self.sampler}; leave "
                 "--sampler out, or choose one granularity"
+            )
+
+    def _check_back_end(self) -> None:
+        if self.pack != "auto" and not 1 <= self.pack <= MOST_PACKED:
+            raise InputError(f"pack is {self.pack}; it must be auto or 1 to {MOST_PACKED}")
+        if self.back_end == EAGER:
+            return
+        if self.compiled and self.pack != 1:
+            raise InputError("pack and compiled exclude each other; give one of them")
+        if self.pack != 1 and self.exchange is not None:
+            raise InputError(
+                "pack and exchange exclude each other: packed trials write straight into the run "
+                "folder; let all nodes see it, or leave out --pack"
+            )
+        if self.norm == "drop" or self.search_norm:
+            raise InputError(
+                f"{self.back_end} needs networks that differ in their ReLUs alone; keep the norms, "
+                "or leave out --pack and --compiled"
+            )
+        if self.activation not in GATED_ACTIVATIONS:
+            raise InputError(
+                f"{self.back_end} needs an activation without weights or channels of its own, not "
+                f"{self.activation}; use {', '.join(GATED_ACTIVATIONS)}, or leave out --pack and "
+                "--compiled"
             )
 
     def _take_up_objective(self) -> None:
@@ -214,6 +247,13 @@ class SearchConfig:
     def proposed_by(self) -> str:
         """What a proposer is asked for: the sampler, or its variant for coarse to fine."""
         return COARSE_TO_FINE if self.granularity == COARSE_TO_FINE else self.sampler
+
+    @property
+    def back_end(self) -> str:
+        """What trains; scores of different back ends are never compared."""
+        if self.compiled:
+            return "compiled"
+        return EAGER if self.pack == 1 else f"packed {self.pack}"
 
     @property
     def costs(self) -> tuple[Cost, ...]:
@@ -288,6 +328,8 @@ class SearchConfig:
             if isinstance(values.get(name), str):
                 backbone = cls(backbone=values.get("backbone", cls.backbone)).network
                 values[name] = count_of(name, values[name], len(backbone.sites))
+        if isinstance(values.get("pack"), str) and values["pack"].isdecimal():
+            values["pack"] = int(values["pack"])
         return cls(**values)
 
     @classmethod
@@ -333,7 +375,8 @@ def _check_type(name: str, value: Any, expected: Any) -> None:
         elif type(value) is option:
             return
     literal = [choice for option in options for choice in get_args(option)]
-    rule = f"one of {', '.join(literal)}" if literal else " or ".join(map(_type_name, options))
+    others = [_type_name(option) for option in options if not get_args(option)]
+    rule = f"one of {', '.join(literal)}" if len(literal) > 1 else " or ".join(literal + others)
     raise InputError(f"{name} is {value!r}; it must be {rule}")
 
 

@@ -56,7 +56,7 @@ class Evidence:
         costs = np.zeros((len(ended), 0))
         if COSTS in study.user_attrs:
             costs = np.array([trial.user_attrs[COSTS] for trial in ended], dtype=np.float64)
-            costs = costs.reshape(len(ended), -1)
+            costs = costs.reshape(len(ended), len(study.directions) - 1)
         if len(study.directions) == 1 or costs.shape[1]:
             quality = _quality(ended, study)
             scores = quality

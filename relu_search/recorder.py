@@ -118,6 +118,7 @@ class RunRecorder:
             "val_loss": last.get("val_loss"),
             "train_loss": last.get("train_loss"),
             "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
+            "back_end": self._config.back_end,
             "reason": trial.user_attrs.get("reason", "") if trial.state == TrialState.FAIL else "",
         }
 

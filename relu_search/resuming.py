@@ -27,6 +27,8 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> SearchConfig:
     """
     config = run.read_config()[0]
     given = {name: value for name, value in changes.items() if value is not None}
+    if given.get("pack") == "auto":  # it was chosen when the run began
+        del given["pack"]
     changed = SearchConfig.from_options(config.to_toml() | given)
     contradictions = [
         f"{_option(name)} {given[name]} (it has {getattr(config, name)})"

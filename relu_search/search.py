@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from relu_search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.card import versions
-from relu_search.compute import Compute, check_precision
+from relu_search.compute import Compute, check_precision, local_device
 from relu_search.config import SearchConfig
 from relu_search.handover import data_facts
 from relu_search.leaderboard import best_trial
@@ -175,15 +176,14 @@ def _search(
     verbose: bool,
     listeners: tuple[SearchListener, ...],
 ) -> SearchOutcome:
-    from trials.scheduling import run_trials
-
+    progress = print if listeners else lambda _line: None
+    config = with_pack_chosen(config, setting.data, local_device(), progress)
     with says_what_is_safe(run, config):
         study = _study_of(run, config, setting)
         run.sweep()
         run.trial_files.make_folders()
         recorder = RunRecorder(run, config, setting.facts)
         recorder.restart(finished_trials(study))
-        progress = print if listeners else lambda _line: None
         proposer = StudyProposer(
             study,
             setting.space,
@@ -199,7 +199,8 @@ def _search(
             listeners=(recorder, *listeners),
         )
         if proposer.remaining > 0:
-            run_trials(
+            run_search_trials(
+                config,
                 proposer,
                 setting.data,
                 stopping=EarlyStopping(

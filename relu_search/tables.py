@@ -30,6 +30,7 @@ TRIAL_COLUMNS = (
     "val_loss",
     "train_loss",
     "seconds",
+    "back_end",
     "reason",
 )
 EPOCH_COLUMNS = (
@@ -126,7 +127,7 @@ COLUMNS = {
     "comparison.csv": COMPARISON_COLUMNS,
 }
 TEXTS = {
-    *("state", "module", "placement", "ratio", "reason"),
+    *("state", "module", "placement", "ratio", "back_end", "reason"),
     *("arm", "origin", "versus", "verdict"),
     *("data", "backbone", "sign"),
 }

@@ -8,7 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from search_spaces.backbones import FAMILIES, Activation, Backbone, Family, Site, check_activation
+from search_spaces.backbones import (
+    FAMILIES,
+    GATED_ACTIVATIONS,
+    Activation,
+    Backbone,
+    Family,
+    Site,
+    check_activation,
+)
 from search_spaces.errors import InputError
 from search_spaces.modules import (
     module_name_of,
@@ -40,6 +48,7 @@ _NEEDS_TORCH = {
 
 __all__ = [
     "FAMILIES",
+    "GATED_ACTIVATIONS",
     "GRANULARITIES",
     "Activation",
     "Backbone",

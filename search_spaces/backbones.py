@@ -22,6 +22,9 @@ MAX_WIDTH = 1024
 Activation = Literal["relu", "leaky_relu", "prelu", "rrelu", "elu", "crelu"]
 """What stands at the kept sites (the paper's Section II-A); stem and final one are always ReLU."""
 
+GATED_ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky_relu", "elu")
+"""Those without weights, draws or channels of their own: kept or dropped, all shapes are equal."""
+
 
 def check_activation(name: str) -> Activation:
     """The name itself, if there is such an activation.

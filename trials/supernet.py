@@ -24,7 +24,7 @@ from trials.trial import TrialSpec, one_thread, untrained_network
 RECALIBRATION_BATCHES = 8
 
 
-class Gate(nn.Module):
+class Switch(nn.Module):
     """A ReLU that can be switched off; off it is the identity, on it is exactly the ReLU."""
 
     def __init__(self, relu: nn.Module) -> None:
@@ -41,12 +41,12 @@ class Supernet:
     """A trained network whose ReLUs can be switched.
 
     Attributes:
-        model: with a `Gate` at every site.
+        model: with a `Switch` at every site.
         spec: how it was trained; its placement is not used.
     """
 
     model: Network
-    gates: tuple[Gate, ...]
+    gates: tuple[Switch, ...]
     spec: TrialSpec
     data: TrainingData
 
@@ -133,14 +133,14 @@ def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement
     return sorted(scored, key=lambda row: row[1])
 
 
-def _gates(model: Network) -> Iterator[Gate]:
+def _gates(model: Network) -> Iterator[Switch]:
     for name in relu_sites(model):
         parent, _, child = name.rpartition(".")
-        gate = Gate(model.get_submodule(name))
+        gate = Switch(model.get_submodule(name))
         setattr(model.get_submodule(parent), child, gate)
         yield gate
 
 
-def _apply(gates: Sequence[Gate], placement: Placement) -> None:
+def _apply(gates: Sequence[Switch], placement: Placement) -> None:
     for gate, bit in zip(gates, placement.bits, strict=True):
         gate.is_kept = bit == "1"

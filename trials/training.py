@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -23,6 +23,8 @@ from trials.faults import DIVERGED
 from trials.recipe import Recipe
 
 EVALUATION_BATCH = 500
+
+LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,7 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     checkpoint: Checkpoint | None = None,
+    loss_of: LossOf | None = None,
 ) -> Iterator[EpochMetrics]:
     """Train a model in place, yielding after every epoch.
 
@@ -75,6 +78,7 @@ def train(
     Args:
         checkpoint: written after every epoch. Where it exists, its epochs are yielded again as
             they were and the training goes on behind them, as if it had never stopped.
+        loss_of: another way to compute `loss_and_logits`, such as a compiled one.
 
     Raises:
         StorageError: the checkpoint cannot be written.
@@ -85,14 +89,7 @@ def train(
     if recipe.precision == "bf16" and device.type != "cuda":
         raise InputError("precision bf16 needs a CUDA device; use fp32 on the CPU")
     model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
+    optimizer = sgd(model, recipe)
     restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
     finished = [EpochMetrics(**metrics) for metrics in restored]
     yield from finished
@@ -103,11 +100,17 @@ def train(
             len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
         ).to(device)
         train_loss, train_accuracy = _train_epoch(
-            model, optimizer, recipe, on_device, draws=draws, epoch=epoch
+            model,
+            optimizer,
+            recipe,
+            on_device,
+            draws=draws,
+            epoch=epoch,
+            loss_of=loss_of or loss_and_logits,
         )
-        _require_finite(epoch, "training loss", train_loss)
+        require_finite(epoch, "training loss", train_loss)
         val_loss, val_accuracy = evaluate(model, data.validation, on_device.normalise, recipe)
-        _require_finite(epoch, "validation loss", val_loss)
+        require_finite(epoch, "validation loss", val_loss)
         metrics = EpochMetrics(
             epoch=epoch,
             train_loss=train_loss,
@@ -122,6 +125,24 @@ def train(
         yield metrics
 
 
+def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of a batch, and the logits (B, classes)."""
+    logits = model(x)
+    return functional.cross_entropy(logits, y), logits
+
+
+def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
+    """The recipe's optimizer for a model that is on its device."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        nesterov=True,
+        weight_decay=recipe.weight_decay,
+        fused=True,
+    )
+
+
 @dataclass(frozen=True)
 class _DeviceData:
     """The training split on the device: uint8 (N, H+2*pad, W+2*pad, C), int64 (N,)."""
@@ -134,8 +155,8 @@ class _DeviceData:
     @classmethod
     def of(cls, data: TrainingData, device: torch.device) -> _DeviceData:
         return cls(
-            images=_tensor(data.train.images).to(device),
-            labels=_tensor(data.train.labels).to(device),
+            images=tensor_of(data.train.images).to(device),
+            labels=tensor_of(data.train.labels).to(device),
             normalise=Normalise(data.mean, data.std, data.image_size[1], device),
             image_size=data.image_size,
         )
@@ -149,6 +170,7 @@ def _train_epoch(
     *,
     draws: EpochDraws,
     epoch: int,
+    loss_of: LossOf,
 ) -> tuple[float, float]:
     """One pass over all images, the last short batch included; (mean loss, accuracy)."""
     model.train()
@@ -163,9 +185,8 @@ def _train_epoch(
         batch = draws.batch(step * recipe.batch_size, recipe.batch_size)
         x = data.normalise(crop_and_flip(data.images, batch, *data.image_size))
         y = data.labels[batch.order]
-        with _autocast(recipe, data.images.device):
-            logits = model(x)
-            loss = functional.cross_entropy(logits, y)
+        with autocast(recipe, data.images.device):
+            loss, logits = loss_of(model, x, y)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
@@ -185,26 +206,28 @@ def evaluate(
     correct = torch.zeros((), device=device)
     for start in range(0, len(images), EVALUATION_BATCH):
         part = slice(start, start + EVALUATION_BATCH)
-        x = normalise(_tensor(images.images[part]).to(device))
-        y = _tensor(images.labels[part]).to(device)
-        with _autocast(recipe, device):
+        x = normalise(tensor_of(images.images[part]).to(device))
+        y = tensor_of(images.labels[part]).to(device)
+        with autocast(recipe, device):
             logits = model(x).float()
         loss_sum += functional.cross_entropy(logits, y, reduction="sum")
         correct += (logits.argmax(1) == y).sum()
     return loss_sum.item() / len(images), correct.item() / len(images)
 
 
-def _tensor(array: NDArray[Any]) -> Tensor:
+def tensor_of(array: NDArray[Any]) -> Tensor:
     """A tensor over an array's own memory, read-only or not (Ray's shared arrays are)."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
 
 
-def _autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Of the recipe's precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
 
 
-def _require_finite(epoch: int, what: str, value: float) -> None:
+def require_finite(epoch: int, what: str, value: float) -> None:
+    """Raises NonFiniteLossError: the value is infinite or not a number."""
     if not math.isfinite(value):
         raise NonFiniteLossError(epoch, what, value)

@@ -18,6 +18,7 @@ from search_spaces import (
     check_activation,
     resolve_placement,
 )
+from search_spaces.gates import insert_gates, remove_gates
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.augmentation import stream
 from trials.checkpoint import Checkpoint, save_weights
@@ -103,6 +104,7 @@ def run_trial(
     save_to: Path | None = None,
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
+    compiled: bool = False,
 ) -> TrialResult:
     """Build, apply the placement, train, validate.
 
@@ -119,24 +121,32 @@ def run_trial(
             scheduler may end the run inside that call.
         checkpoint: where the run goes on if it was cut off.
         on_epoch: called after every epoch, those of the checkpoint included.
+        compiled: train a gated network with the graph that all placements share.
 
     Raises:
         StorageError: weights or checkpoint cannot be written.
-        InputError: the data do not suit the network.
+        InputError: the data do not suit the network, or the network cannot be gated.
     """
-    if min(data.image_size) < SMALLEST_IMAGE:
-        raise InputError(
-            f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
-            f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
-        )
+    require_images_fit(data)
     with one_thread(), torch.random.fork_rng():
         torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's own generator
         model = untrained_network(spec, data)
         epochs: list[EpochMetrics] = []
-        failure = None
+        failure, loss_of = None, None
+        if compiled:
+            from trials.compiled import compiled_loss  # seconds that the others need not wait
+
+            insert_gates(model)
+            loss_of = compiled_loss(spec.recipe)
         try:
             for metrics in train(
-                model, data, spec.recipe, seed=spec.seed, device=device, checkpoint=checkpoint
+                model,
+                data,
+                spec.recipe,
+                seed=spec.seed,
+                device=device,
+                checkpoint=checkpoint,
+                loss_of=loss_of,
             ):
                 epochs.append(metrics)
                 if save_to is not None and metrics.epoch == spec.recipe.epochs:
@@ -145,7 +155,17 @@ def run_trial(
                     on_epoch(metrics)
         except NonFiniteLossError as error:
             failure = str(error)
+        remove_gates(model)
         return TrialResult(spec=spec, epochs=tuple(epochs), failure=failure, model=model.eval())
+
+
+def require_images_fit(data: TrainingData) -> None:
+    """Raises InputError: the images are too small for three stages."""
+    if min(data.image_size) < SMALLEST_IMAGE:
+        raise InputError(
+            f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
+            f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
+        )
 
 
 def untrained_network(spec: TrialSpec, data: TrainingData) -> Network:

@@ -1,0 +1,51 @@
+"""Which code trains the trials of a search: ordinary, compiled, or packed ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from relu_search.config import SearchConfig
+from search_spaces import InputError
+from trials.data import TrainingData
+from trials.trial import run_trial
+
+WORTH_PACKING = 1.05
+"""Gain below which ordinary trials, which are the reference, are kept."""
+
+
+def with_pack_chosen(
+    config: SearchConfig, data: TrainingData, device: str, say: Callable[[str], None]
+) -> SearchConfig:
+    """The options with a number in the place of `pack = "auto"`, by a short measurement here."""
+    if config.pack != "auto":
+        return config
+    from trials.packing import SIZES, measured_rates
+
+    space, rng = config.search_space(), random.Random(config.seed)
+    drawn = (space.decode(space.sample(rng)) for _ in range(max(SIZES)))
+    rates = measured_rates([config.trial_spec(p) for p in drawn], data, device)
+    best = max(rates, key=rates.__getitem__)
+    chosen = best if rates[best] >= WORTH_PACKING * rates[1] else 1
+    measured = ", ".join(f"{size}: {rate:.0f}" for size, rate in rates.items())
+    say(f"pack auto: {chosen} at once in a worker (trial-steps per second, by pack: {measured})")
+    return replace(config, pack=chosen)
+
+
+def run_search_trials(config: SearchConfig, proposer: Any, data: TrainingData, **how: Any) -> None:
+    """`run_trials` or `run_packed`, as the options want it; Ray's own messages if `verbose`."""
+    if config.pack == 1:
+        from trials.scheduling import run_trials
+
+        runner = partial(run_trial, compiled=True) if config.compiled else run_trial
+        run_trials(proposer, data, runner=runner, **how)
+        return
+    if config.pack == "auto":
+        raise InputError("pack is auto; choose a number with with_pack_chosen first")
+    from trials.pack_scheduling import run_packed
+
+    how.pop("verbose", None)
+    run_packed(proposer, data, pack=config.pack, **how)

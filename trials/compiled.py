@@ -1,0 +1,40 @@
+"""One compiled graph for all placements: gates as data, `torch.compile`, no silent recompilation.
+
+With `nn.ReLU` and `nn.Identity` every placement is a graph of its own, and after eight of them
+`torch.compile` falls back to eager without an error. A gated network has one graph; should it need
+another one all the same, the training fails and says so.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import torch
+import torch._dynamo
+from torch import Tensor, nn
+
+from trials.recipe import Recipe
+from trials.training import LossOf, loss_and_logits
+
+
+def compiled_loss(recipe: Recipe) -> LossOf:
+    """Loss and logits of a gated network, compiled for whole batches; a short last one is eager.
+
+    Compiled once per process, recipe and shape of network, whatever the placement: later networks
+    of the same shapes run the same code.
+    """
+    compiled = _compiled()
+
+    def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        if len(y) < recipe.batch_size:
+            return loss_and_logits(model, x, y)
+        with torch._dynamo.config.patch(error_on_recompile=True):
+            return compiled(model, x, y)
+
+    return loss_of
+
+
+@cache
+def _compiled() -> LossOf:
+    compiled: LossOf = torch.compile(loss_and_logits, dynamic=False, fullgraph=True)
+    return compiled

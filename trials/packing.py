@@ -1,0 +1,266 @@
+"""Several trials in lockstep as one network of grouped convolutions.
+
+All placements of a backbone share every tensor shape, so K of them fit side by side in the
+channels of one network: convolutions get K groups, batch statistics stay those of each channel and
+so of each candidate, and a site keeps or drops its ReLU per group. One step then costs the calls
+of one network. Each member has its own seed, images, learning rate and end.
+
+A packed training equals a single one after one step, to rounding. Later both drift apart, as these
+networks amplify the last bit; so a run uses one back end for all of its trials.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from search_spaces.gates import require_gates_fit
+from trials.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.checkpoint import Checkpoint, save_weights
+from trials.data import ImageSet, TrainingData
+from trials.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
+from trials.training import (
+    EVALUATION_BATCH,
+    EpochMetrics,
+    NonFiniteLossError,
+    autocast,
+    require_finite,
+    sgd,
+    tensor_of,
+    train,
+)
+from trials.trial import TrialSpec, one_thread, require_images_fit, untrained_network
+
+
+class PackedTraining:
+    """Trains its members one epoch at a time; others join and leave between epochs.
+
+    ```python
+    training = PackedTraining(data)
+    training.join(0, first)
+    training.join(1, second)
+    training.epoch()   # {0: EpochMetrics, 1: EpochMetrics}, or the reason of a failure
+    ```
+
+    Args:
+        data: of all members.
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(self, data: TrainingData, device: str = "cpu") -> None:
+        self.members: dict[int, Member] = {}
+        self._data = data
+        self._device = torch.device(device)
+        self._images = tensor_of(data.train.images).to(self._device)
+        self._labels = tensor_of(data.train.labels).to(self._device)
+        self._normalise = Normalise(data.mean, data.std, data.image_size[1], self._device)
+        self._packed: PackedNetwork | None = None
+
+    def join(
+        self,
+        number: int,
+        spec: TrialSpec,
+        *,
+        save_to: Path | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> tuple[EpochMetrics, ...]:
+        """Take in a trial; the epochs that its checkpoint holds.
+
+        Raises:
+            InputError: the spec cannot be packed, or not with the present members.
+        """
+        require_images_fit(self._data)
+        model = untrained_network(spec, self._data)
+        require_gates_fit(model.placement, model.activation)
+        model = model.to(self._device)
+        optimizer = sgd(model, spec.recipe)
+        restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
+        self._unpack()
+        member = Member(spec, model, optimizer, save_to, checkpoint)
+        member.epochs = [EpochMetrics(**metrics) for metrics in restored]
+        self.members[number] = member
+        return tuple(member.epochs)
+
+    def leave(self, number: int) -> None:
+        """A trial has ended."""
+        self._unpack()
+        del self.members[number]
+
+    def epoch(self) -> dict[int, EpochMetrics | str]:
+        """Train each member for one epoch; its metrics, or why it failed.
+
+        Raises:
+            StorageError: weights or a checkpoint cannot be written.
+        """
+        with one_thread():
+            started = time.perf_counter()
+            members = list(self.members.values())
+            if self._packed is None:
+                self._packed = PackedNetwork(members)
+            trained = self._train_epoch(members, self._packed)
+            tested = self._evaluate(members, self._packed, self._data.validation)
+            seconds = (time.perf_counter() - started) / len(members)
+            results: dict[int, EpochMetrics | str] = {}
+            for number, member, training, validation in zip(
+                self.members, members, trained, tested, strict=True
+            ):
+                try:
+                    results[number] = self._finished(member, training, validation, seconds)
+                except NonFiniteLossError as error:
+                    results[number] = str(error)
+            return results
+
+    def _finished(
+        self,
+        member: Member,
+        training: tuple[float, float],
+        validation: tuple[float, float],
+        seconds: float,
+    ) -> EpochMetrics:
+        epoch = len(member.epochs) + 1
+        require_finite(epoch, "training loss", training[0])
+        require_finite(epoch, "validation loss", validation[0])
+        metrics = EpochMetrics(
+            epoch=epoch,
+            train_loss=training[0],
+            train_accuracy=training[1],
+            val_loss=validation[0],
+            val_accuracy=validation[1],
+            seconds=seconds,
+        )
+        member.epochs.append(metrics)
+        is_last = epoch == member.spec.recipe.epochs
+        if member.checkpoint is not None or (member.save_to is not None and is_last):
+            assert self._packed is not None
+            self._packed.copy_back(member)
+        if member.checkpoint is not None:
+            history = [m.to_json() for m in member.epochs]
+            member.checkpoint.save(member.model, member.optimizer, history)
+        if member.save_to is not None and is_last:
+            save_weights(member.model, member.save_to)
+        return metrics
+
+    def _train_epoch(
+        self, members: Sequence[Member], packed: PackedNetwork
+    ) -> list[tuple[float, float]]:
+        """(mean loss, accuracy) of each, as `trials.training` measures them."""
+        data, recipe = self._data, members[0].spec.recipe
+        draws = [
+            EpochDraws.draw(
+                len(data.train),
+                pad=data.pad,
+                flip=data.flip,
+                seed=member.spec.seed,
+                epoch=len(member.epochs) + 1,
+            ).to(self._device)
+            for member in members
+        ]
+        packed.model.train()
+        count = len(data.train)
+        steps = math.ceil(count / recipe.batch_size)
+        loss_sum = torch.zeros(len(members), device=self._device)
+        correct = torch.zeros(len(members), device=self._device)
+        for step in range(steps):
+            rates = [
+                m.spec.recipe.learning_rate_at((len(m.epochs) + step / steps) / recipe.epochs)
+                for m in members
+            ]
+            x, y = self._batch(draws, step * recipe.batch_size, recipe.batch_size)
+            with autocast(recipe, self._device):
+                losses, logits = packed.losses(x, y)
+            packed.step(losses, rates)
+            loss_sum += losses.detach() * y.shape[1]
+            correct += (logits.detach().argmax(2) == y).sum(1)
+        totals = zip(loss_sum.tolist(), correct.tolist(), strict=True)
+        return [(loss / count, right / count) for loss, right in totals]
+
+    def _batch(self, draws: Sequence[EpochDraws], start: int, size: int) -> tuple[Tensor, Tensor]:
+        """Images (B, K * channels, H, W) and labels (K, B): a batch of each member's own."""
+        parts = [draw.batch(start, size) for draw in draws]
+        joined = EpochDraws(
+            *(torch.cat([getattr(part, name) for part in parts]) for name in _DRAWN)
+        )
+        images = crop_and_flip(self._images, joined, *self._data.image_size)
+        x = side_by_side(self._normalise(images), len(draws))
+        return x, self._labels[joined.order].view(len(draws), -1)
+
+    @torch.no_grad()
+    def _evaluate(
+        self, members: Sequence[Member], packed: PackedNetwork, images: ImageSet
+    ) -> list[tuple[float, float]]:
+        """(mean cross-entropy, accuracy) of each in eval mode."""
+        count = len(members)
+        packed.model.eval()
+        loss_sum = torch.zeros(count, device=self._device, dtype=torch.float64)
+        correct = torch.zeros(count, device=self._device)
+        size = max(1, EVALUATION_BATCH // count)
+        for start in range(0, len(images), size):
+            part = slice(start, start + size)
+            x = self._normalise(tensor_of(images.images[part]).to(self._device))
+            y = tensor_of(images.labels[part]).to(self._device)
+            with autocast(members[0].spec.recipe, self._device):
+                logits = packed.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()
+            losses = cross_entropies(logits, y.expand(count, -1))
+            loss_sum += losses.double() * len(y)
+            correct += (logits.argmax(2) == y).sum(1)
+        totals = zip(loss_sum.tolist(), correct.tolist(), strict=True)
+        return [(loss / len(images), right / len(images)) for loss, right in totals]
+
+    def _unpack(self) -> None:
+        """Give all members their own weights back."""
+        if self._packed is not None:
+            for member in self._packed.members:
+                self._packed.copy_back(member)
+            self._packed = None
+
+
+SIZES = (2, 4, 8, 16, 32)
+_TIMED_STEPS = 4
+
+
+def measured_rates(
+    specs: Sequence[TrialSpec], data: TrainingData, device: str = "cpu"
+) -> dict[int, float]:
+    """Candidate-steps per second of ordinary trials (1) and of packs of so many, on this device.
+
+    Larger packs are tried as long as they gain. Each is timed over a short second epoch.
+
+    Args:
+        specs: as many as the largest of `SIZES`.
+
+    Raises:
+        InputError: they cannot be packed.
+    """
+    recipe = replace(specs[0].recipe, epochs=2)
+    images = _TIMED_STEPS * recipe.batch_size
+    short = replace(data, train=_first(data.train, images), validation=_first(data.validation, 1))
+    steps = math.ceil(len(short.train) / recipe.batch_size)
+    shortened = [replace(spec, recipe=recipe) for spec in specs]
+    with one_thread():
+        alone = untrained_network(shortened[0], data)
+        *_, last = train(alone, short, recipe, seed=0, device=device)
+    rates = {1: steps / last.seconds}
+    for size in SIZES:
+        training = PackedTraining(short, device)
+        for number in range(size):
+            training.join(number, shortened[number])
+        training.epoch()
+        started = time.perf_counter()
+        training.epoch()
+        rates[size] = size * steps / (time.perf_counter() - started)
+        if rates[size] < max(rates.values()):
+            break
+    return rates
+
+
+def _first(images: ImageSet, count: int) -> ImageSet:
+    return ImageSet(images=images.images[:count], labels=images.labels[:count])
+
+
+_DRAWN = ("order", "top", "left", "flipped")
