@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.outcomes import TRIALS, Cell, Outcome, Outcomes, quartiles
+from relu_search.config import SearchConfig
 
 HERE = Path(__file__).parent
 _MARK = "<!-- generated below -->"
@@ -30,8 +31,8 @@ def write_page(outcomes: Outcomes) -> None:
 
 
 def tables(outcomes: Outcomes) -> str:
-    """One Markdown table per (workers, early stopping)."""
-    parts = []
+    """The answer in a sentence for each condition, then a Markdown table of each."""
+    parts = ["\n".join(_headline(outcomes, *c) for c in _conditions(outcomes))]
     for workers, stopping in _conditions(outcomes):
         cells = _cells(outcomes, workers, stopping)
         title = f"{_workers(workers)}, {'with' if stopping else 'without'} ASHA"
@@ -47,6 +48,24 @@ def tables(outcomes: Outcomes) -> str:
         ]
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _headline(outcomes: Outcomes, workers: int, stopping: bool) -> str:
+    """How the default compares with random search: medians of trials to the top 1 %."""
+    cells = {cell.strategy: cell for cell in _cells(outcomes, workers, stopping)}
+    ours, random = (
+        (cell, quartiles([o.top1 for o in outcomes[cell]])[1])
+        for cell in (cells[SearchConfig().sampler], cells["random"])
+    )
+    texts = [f"more than {c.trials}" if np.isinf(m) else f"{m:.0f}" for c, m in (ours, random)]
+    ratio = ours[1] / min(random[1], random[0].trials)
+    bound = "at most " if np.isinf(random[1]) else ""
+    share = "unknown" if np.isinf(ours[1]) else f"{bound}{ratio:.2g}"
+    return (
+        f"- {_workers(workers)}, {'with' if stopping else 'without'} ASHA: `{ours[0].strategy}`, "
+        f"the default, needs {texts[0]} trials to the top 1 %, random search {texts[1]}; "
+        f"ratio {share}."
+    )
 
 
 def _row(cell: Cell, found: Sequence[Outcome]) -> str:
@@ -93,6 +112,7 @@ def plot(outcomes: Outcomes, file: Path) -> None:
             axis.set_title(f"{_workers(workers)}, {stops}", fontsize=10)
             axis.set_yscale("log")
             axis.set_xlim(1, TRIALS)
+            axis.set_ylim(2e-3, 0.6)
             axis.grid(alpha=0.3)
             axis.legend(fontsize=8)
         row[0].set_ylabel("regret, nats of test loss")
