@@ -82,7 +82,8 @@ def _points(trials: list[FrozenTrial], choices: Choices) -> NDArray[np.int64]:
     index = {
         name: {choice: i for i, choice in enumerate(dist.choices)} for name, dist in choices.items()
     }
-    rows = [[index[name][trial.params[name]] for name in choices] for trial in trials]
+    units = list(index.items())
+    rows = [[of[trial.params[name]] for name, of in units] for trial in trials]
     return np.array(rows, dtype=np.int64).reshape(len(rows), len(choices))
 
 
@@ -113,35 +114,51 @@ def _quality(trials: list[FrozenTrial], study: Study) -> NDArray[np.float64]:
     full = [(curve, score(v)) for curve, v in zip(curves, ends, strict=True) if v is not None]
     finals = [final for _, final in full]
     whole = [{step: score(value) for step, value in curve.items()} for curve, _ in full]
+    lines: dict[int, _Line] = {}
+
+    def predicted(curve: dict[int, float]) -> float:
+        last = max(curve)
+        if last not in lines:
+            lines[last] = _Line.through(last, whole, finals)
+        return lines[last].final(score(curve[last]))
+
     scores = [
-        score(value)
-        if value is not None
-        else _predicted(max(curve), score(curve[max(curve)]), whole, finals)
+        predicted(curve) if value is None else score(value)
         for curve, value in zip(curves, ends, strict=True)
     ]
     return np.nan_to_num(np.array(scores, dtype=np.float64), posinf=1e9, neginf=-1e9)
 
 
-def _predicted(
-    step: int, value: float, curves: list[dict[int, float]], finals: list[float]
-) -> float:
-    """The final score that trials of full length had, given their score at this step.
+@dataclass(frozen=True)
+class _Line:
+    """The final score that trials of full length had, given their score at a step.
 
     It is read from a least-squares line, and is never better than their median: the trial was
-    stopped because it was not among the best.
+    stopped because it was not among the best. Where too few have both, the score itself stands.
     """
-    pairs = [
-        (curve[step], final)
-        for curve, final in zip(curves, finals, strict=True)
-        if curve.get(step) is not None
-    ]
-    if len(pairs) < _FEWEST_FOR_A_LINE:
-        return value if not finals else min(value, float(np.median(finals)))
-    early, late = np.array(pairs).T
-    spread = early.var()
-    slope = max(0.0, float(np.cov(early, late, bias=True)[0, 1] / spread)) if spread > 0 else 0.0
-    line = float(late.mean() + slope * (value - early.mean()))
-    return min(line, float(np.median(late)))
+
+    slope: float
+    mean: float
+    final_mean: float
+    highest: float
+
+    @classmethod
+    def through(cls, step: int, curves: list[dict[int, float]], finals: list[float]) -> _Line:
+        pairs = [
+            (curve[step], final)
+            for curve, final in zip(curves, finals, strict=True)
+            if curve.get(step) is not None
+        ]
+        if len(pairs) < _FEWEST_FOR_A_LINE:
+            return cls(1.0, 0.0, 0.0, float(np.median(finals)) if finals else np.inf)
+        early, late = np.array(pairs).T
+        spread = early.var()
+        slope = float(np.cov(early, late, bias=True)[0, 1] / spread) if spread > 0 else 0.0
+        highest = float(np.median(late))
+        return cls(max(0.0, slope), float(early.mean()), float(late.mean()), highest)
+
+    def final(self, score: float) -> float:
+        return min(self.final_mean + self.slope * (score - self.mean), self.highest)
 
 
 def _dominators(values: NDArray[np.float64]) -> NDArray[np.float64]:

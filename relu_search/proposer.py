@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.evidence import curve_of
+from relu_search.journal import one_write
 from relu_search.objectives import Metric
 from relu_search.sampling import distributions, make_sampler
 from relu_search.study import COSTS, METRIC, store_history
@@ -150,6 +151,10 @@ class StudyProposer:
         ]
 
     def propose(self) -> Proposal | None:
+        with one_write(self._study):
+            return self._next()
+
+    def _next(self) -> Proposal | None:
         if self.remaining <= 0:
             return None
         if not self._cut_off and not self._waiting and self._tried_in_space >= self._space.size:
@@ -195,20 +200,22 @@ class StudyProposer:
 
     def conclude(self, number: int, failure: str | None) -> None:
         """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
-        running = self._open.pop(number)
+        with one_write(self._study):
+            frozen = self._told(self._open.pop(number), failure)
+        self._spent += 1
+        for listener in self._listeners:
+            listener.finished(frozen)
+
+    def _told(self, running: _OpenTrial, failure: str | None) -> FrozenTrial:
         trial, history = running.trial, running.history
         store_history(trial, [metrics.to_json() for metrics in history])
         if failure is not None or not history:
             trial.set_user_attr("reason", failure or "ended before its first epoch")
-            frozen = self._study.tell(trial, state=TrialState.FAIL)
-        elif history[-1].epoch < running.proposal.spec.recipe.epochs:
-            frozen = self._study.tell(trial, state=TrialState.PRUNED)
-        else:
-            values = [getattr(history[-1], self._metric), *running.proposal.costs]
-            frozen = self._study.tell(trial, values=values)
-        self._spent += 1
-        for listener in self._listeners:
-            listener.finished(frozen)
+            return self._study.tell(trial, state=TrialState.FAIL)
+        if history[-1].epoch < running.proposal.spec.recipe.epochs:
+            return self._study.tell(trial, state=TrialState.PRUNED)
+        values = [getattr(history[-1], self._metric), *running.proposal.costs]
+        return self._study.tell(trial, values=values)
 
     def _take_over_earlier_trials(self) -> None:
         for trial in self._study.get_trials(deepcopy=False):

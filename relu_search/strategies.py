@@ -39,6 +39,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
     def __init__(
         self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
     ) -> None:
+        self._intersection = IntersectionSearchSpace()
         self._region = region
         self._rng = np.random.default_rng(seed)
         self._independent = RandomSampler(seed=seed)
@@ -47,7 +48,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        known = IntersectionSearchSpace().calculate(study)
+        known = self._intersection.calculate(study)
         return {
             name: distribution
             for name, distribution in known.items()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import optuna
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
+from relu_search.journal import open_journal
 from relu_search.option_texts import without_password
 from search_spaces import InputError
-from trials.files import cut_half_line, storage_errors
 
 _OWN_ATTRIBUTES = {"placement", "module", "seed", "history"}
 METRIC, COSTS = "metric", "costs"
@@ -62,7 +60,7 @@ def open_study(
     """
     where = str(journal) if storage is None else without_password(storage)
     try:
-        backend: BaseStorage = _database(storage) if storage else _journal(journal)
+        backend: BaseStorage = _database(storage) if storage else open_journal(journal)
     except InputError:
         raise
     except Exception as error:  # a journal is replayed, and any of its records may be wrong
@@ -129,45 +127,6 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
             f"{strange[0]}; give a search a study of its own"
         )
     return finished
-
-
-class _Journal(JournalFileBackend):
-    """A journal file whose write errors are those of the run folder."""
-
-    def __init__(self, file: Path) -> None:
-        super().__init__(str(file))
-        self._file = file
-
-    def append_logs(self, logs: list[dict[str, Any]]) -> None:
-        with storage_errors(self._file):
-            super().append_logs(logs)
-
-
-def _journal(file: Path) -> JournalStorage:
-    """The journal, relieved of what a killed process left: half a line, its lock.
-
-    Raises:
-        InputError: a line in the middle is damaged.
-    """
-    lines = []
-    if file.exists():
-        cut_half_line(file)
-        lines = file.read_bytes().splitlines()
-    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
-    whole = next((n for n, line in enumerate(lines) if not _is_record(line)), len(lines))
-    if whole < len(lines):
-        raise InputError(
-            f"{file} is damaged at line {whole + 1}; finished trials are in trials.csv beside it. "
-            f"To go on with what came before, keep the first {whole} lines and move trials.csv away"
-        )
-    return JournalStorage(_Journal(file))
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        return isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
 
 
 def _database(url: str) -> RDBStorage:

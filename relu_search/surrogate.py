@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,8 @@ _JITTER = 1e-9
 _CELLS = 40  # along each cost, at most
 MOST_TRIALS = 400
 """Trials that the model is fitted to: the later half, and of the earlier ones the best."""
+MOST_COMPARED = 150
+"""Of these the last, by which weights, length and noise are chosen."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +32,8 @@ class Surrogate:
     The prior covariance of two placements is a mixture of an additive part, the share of units in
     which they agree (so each site has an effect of its own), and a joint part,
     exp(-disagreements / length), in which sites interact. The weights, the length and the noise
-    are those of the highest marginal likelihood on a grid; the scale has a closed form.
+    are those of the highest marginal likelihood on a grid (for at most `MOST_COMPARED` trials); the
+    scale has a closed form.
 
     Attributes:
         noise: sd of one training's score around the placement's true mean.
@@ -63,20 +65,19 @@ class Surrogate:
         y = (scores - mean) / spread
         extra = np.ones(len(y)) if noisier is None else np.where(noisier, _PREDICTED_NOISE, 1.0)
         equal = _agreement(points, points)
-        best: tuple[float, tuple[float, float, float], Any, Any, float] | None = None
+        few = slice(-MOST_COMPARED, None)
+        best: tuple[float, tuple[float, float, float]] | None = None
         for joint, length, share in product(_JOINT_SHARES, _LENGTHS, _NOISE_SHARES):
             if joint == 0.0 and length != _LENGTHS[0]:
                 continue
-            covariance = (1 - share) * _prior(equal, joint, length)
-            covariance[np.diag_indices_from(covariance)] += share * extra + _JITTER
-            factor = np.linalg.cholesky(covariance)
-            weights = cho_solve((factor, True), y)
-            variance = max(float(y @ weights) / len(y), 1e-12)
-            fit = -0.5 * len(y) * np.log(variance) - np.log(np.diag(factor)).sum()
+            part = (equal[few, few], y[few], extra[few])
+            factor, _, variance = _solved(*part, (joint, length, share))
+            fit = -0.5 * len(factor) * np.log(variance) - np.log(np.diag(factor)).sum()
             if best is None or fit > best[0]:
-                best = (float(fit), (joint, length, share), factor, weights, variance)
+                best = (float(fit), (joint, length, share))
         assert best is not None  # the grid is not empty
-        _, (joint, length, share), factor, weights, variance = best
+        factor, weights, variance = _solved(equal, y, extra, best[1])
+        joint, length, share = best[1]
         scale = spread * np.sqrt(variance * (1 - share))
         return cls(
             points=points,
@@ -179,6 +180,18 @@ class Surrogate:
         return result
 
 
+def _solved(
+    equal: Floats, y: Floats, extra: Floats, shape: tuple[float, float, float]
+) -> tuple[Floats, Floats, float]:
+    """(Cholesky factor of the covariance, weights, variance of the highest likelihood)."""
+    joint, length, share = shape
+    covariance = (1 - share) * _prior(equal, joint, length)
+    covariance[np.diag_indices_from(covariance)] += share * extra + _JITTER
+    factor: Floats = np.asarray(np.linalg.cholesky(covariance), dtype=np.float64)
+    weights: Floats = cho_solve((factor, True), y)
+    return factor, weights, max(float(y @ weights) / len(y), 1e-12)
+
+
 def _edges(values: Floats) -> Floats:
     """Borders of the cells along one cost, ascending."""
     edges = np.unique(values)
@@ -197,10 +210,13 @@ def kept_trials(scores: Floats) -> NDArray[np.int64]:
 
 def _agreement(a: Points, b: Points) -> Floats:
     """(len(a), len(b)): share of units with the same choice."""
-    same = np.zeros((len(a), len(b)))
-    for unit in range(a.shape[1]):
-        same += a[:, unit, None] == b[None, :, unit]
-    return same / a.shape[1]
+    choices = np.arange(1 + max(a.max(initial=0), b.max(initial=0)))
+    ones_a, ones_b = (
+        (points[:, :, None] == choices).reshape(len(points), -1).astype(np.float64)
+        for points in (a, b)
+    )
+    share: Floats = (ones_a @ ones_b.T) / a.shape[1]
+    return share
 
 
 def _prior(agreement: Floats, joint: float, length: float) -> Floats:
