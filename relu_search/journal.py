@@ -40,8 +40,12 @@ class GroupingJournal(JournalFileBackend):
             held, self._held = self._held, None
             if held:
                 self.append_logs(held)
-            if self._first_held is not None:  # Optuna learns where records lie by reading them
-                deque(super().read_logs(self._first_held), maxlen=0)
+            self._learn_where_records_lie()
+
+    def _learn_where_records_lie(self) -> None:
+        """Optuna does so while it reads from the file, and else would read all of it next time."""
+        if self._first_held is not None:
+            deque(super().read_logs(self._first_held), maxlen=0)
 
     def append_logs(self, logs: list[dict[str, Any]]) -> None:
         if self._held is None:

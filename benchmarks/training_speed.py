@@ -1,0 +1,211 @@
+"""Input pipeline, training epoch, packing and candidates per minute, each beside its peer."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.speed_rows import Row, ratio_of_runs
+from benchmarks.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
+from relu_search.config import SearchConfig
+from relu_search.timing import time_side_by_side
+from search_spaces import Placement, build
+from search_spaces.gates import insert_gates
+from trials.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.compiled import compiled_loss
+from trials.data import ImageSet, TrainingData
+from trials.packing import SIZES, measured_rates
+from trials.recipe import Recipe
+from trials.training import EVALUATION_BATCH, LossOf, train
+from trials.trial import TrialSpec, untrained_network
+
+PAD = 4
+RECIPE = Recipe(epochs=1, batch_size=64)
+
+
+def colour_images(count: int) -> TrainingData:
+    """CIFAR's shapes with random pixels: what they show costs nothing."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(10, size=count, dtype=np.int64)
+    padded = np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)), constant_values=127)
+    return TrainingData(
+        name="random",
+        train=ImageSet(images=padded, labels=labels),
+        validation=ImageSet(images=images[:1], labels=labels[:1]),
+        pad=PAD,
+        flip=True,
+        mean=(127.0,) * 3,
+        std=(64.0,) * 3,
+        classes=tuple("0123456789"),
+        split_seed=0,
+        split_digest="",
+    )
+
+
+def input_rows(rounds: int) -> Iterator[Row]:
+    """An epoch of batches, crops, flips and normalisation, without a network."""
+    data = colour_images(5000)
+    inner = np.ascontiguousarray(data.train.images[:, PAD:-PAD, PAD:-PAD])
+    loader = pil_loader(inner, data.train.labels, pad=PAD, batch_size=64)
+    images = torch.from_numpy(data.train.images)
+    normalise = Normalise(data.mean, data.std, 32, torch.device("cpu"))
+
+    def ours() -> None:
+        draws = EpochDraws.draw(len(images), pad=PAD, flip=True, seed=0, epoch=1)
+        for start in range(0, len(images), 64):
+            normalise(crop_and_flip(images, draws.batch(start, 64), 32, 32))
+
+    def theirs() -> None:
+        for _ in loader:
+            pass
+
+    found = time_side_by_side({"ours": ours, "theirs": theirs}, rounds=rounds)
+    yield Row.of_timings(
+        "Input pipeline, CPU",
+        "5,000 images of 32x32, batches of 64",
+        "PIL, DataLoader with 2 workers",
+        found["ours"],
+        found["theirs"],
+        13,
+    )
+
+
+def epoch_rows(rounds: int, *, compiled: bool = True) -> Iterator[Row]:
+    """A training epoch of one candidate, both sides with all cores."""
+    data = colour_images(768)
+    inner = np.ascontiguousarray(data.train.images[:, PAD:-PAD, PAD:-PAD])
+    loader = pil_loader(inner, data.train.labels, pad=PAD, batch_size=64)
+    threads = torch.get_num_threads()
+    for backbone in ("plain-20", "preresnet-20"):
+        spec = TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
+        usual, ours, gated = (untrained_network(spec, data) for _ in range(3))
+        insert_gates(gated)
+        optimizer = usual_sgd(usual)
+        calls: dict[str, Callable[[], object]] = {
+            "usual": partial(train_epoch, usual, loader, optimizer),
+            "eager": partial(_our_epoch, ours, data),
+        }
+        compile_seconds = 0.0
+        if compiled:
+            calls["compiled"] = partial(_our_epoch, gated, data, compiled_loss(RECIPE))
+            started = time.perf_counter()
+            calls["compiled"]()
+            compile_seconds = time.perf_counter() - started
+        found = time_side_by_side(calls, rounds=rounds)
+        for name, goal in (("eager", 1.4), ("compiled", 1.6)):
+            if name in found:
+                apart = f"; compiled in {compile_seconds:.0f} s" if name == "compiled" else ""
+                yield Row.of_timings(
+                    "Training epoch, CPU",
+                    f"{backbone}, width 16, 768 images, {name}, {threads} threads{apart}",
+                    "the usual loop, as many threads",
+                    found[name],
+                    found["usual"],
+                    goal,
+                )
+
+
+def _our_epoch(model: nn.Module, data: TrainingData, loss_of: LossOf | None = None) -> None:
+    for _ in train(model, data, RECIPE, seed=0, loss_of=loss_of):
+        pass
+
+
+def packing_rows(device: str) -> Iterator[Row]:
+    """Trial-steps per second by the size of a pack, one thread."""
+    config = SearchConfig()
+    digits = config.load_data()
+    placements = [Placement(f"{i + 1:036b}") for i in range(max(SIZES))]
+    colour = TrialSpec(backbone="plain-20", placement="paired", recipe=RECIPE)
+    for name, specs, data in (
+        ("digits 8x8, plain-38, width 8", [config.trial_spec(p) for p in placements], digits),
+        ("32x32, plain-20, width 16", [colour] * max(SIZES), colour_images(256)),
+    ):
+        runs = [measured_rates(specs, data, device) for _ in range(3)]
+        for size in sorted(set.intersection(*(set(run) for run in runs)) - {1}):
+            ratios = [run[size] / run[1] for run in runs]
+            yield Row(
+                section=f"Packed trials against one after another, {device}",
+                what=f"{name}, {size} in a pack",
+                peer="ordinary trials (channels_last)",
+                ours=f"{median(run[size] for run in runs):.0f} steps/s",
+                theirs=f"{median(run[1] for run in runs):.0f} steps/s",
+                ratio=median(ratios),
+                low=min(ratios),
+                high=max(ratios),
+                n=len(runs),
+            )
+
+
+def candidate_rows(repeats: int) -> Iterator[Row]:
+    """Candidates per minute of whole searches, from the command line to the report."""
+    config = SearchConfig()
+    theirs = [_one_after_another(config) for _ in range(3)]
+    for what, options, goal in (
+        ("default search", (), 2.5),
+        ("without early stopping", ("--grace-epochs", "5"), None),
+        ("--pack auto", ("--pack", "auto"), None),
+        ("--pack auto, without early stopping", ("--pack", "auto", "--grace-epochs", "5"), None),
+    ):
+        ours = [_search_seconds(options) / config.trials for _ in range(repeats)]
+        ratio, low, high = ratio_of_runs(ours, theirs)
+        yield Row(
+            section="Candidates per minute, digits, plain-38, width 8, CPU",
+            what=f"{what}, start-up and report included",
+            peer="one after another, eager NCHW, batches ready in memory",
+            ours=f"{60 / median(ours):.1f}",
+            theirs=f"{60 / median(theirs):.1f}",
+            ratio=ratio,
+            low=low,
+            high=high,
+            n=repeats,
+            goal="" if goal is None else f"≥ {goal:g}x",
+            reached=None if goal is None else ratio >= goal,
+        )
+
+
+def _search_seconds(options: tuple[str, ...]) -> float:
+    folder = Path(tempfile.mkdtemp())
+    command = [sys.executable, "-m", "relu_search.cli", "search", "--out", str(folder / "run")]
+    started = time.perf_counter()
+    subprocess.run([*command, *options], check=True, capture_output=True)
+    seconds = time.perf_counter() - started
+    shutil.rmtree(folder)
+    return seconds
+
+
+def _one_after_another(config: SearchConfig) -> float:
+    """Seconds of a candidate trained and validated by the usual loop, at its best thread count."""
+    data, recipe = config.load_data(), config.training_recipe
+    images = torch.from_numpy(data.train.images).permute(0, 3, 1, 2).float().contiguous()
+    pad = data.pad
+    images = images[:, :, pad:-pad, pad:-pad].contiguous() if pad else images
+    labels = torch.from_numpy(data.train.labels)
+    held = torch.from_numpy(data.validation.images).permute(0, 3, 1, 2).float().contiguous()
+    parts = (torch.split(t, recipe.batch_size) for t in (images, labels))
+    train_batches = list(zip(*parts, strict=True))
+    right = torch.split(torch.from_numpy(data.validation.labels), EVALUATION_BATCH)
+    test_batches = list(zip(torch.split(held, EVALUATION_BATCH), right, strict=True))
+    before, seconds = torch.get_num_threads(), []
+    for threads in {1, before}:
+        torch.set_num_threads(threads)
+        model = build(config.network, "2:1", in_channels=data.in_channels)
+        optimizer = usual_sgd(model)
+        started = time.perf_counter()
+        for _ in range(recipe.epochs):
+            train_epoch(model, train_batches, optimizer)
+            accuracy(model, test_batches)
+        seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
+    return min(seconds)

@@ -1,0 +1,89 @@
+"""The loop that people write: PIL transforms, DataLoader, NCHW, fp32, `torch.optim.SGD`.
+
+It is the peer that our training is timed against, so it shares no code with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision.transforms import v2
+
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+class PilImages(Dataset[tuple[Tensor, int]]):
+    """uint8 (N, H, W, C) as torchvision's own data sets give them: one PIL image at a time."""
+
+    def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], pad: int) -> None:
+        self.images, self.labels = images, labels
+        channels = images.shape[3]
+        self.transform = v2.Compose(
+            [
+                v2.RandomCrop(images.shape[1], padding=pad),
+                v2.RandomHorizontalFlip(),
+                v2.ToImage(),
+                v2.ToDtype(torch.float32, scale=True),
+                v2.Normalize([0.5] * channels, [0.25] * channels),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = Image.fromarray(self.images[index].squeeze())
+        return self.transform(image), int(self.labels[index])
+
+
+def pil_loader(
+    images: NDArray[np.uint8], labels: NDArray[np.int64], *, pad: int, batch_size: int
+) -> DataLoader[tuple[Tensor, int]]:
+    """Two persistent workers, shuffled."""
+    return DataLoader(
+        PilImages(images, labels, pad),
+        batch_size=batch_size,
+        shuffle=True,
+        num_workers=2,
+        persistent_workers=True,
+    )
+
+
+def usual_sgd(model: nn.Module) -> torch.optim.SGD:
+    return torch.optim.SGD(
+        model.parameters(), lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4
+    )
+
+
+def train_epoch(
+    model: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, device: str = "cpu"
+) -> float:
+    """One pass; mean loss."""
+    model.train()
+    loss_function = nn.CrossEntropyLoss()
+    total, count = 0.0, 0
+    for images, labels in batches:
+        x, y = images.to(device), labels.to(device)
+        optimizer.zero_grad()
+        loss = loss_function(model(x), y)
+        loss.backward()
+        optimizer.step()
+        total += loss.item() * len(y)
+        count += len(y)
+    return total / count
+
+
+@torch.no_grad()
+def accuracy(model: nn.Module, batches: Batches) -> float:
+    model.eval()
+    right, count = 0, 0
+    for x, y in batches:
+        right += int((model(x).argmax(1) == y).sum())
+        count += len(y)
+    return right / count
