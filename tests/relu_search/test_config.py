@@ -46,6 +46,8 @@ EVERYTHING = {
     "address": "auto",
     "exchange": "s3://bucket/folder",
     "storage": "sqlite:///study.db",
+    "pack": 1,  # more exclude search_norm
+    "compiled": False,
     "warm_start": "supernet",
     "out": "runs/a",
 }
@@ -167,7 +169,11 @@ def test_values_out_of_range_are_refused(options):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("options", [{}, EVERYTHING], ids=["defaults", "everything set"])
+@pytest.mark.parametrize(
+    "options",
+    [{}, EVERYTHING, {"pack": 8}, {"pack": "auto"}, {"compiled": True}],
+    ids=["defaults", "everything set", "packed", "packed auto", "compiled"],
+)
 def test_the_resolved_copy_reads_back_equal(options, tmp_path):
     config, run = SearchConfig(**options), RunFolder(tmp_path)
     record = {"space_size": str(2**200), **RUN_RECORD}

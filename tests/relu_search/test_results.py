@@ -27,6 +27,7 @@ BLANK = {
     "val_loss": 1.0,
     "train_loss": 1.0,
     "seconds": 0.1,
+    "back_end": "eager",
     "reason": "",
 }
 LINEAR = {"module": "linear", "placement": "0*6", "ratio": "1:0", "relus": 0}

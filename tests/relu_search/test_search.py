@@ -22,7 +22,8 @@ from trials.data import load_data
 
 COLUMNS = (
     *("trial", "state", "module", "placement", "ratio", "relus", "relu_elements", "params", "macs"),
-    *("seed", "epochs", "val_accuracy", "val_loss", "train_loss", "seconds", "reason"),
+    *("seed", "epochs", "val_accuracy", "val_loss", "train_loss", "seconds", "back_end"),
+    "reason",
 )
 BUDGET, EPOCHS = 8, 3
 

@@ -24,7 +24,8 @@ def backend(request, monkeypatch):
     counters.clear()
     whole = torch.compile
 
-    def compile_with(function, **options):
+    def compile_with(function, *, mode, **options):
+        assert mode == "default"  # no CUDA graphs on a CPU
         return whole(function, **options, backend=request.param)
 
     monkeypatch.setattr(torch, "compile", compile_with)
