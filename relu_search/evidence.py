@@ -83,7 +83,7 @@ def _points(trials: list[FrozenTrial], choices: Choices) -> NDArray[np.int64]:
         name: {choice: i for i, choice in enumerate(dist.choices)} for name, dist in choices.items()
     }
     units = list(index.items())
-    rows = [[of[trial.params[name]] for name, of in units] for trial in trials]
+    rows = [[of[params[name]] for name, of in units] for params in (t.params for t in trials)]
     return np.array(rows, dtype=np.int64).reshape(len(rows), len(choices))
 
 

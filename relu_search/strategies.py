@@ -21,7 +21,7 @@ from optuna.trial import FrozenTrial
 
 from relu_search.evidence import Evidence
 from relu_search.region import Point, Points, Region
-from relu_search.surrogate import Surrogate, kept_trials
+from relu_search.surrogate import Surrogate, kept_trials, one_blas_thread
 
 
 class ChoiceSampler(BaseSampler, abc.ABC):
@@ -246,6 +246,10 @@ class SurrogateSampler(ChoiceSampler):
         super().__init__(seed=seed, startup=max(2, startup), region=region)
 
     def _propose(self, evidence: Evidence, region: Region) -> Point:
+        with one_blas_thread():
+            return self._most_worth(evidence, region)
+
+    def _most_worth(self, evidence: Evidence, region: Region) -> Point:
         kept = kept_trials(evidence.scores)
         points, costs = evidence.points[kept], evidence.costs[kept]
         model = Surrogate.fit(points, evidence.quality[kept], evidence.noisier[kept])

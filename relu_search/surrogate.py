@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from itertools import product
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_solve, solve_triangular
 from scipy.stats import norm
+from threadpoolctl import ThreadpoolController
 
 Floats = NDArray[np.float64]
 Points = NDArray[np.int64]
@@ -19,7 +23,7 @@ _NOISE_SHARES = (0.02, 0.08, 0.25, 0.6)
 _PREDICTED_NOISE = 4.0  # times the noise of a trial of full length
 _JITTER = 1e-9
 _CELLS = 40  # along each cost, at most
-MOST_TRIALS = 400
+MOST_TRIALS = 300
 """Trials that the model is fitted to: the later half, and of the earlier ones the best."""
 MOST_COMPARED = 150
 """Of these the last, by which weights, length and noise are chosen."""
@@ -196,6 +200,17 @@ def _edges(values: Floats) -> Floats:
     """Borders of the cells along one cost, ascending."""
     edges = np.unique(values)
     return edges if len(edges) <= _CELLS else np.quantile(edges, np.linspace(0, 1, _CELLS))
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    return ThreadpoolController()  # it looks through all loaded libraries
+
+
+def one_blas_thread() -> AbstractContextManager[Any]:
+    """Matrices of a few hundred rows are faster on one thread, and leave the cores to trials."""
+    limit: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
+    return limit
 
 
 def kept_trials(scores: Floats) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from functools import lru_cache
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.func import functional_call
 
 from search_spaces.activations import ACTIVATIONS
 from search_spaces.backbones import Activation, Backbone
@@ -23,7 +23,7 @@ class Complexity:
 
     Attributes:
         params: trainable parameters.
-        macs: multiply-accumulates of convolutions and classifier, by torch's FLOP counter.
+        macs: multiply-accumulates of convolutions and classifier.
         relu_layers: ReLU modules (or other activations) that run, stem and final included.
         relu_elements: values that come out of one, stem and final included: the cost that
             matters in private inference.
@@ -46,7 +46,9 @@ def measure_complexity(
     image_size: tuple[int, int] = (32, 32),
     activation: Activation = "relu",
 ) -> Complexity:
-    """Build the network without memory for weights (meta device), run it once, and count.
+    """Build the network without memory for weights, run it on no image at all, and count.
+
+    (On the meta device torch would first load its compiler, which takes 2 s.)
 
     Args:
         image_size: (height, width) in pixels.
@@ -83,24 +85,39 @@ def _measure(
     with torch.device("meta"):
         model = Network(backbone, num_classes, in_channels).eval()
         apply_placement(model, placement, activation)
-        images = torch.empty(1, in_channels, *image_size)
     entering: dict[nn.Module, int] = {}
     leaving: dict[nn.Module, int] = {}
 
     def count(module: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
-        entering[module], leaving[module] = inputs[0].numel(), output.numel()
+        entering[module], leaving[module] = (_values(x) for x in (inputs[0], output))
+
+    macs: list[int] = []
+
+    def count_macs(
+        module: nn.Conv2d | nn.Linear, inputs: tuple[torch.Tensor], output: torch.Tensor
+    ) -> None:
+        macs.append(_values(output) * module.weight[0].numel())
 
     sites = [model.get_submodule(name) for name in relu_sites(model)]
     activations = tuple(ACTIVATIONS.values())
     relus = [module for module in model.modules() if isinstance(module, activations)]
     for module in dict.fromkeys([*sites, *relus]):
         module.register_forward_hook(count)
-    with FlopCounterMode(display=False) as flops, torch.no_grad():
-        model(images)
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count_macs)
+    zeros = {name: torch.zeros(()).expand(t.shape) for name, t in model.state_dict().items()}
+    with torch.no_grad():
+        functional_call(model, zeros, (torch.empty(0, in_channels, *image_size),))
     return Complexity(
         params=sum(p.numel() for p in model.parameters() if p.requires_grad),
-        macs=flops.get_total_flops() // 2,
+        macs=sum(macs),
         relu_layers=len(relus),
         relu_elements=sum(leaving[module] for module in relus),
         site_elements=tuple(entering[module] for module in sites),
     )
+
+
+def _values(batch: torch.Tensor) -> int:
+    """Values per image."""
+    return batch.shape[1:].numel()

@@ -71,3 +71,10 @@ def test_a_second_graph_is_an_error_not_a_fallback(backend):
     structural = build("plain-8", "2:1", width=4, in_channels=1)
     with pytest.raises(RecompileError):
         loss_of(structural, x, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_backbone_is_another_graph(backend, data):
+    for backbone in ("plain-8", "preresnet-8"):
+        one = TrialSpec(backbone=backbone, width=4, placement="2:1", recipe=RECIPE)
+        assert run_trial(one, data, compiled=True).failure is None
