@@ -50,9 +50,10 @@ def sections(device: str) -> dict[str, Callable[[], Iterator[Row]]]:
     return {
         "input": lambda: training_speed.input_rows(rounds=9),
         "epoch": lambda: training_speed.epoch_rows(rounds=9),
+        "profile": training_speed.profile_rows,
         "packing": lambda: training_speed.packing_rows(device),
-        "candidates": lambda: training_speed.candidate_rows(repeats=3),
-        "overhead": lambda: scheduling_speed.overhead_rows(repeats=3, long_trials=True),
+        "candidates": lambda: training_speed.candidate_rows(repeats=2),
+        "overhead": lambda: scheduling_speed.overhead_rows(repeats=2, long_trials=True),
         "proposer": lambda: scheduling_speed.proposer_rows(proposals=20),
         "commands": lambda: scheduling_speed.command_rows(repeats=9),
     }

@@ -15,6 +15,7 @@ from statistics import median
 import numpy as np
 import torch
 from torch import nn
+from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed_rows import Row, ratio_of_runs
 from benchmarks.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
@@ -31,6 +32,14 @@ from trials.training import EVALUATION_BATCH, LossOf, train
 from trials.trial import TrialSpec, untrained_network
 
 PAD = 4
+_KINDS = {
+    "convolutions, forward": {"aten::mkldnn_convolution"},
+    "convolutions, backward": {"aten::convolution_backward"},
+    "batch norm": {"aten::native_batch_norm", "aten::native_batch_norm_backward"},
+    "ReLU": {"aten::clamp_min", "aten::threshold_backward"},
+    "optimizer": {"aten::_fused_sgd_"},
+}
+"""Names that torch's profiler gives what the steps do."""
 RECIPE = Recipe(epochs=1, batch_size=64)
 
 
@@ -122,6 +131,33 @@ def _our_epoch(model: nn.Module, data: TrainingData, loss_of: LossOf | None = No
         pass
 
 
+def profile_rows() -> Iterator[Row]:
+    """Where our eager epoch spends its time: what bounds it."""
+    data = colour_images(768)
+    for backbone in ("plain-20", "preresnet-20"):
+        model = untrained_network(
+            TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE), data
+        )
+        _our_epoch(model, data)
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            _our_epoch(model, data)
+        spent: dict[str, float] = {}
+        for event in profiler.key_averages():
+            kind = next((k for k, words in _KINDS.items() if event.key in words), "all else")
+            spent[kind] = spent.get(kind, 0.0) + event.self_cpu_time_total
+        whole = sum(spent.values())
+        for kind in (*_KINDS, "all else"):
+            yield Row(
+                section="Where an eager training epoch spends its time, CPU",
+                what=f"{backbone}: {kind}",
+                peer="",
+                ours=f"{100 * spent.get(kind, 0.0) / whole:.0f} %",
+                theirs="",
+                ratio=None,
+                n=1,
+            )
+
+
 def packing_rows(device: str) -> Iterator[Row]:
     """Trial-steps per second by the size of a pack, one thread."""
     config = SearchConfig()
@@ -154,9 +190,7 @@ def candidate_rows(repeats: int) -> Iterator[Row]:
     theirs = [_one_after_another(config) for _ in range(3)]
     for what, options, goal in (
         ("default search", (), 2.5),
-        ("without early stopping", ("--grace-epochs", "5"), None),
         ("--pack auto", ("--pack", "auto"), None),
-        ("--pack auto, without early stopping", ("--pack", "auto", "--grace-epochs", "5"), None),
     ):
         runs = repeats if goal else 2
         ours = [_search_seconds(options) / config.trials for _ in range(runs)]

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -110,6 +111,7 @@ class _PackedGate(nn.Module):
     """The activation where a member keeps it: each group of channels has a bit."""
 
     bits: Tensor
+    floor: Tensor
 
     def __init__(self, activation: nn.Module, are_kept: Sequence[bool]) -> None:
         super().__init__()
@@ -117,16 +119,38 @@ class _PackedGate(nn.Module):
         self._are_kept = tuple(are_kept)
         bits = torch.tensor(self._are_kept).view(-1, 1, 1, 1)
         self.register_buffer("bits", bits, persistent=False)
+        self.register_buffer("floor", torch.where(bits, 0.0, -torch.inf), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         if not any(self._are_kept):
             return x
-        activated: Tensor = self.activation(x)
         if all(self._are_kept):
-            return activated
-        count = len(self._are_kept)
-        chosen = torch.where(self.bits, _apart(activated, 1, count), _apart(x, 1, count))
-        return chosen.flatten(1, 2)
+            kept: Tensor = self.activation(x)
+            return kept
+        groups = _apart(x, 1, len(self._are_kept))
+        if isinstance(self.activation, nn.ReLU):
+            floored: Tensor = _Floored.apply(groups, self.floor.to(x.dtype))
+            return floored.flatten(1, 2)
+        return torch.where(self.bits, self.activation(groups), groups).flatten(1, 2)
+
+
+class _Floored(torch.autograd.Function):
+    """max(x, floor), where the floor is 0 (ReLU) or minus infinity (identity): half the passes.
+
+    The gradient is that of ReLU and identity, ties at zero included: nothing passes at a floor of
+    zero, as for `nn.ReLU`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, floor: Tensor) -> Tensor:
+        y = torch.maximum(x, floor)
+        ctx.save_for_backward(y, floor)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        y, floor = ctx.saved_tensors
+        return torch.where(y > floor, gradient, 0.0), None
 
 
 class _PackedLinear(nn.Module):

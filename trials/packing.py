@@ -20,6 +20,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.checkpoint import Checkpoint, save_weights
@@ -76,6 +77,7 @@ class PackedTraining:
             InputError: the spec cannot be packed, or not with the present members.
         """
         require_images_fit(self._data)
+        self._require_like_the_others(spec)
         model = untrained_network(spec, self._data)
         require_gates_fit(model.placement, model.activation)
         model = model.to(self._device)
@@ -86,6 +88,15 @@ class PackedTraining:
         member.epochs = [EpochMetrics(**metrics) for metrics in restored]
         self.members[number] = member
         return tuple(member.epochs)
+
+    def _require_like_the_others(self, spec: TrialSpec) -> None:
+        for member in self.members.values():
+            alike = replace(member.spec, placement=spec.placement, seed=spec.seed)
+            if alike != spec:
+                raise InputError(
+                    "trials of one pack may differ in placement and seed alone; train "
+                    f"{spec.backbone} of width {spec.width} with recipe {spec.recipe.name!r} apart"
+                )
 
     def leave(self, number: int) -> None:
         """A trial has ended."""

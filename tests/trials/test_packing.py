@@ -162,6 +162,17 @@ def test_what_cannot_be_packed_is_refused(data, changes, words):
         PackedTraining(data).join(0, spec(0, **changes))
 
 
+@pytest.mark.parametrize(
+    "changes", [{"width": 8}, {"recipe": replace(RECIPE, epochs=3)}, {"activation": "elu"}], ids=str
+)
+def test_a_pack_is_of_one_kind(data, changes):
+    training = PackedTraining(data)
+    training.join(0, spec(0))
+    with pytest.raises(InputError, match="placement and seed alone"):
+        training.join(1, spec(1, **changes))
+    assert list(training.members) == [0]
+
+
 @pytest.mark.slow
 def test_final_scores_have_the_same_distribution(data):
     """80 seeds packed by eights and 80 others alone: no difference that a test can see."""
