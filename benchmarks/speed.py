@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from benchmarks import scheduling_speed, training_speed
+from benchmarks import growth, scheduling_speed, training_speed
 from benchmarks.speed_rows import Row, machine, table
 
 PAGE = Path(__file__).with_suffix(".md")
@@ -52,6 +52,7 @@ def sections(device: str) -> dict[str, Callable[[], Iterator[Row]]]:
         "epoch": lambda: training_speed.epoch_rows(rounds=9),
         "profile": training_speed.profile_rows,
         "packing": lambda: training_speed.packing_rows(device),
+        "growth": growth.growth_rows,
         "candidates": lambda: training_speed.candidate_rows(repeats=2),
         "overhead": lambda: scheduling_speed.overhead_rows(repeats=2, long_trials=True),
         "proposer": lambda: scheduling_speed.proposer_rows(proposals=20),
