@@ -1,7 +1,7 @@
 """Does a supernet's rank save trainings? Measured on plain-12 of ReLU-Bench.
 
 ```bash
-python -m benchmarks.supernet            # trains supernets, writes benchmarks/supernet.md
+python -m benchmarks.supernet --supernets 5 --replays 20     # writes benchmarks/supernet.md
 ```
 """
 
@@ -34,7 +34,7 @@ _ADVISED = TRIALS // 4
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--supernets", type=int, default=5)
-    parser.add_argument("--replays", type=int, default=40, help="of each supernet's advice")
+    parser.add_argument("--replays", type=int, default=20, help="of each supernet's advice")
     arguments = parser.parse_args()
     table = load()
     truth = table.final("val_loss").mean(axis=1)
