@@ -20,6 +20,8 @@ from optuna.trial import TrialState
 from relu_search.insights import full_length
 from search_spaces import Backbone, InputError, Placement
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notes would go into our output
+
 FEWEST = 10
 """Full-length trials below which no importance is worked out."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from itertools import permutations
 
 import numpy as np
@@ -138,3 +140,16 @@ def test_both_importances_find_the_site_that_matters():
     found = site_importance(table(bits, losses), backbone, "val_loss")
     assert list(found["fanova"]) == list(shares["fanova"])
     assert site_importance(table(bits[:5], losses[:5]), backbone, "val_loss")["fanova"].isna().all()
+
+
+def test_importances_are_worked_out_in_silence():
+    """In a process of its own: elsewhere another module may have silenced Optuna."""
+    code = (
+        "from relu_search.importance import importance_of\n"
+        "from search_spaces import Backbone\n"
+        "import numpy as np\n"
+        "bits = [format(i, '06b') for i in range(20)]\n"
+        "importance_of(bits, np.arange(20.0), 'val_loss', Backbone.parse('plain-8', 4))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
