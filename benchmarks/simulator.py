@@ -6,7 +6,6 @@ import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import Any
 
 import optuna
@@ -19,6 +18,7 @@ from relu_search.proposer import StudyProposer
 from relu_search.sampling import DistinctSampler
 from search_spaces import Placement, SearchSpace, reference_modules
 from trials.early_stopping import EarlyStopping
+from trials.pack_scheduling import trial_for_asha
 from trials.proposals import Proposal, Proposer
 from trials.scheduling import scheduler_of
 from trials.training import EpochMetrics
@@ -114,7 +114,7 @@ class Replay:
                 more = proposal is not None
                 if proposal is not None:
                     running[proposal.number] = proposal
-                    asha.on_trial_add(None, _trial(proposal))
+                    asha.on_trial_add(None, trial_for_asha(proposal))
                     heapq.heappush(events, (clock + self._seconds(proposal), proposal.number, 1))
             if not events:
                 return ended
@@ -127,7 +127,7 @@ class Replay:
             del running[number]
             failed = metrics is None
             if failed:
-                asha.on_trial_remove(None, _trial(proposal))
+                asha.on_trial_remove(None, trial_for_asha(proposal))
             proposer.conclude(number, "the recorded training diverged" if failed else None)
             row, seed = self.row_of(proposal.spec), proposal.spec.seed
             done = epoch - 1 if failed else epoch
@@ -138,7 +138,7 @@ class Replay:
     ) -> bool:
         proposer.observe(proposal.number, metrics)
         result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
-        decision = asha.on_trial_result(None, _trial(proposal), result)
+        decision = asha.on_trial_result(None, trial_for_asha(proposal), result)
         return bool(decision == "CONTINUE" and metrics.epoch < self.table.spec.recipe.epochs)
 
     def _proposer(self) -> Proposer:
@@ -193,14 +193,3 @@ class Replay:
 
     def _trial_spec(self, placement: Placement, repeat: int) -> TrialSpec:
         return self.table.spec.trial(placement, self.seeds[repeat % len(self.seeds)])
-
-
-def _trial(proposal: Proposal) -> SimpleNamespace:
-    """A trial as the scheduler sees it."""
-    return SimpleNamespace(
-        config={
-            "number": proposal.number,
-            "protected": proposal.protected,
-            "costs": proposal.costs,
-        }
-    )

@@ -14,7 +14,7 @@ from search_spaces.backbones import GATED_ACTIVATIONS, Activation
 from search_spaces.errors import InputError
 from search_spaces.networks import Network
 from search_spaces.placement import Placement
-from search_spaces.sites import relu_sites
+from search_spaces.sites import relu_sites, replace_module
 
 
 class Gate(nn.Module):
@@ -39,10 +39,9 @@ def insert_gates(model: Network) -> None:
     """
     placement, activation = model.placement, model.activation
     require_gates_fit(placement, activation)
-    device = next(model.parameters()).device
     for site, is_kept in zip(relu_sites(model), placement, strict=True):
         gate = Gate(ACTIVATIONS[activation](), is_kept=is_kept)
-        put(model, site, gate.to(device))
+        replace_module(model, site, gate)
 
 
 def remove_gates(model: Network) -> None:
@@ -50,7 +49,7 @@ def remove_gates(model: Network) -> None:
     for site in relu_sites(model):
         gate = model.get_submodule(site)
         if isinstance(gate, Gate):
-            put(model, site, gate.activation if gate.bit else nn.Identity())
+            replace_module(model, site, gate.activation if gate.bit else nn.Identity())
 
 
 def set_gates(model: Network, placement: Placement) -> None:
@@ -77,10 +76,3 @@ def require_gates_fit(placement: Placement, activation: Activation) -> None:
             f"placement {placement.text[:60]!r} drops norms with its ReLUs, so it cannot share a "
             "graph with others; keep the norms, or use the eager back end"
         )
-
-
-def put(model: nn.Module, path: str, module: nn.Module) -> None:
-    """Replace the module at a path by one in the same mode."""
-    owner, _, name = path.rpartition(".")
-    parent = model.get_submodule(owner)
-    setattr(parent, name, module.train(parent.training))

@@ -79,14 +79,14 @@ def _swap(model: nn.Module, placement: Placement, activation: Activation) -> Non
     for (site, norm), kept in zip(_norm_before(model).items(), placement, strict=True):
         wanted = ACTIVATIONS[activation] if kept else nn.Identity
         if type(model.get_submodule(site)) is not wanted:
-            _replace(model, site, wanted())
+            replace_module(model, site, wanted())
         if norm is not None:
             _set_norm(model, norm, present=kept or placement.dropped_norm == "keep")
     for block in _ended_blocks(model):
         if placement.block_norm == "none":
             block.end_norm = nn.Identity().train(block.training)
         elif not isinstance(block.end_norm, nn.BatchNorm2d):
-            _replace(block, "end_norm", batch_norm(block.channels_out))
+            replace_module(block, "end_norm", batch_norm(block.channels_out))
 
 
 def _norm_before(model: nn.Module) -> dict[str, str | None]:
@@ -106,12 +106,12 @@ def _is_kept(module: nn.Module) -> bool:
 def _set_norm(model: nn.Module, path: str, *, present: bool) -> None:
     norm = model.get_submodule(path)
     if present and isinstance(norm, AbsentNorm):
-        _replace(model, path, batch_norm(norm.channels))
+        replace_module(model, path, batch_norm(norm.channels))
     elif not present and isinstance(norm, nn.BatchNorm2d):
-        _replace(model, path, AbsentNorm(norm.num_features))
+        replace_module(model, path, AbsentNorm(norm.num_features))
 
 
-def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
+def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
     """Put a module at a path, on the device and in the mode of its surroundings."""
     owner = model.get_submodule(path.rpartition(".")[0])
     weight = next(owner.parameters(), None)

@@ -236,7 +236,7 @@ class _PackedRun:
         proposal = self._died.pop(0) if self._died else self.proposer.propose()
         if proposal is not None:
             self.open[proposal.number] = proposal
-            self.scheduler.on_trial_add(None, _seen_by_asha(proposal))
+            self.scheduler.on_trial_add(None, trial_for_asha(proposal))
         return proposal
 
     def take(self, events: Events) -> list[int]:
@@ -250,7 +250,7 @@ class _PackedRun:
             if isinstance(event, EpochMetrics) and self._goes_on(proposal, event):
                 continue
             if failure is not None:
-                self.scheduler.on_trial_remove(None, _seen_by_asha(proposal))
+                self.scheduler.on_trial_remove(None, trial_for_asha(proposal))
             ended.append(number)
             self.common_cause.ended(self.open.pop(number), failure)
         return ended
@@ -271,7 +271,7 @@ class _PackedRun:
             self._seen[proposal.number] = metrics.epoch
             self.proposer.observe(proposal.number, metrics)
         result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
-        decision = self.scheduler.on_trial_result(None, _seen_by_asha(proposal), result)
+        decision = self.scheduler.on_trial_result(None, trial_for_asha(proposal), result)
         return bool(decision == "CONTINUE" and metrics.epoch < self.epochs)
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:
@@ -279,7 +279,8 @@ class _PackedRun:
         self.files.remove_checkpoint(proposal.spec, self.data_name)
 
 
-def _seen_by_asha(proposal: Proposal) -> SimpleNamespace:
+def trial_for_asha(proposal: Proposal) -> SimpleNamespace:
+    """A trial as `scheduler_of`'s schedulers see it."""
     config = {
         "number": proposal.number,
         "protected": proposal.protected,

@@ -13,9 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces.activations import ACTIVATIONS
-from search_spaces.gates import put
 from search_spaces.networks import Network
-from search_spaces.sites import relu_sites
+from search_spaces.sites import relu_sites, replace_module
 from trials.checkpoint import Checkpoint
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
@@ -176,8 +175,8 @@ def _side_by_side_network(models: Sequence[Network]) -> Network:
     for site, are_kept in zip(
         relu_sites(packed), zip(*(m.placement for m in models), strict=True), strict=True
     ):
-        put(packed, site, _PackedGate(ACTIVATIONS[activation](), are_kept))
-    put(packed, "classifier", _PackedLinear(packed.classifier, count))
+        replace_module(packed, site, _PackedGate(ACTIVATIONS[activation](), are_kept))
+    replace_module(packed, "classifier", _PackedLinear(packed.classifier, count))
     states = [model.state_dict() for model in models]
     for path, module in packed.named_modules():
         prefix = f"{path}." if path else ""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from search_spaces import Placement
 from search_spaces.networks import Network
-from search_spaces.sites import relu_sites
+from search_spaces.sites import relu_sites, replace_module
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data import TrainingData
 from trials.training import EpochMetrics, evaluate, train
@@ -134,10 +134,9 @@ def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement
 
 
 def _gates(model: Network) -> Iterator[Switch]:
-    for name in relu_sites(model):
-        parent, _, child = name.rpartition(".")
-        gate = Switch(model.get_submodule(name))
-        setattr(model.get_submodule(parent), child, gate)
+    for site in relu_sites(model):
+        gate = Switch(model.get_submodule(site))
+        replace_module(model, site, gate)
         yield gate
 
 
