@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces.activations import ACTIVATIONS
+from search_spaces.backbones import Activation
 from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
 from trials.checkpoint import Checkpoint
@@ -46,7 +47,7 @@ class PackedNetwork:
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
-        self.model = _side_by_side_network([member.model for member in members])
+        self.model = _side_by_side_network([m.model for m in members], members[0].spec.activation)
         self._recipe = members[0].spec.recipe
         self._names = [name for name, _ in self.model.named_parameters()]
         self._parameters = [parameter for _, parameter in self.model.named_parameters()]
@@ -167,11 +168,10 @@ class _PackedLinear(nn.Module):
         return logits.transpose(0, 1)
 
 
-def _side_by_side_network(models: Sequence[Network]) -> Network:
+def _side_by_side_network(models: Sequence[Network], activation: Activation) -> Network:
     """One network whose every tensor is those of the models, one after another."""
     count = len(models)
     packed = copy.deepcopy(models[0])
-    activation = next(m.activation for m in models)
     for site, are_kept in zip(
         relu_sites(packed), zip(*(m.placement for m in models), strict=True), strict=True
     ):

@@ -22,12 +22,13 @@ from torch import Tensor
 
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
-from trials.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.augmentation import EpochDraws, crop_and_flip
 from trials.checkpoint import Checkpoint, save_weights
 from trials.data import ImageSet, TrainingData
 from trials.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
 from trials.training import (
     EVALUATION_BATCH,
+    DeviceData,
     EpochMetrics,
     NonFiniteLossError,
     autocast,
@@ -58,9 +59,7 @@ class PackedTraining:
         self.members: dict[int, Member] = {}
         self._data = data
         self._device = torch.device(device)
-        self._images = tensor_of(data.train.images).to(self._device)
-        self._labels = tensor_of(data.train.labels).to(self._device)
-        self._normalise = Normalise(data.mean, data.std, data.image_size[1], self._device)
+        self._on_device = DeviceData.of(data, self._device)
         self._packed: PackedNetwork | None = None
 
     def join(
@@ -197,9 +196,9 @@ class PackedTraining:
         joined = EpochDraws(
             *(torch.cat([getattr(part, name) for part in parts]) for name in _DRAWN)
         )
-        images = crop_and_flip(self._images, joined, *self._data.image_size)
-        x = side_by_side(self._normalise(images), len(draws))
-        return x, self._labels[joined.order].view(len(draws), -1)
+        images = crop_and_flip(self._on_device.images, joined, *self._data.image_size)
+        x = side_by_side(self._on_device.normalise(images), len(draws))
+        return x, self._on_device.labels[joined.order].view(len(draws), -1)
 
     @torch.no_grad()
     def _evaluate(
@@ -213,7 +212,7 @@ class PackedTraining:
         size = max(1, EVALUATION_BATCH // count)
         for start in range(0, len(images), size):
             part = slice(start, start + size)
-            x = self._normalise(tensor_of(images.images[part]).to(self._device))
+            x = self._on_device.normalise(tensor_of(images.images[part]).to(self._device))
             y = tensor_of(images.labels[part]).to(self._device)
             with autocast(members[0].spec.recipe, self._device):
                 logits = packed.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()

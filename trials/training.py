@@ -93,7 +93,7 @@ def train(
     restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
     finished = [EpochMetrics(**metrics) for metrics in restored]
     yield from finished
-    on_device = _DeviceData.of(data, device)
+    on_device = DeviceData.of(data, device)
     for epoch in range(len(finished) + 1, recipe.epochs + 1):
         started = time.perf_counter()
         draws = EpochDraws.draw(
@@ -144,7 +144,7 @@ def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
 
 
 @dataclass(frozen=True)
-class _DeviceData:
+class DeviceData:
     """The training split on the device: uint8 (N, H+2*pad, W+2*pad, C), int64 (N,)."""
 
     images: Tensor
@@ -153,7 +153,7 @@ class _DeviceData:
     image_size: tuple[int, int]
 
     @classmethod
-    def of(cls, data: TrainingData, device: torch.device) -> _DeviceData:
+    def of(cls, data: TrainingData, device: torch.device) -> DeviceData:
         return cls(
             images=tensor_of(data.train.images).to(device),
             labels=tensor_of(data.train.labels).to(device),
@@ -166,7 +166,7 @@ def _train_epoch(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     recipe: Recipe,
-    data: _DeviceData,
+    data: DeviceData,
     *,
     draws: EpochDraws,
     epoch: int,

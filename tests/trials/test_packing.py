@@ -44,7 +44,7 @@ def member(data, one):
 @pytest.mark.parametrize("activation", ["relu", "elu"])
 def test_steps_equal_those_of_single_trainings(data, backbone, activation):
     """Against torch's own convolutions and `SGD`, each member with its own images and rate."""
-    specs = [spec(i, backbone, activation=activation) for i in range(3)]
+    specs = [spec(i, backbone, activation=activation) for i in (2, 0, 1)]  # all-linear first
     members, singles = ([member(data, one) for one in specs] for _ in range(2))
     packed = PackedNetwork(members)
     packed.model.train()
