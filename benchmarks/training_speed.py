@@ -7,28 +7,34 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed_rows import Row, ratio_of_runs
-from benchmarks.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
+from benchmarks.usual_loop import (
+    accuracy,
+    pil_loader,
+    train_epoch,
+    usual_sgd,
+    usual_training,
+)
 from relu_search.config import SearchConfig
 from relu_search.timing import time_side_by_side
 from search_spaces import Placement, build
-from search_spaces.gates import insert_gates
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
-from trials.compiled import compiled_loss
 from trials.data import ImageSet, TrainingData
 from trials.packing import SIZES, measured_rates
 from trials.recipe import Recipe
-from trials.training import EVALUATION_BATCH, LossOf, train
+from trials.stand_in import train_by_stand_in
+from trials.training import EVALUATION_BATCH, TrainsEpoch, train
 from trials.trial import TrialSpec, untrained_network
 
 PAD = 4
@@ -63,11 +69,14 @@ def colour_images(count: int) -> TrainingData:
     )
 
 
+def without_padding(data: TrainingData) -> NDArray[np.uint8]:
+    return np.ascontiguousarray(data.train.images[:, PAD:-PAD, PAD:-PAD])
+
+
 def input_rows(rounds: int) -> Iterator[Row]:
     """An epoch of batches, crops, flips and normalisation, without a network."""
     data = colour_images(5000)
-    inner = np.ascontiguousarray(data.train.images[:, PAD:-PAD, PAD:-PAD])
-    loader = pil_loader(inner, data.train.labels, pad=PAD, batch_size=64)
+    loader = pil_loader(without_padding(data), data.train.labels, pad=PAD, batch_size=64)
     images = torch.from_numpy(data.train.images)
     normalise = Normalise(data.mean, data.std, 32, torch.device("cpu"))
 
@@ -91,43 +100,47 @@ def input_rows(rounds: int) -> Iterator[Row]:
     )
 
 
-def epoch_rows(rounds: int, *, compiled: bool = True) -> Iterator[Row]:
+def epoch_rows(rounds: int) -> Iterator[Row]:
     """A training epoch of one candidate, both sides with all cores."""
     data = colour_images(768)
-    inner = np.ascontiguousarray(data.train.images[:, PAD:-PAD, PAD:-PAD])
-    loader = pil_loader(inner, data.train.labels, pad=PAD, batch_size=64)
     threads = torch.get_num_threads()
+    compiled = partial(train_by_stand_in, activation="relu", compiled=True, captured=False)
     for backbone in ("plain-20", "preresnet-20"):
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
         usual, ours, gated = (untrained_network(spec, data) for _ in range(3))
-        insert_gates(gated)
-        optimizer = usual_sgd(usual)
-        calls: dict[str, Callable[[], object]] = {
-            "usual": partial(train_epoch, usual, loader, optimizer),
-            "eager": partial(_our_epoch, ours, data),
-        }
-        compile_seconds = 0.0
-        if compiled:
-            calls["compiled"] = partial(_our_epoch, gated, data, compiled_loss(RECIPE))
+        with usual_training(
+            usual,
+            without_padding(data),
+            data.train.labels,
+            pad=PAD,
+            batch_size=RECIPE.batch_size,
+            threads=threads,
+        ) as peer:
             started = time.perf_counter()
-            calls["compiled"]()
+            _our_epoch(gated, data, compiled)
             compile_seconds = time.perf_counter() - started
-        found = time_side_by_side(calls, rounds=rounds)
+            found = time_side_by_side(
+                {
+                    "usual": peer.epoch,
+                    "eager": partial(_our_epoch, ours, data),
+                    "compiled": partial(_our_epoch, gated, data, compiled),
+                },
+                rounds=rounds,
+            )
         for name, goal in (("eager", 1.4), ("compiled", 1.6)):
-            if name in found:
-                apart = f"; compiled in {compile_seconds:.0f} s" if name == "compiled" else ""
-                yield Row.of_timings(
-                    "Training epoch, CPU",
-                    f"{backbone}, width 16, 768 images, {name}, {threads} threads{apart}",
-                    "the usual loop, as many threads",
-                    found[name],
-                    found["usual"],
-                    goal,
-                )
+            apart = f"; compiled in {compile_seconds:.0f} s" if name == "compiled" else ""
+            yield Row.of_timings(
+                "Training epoch, CPU",
+                f"{backbone}, width 16, 768 images, {name}, {threads} threads{apart}",
+                "the usual loop, as many threads",
+                found[name],
+                found["usual"],
+                goal,
+            )
 
 
-def _our_epoch(model: nn.Module, data: TrainingData, loss_of: LossOf | None = None) -> None:
-    for _ in train(model, data, RECIPE, seed=0, loss_of=loss_of):
+def _our_epoch(model: nn.Module, data: TrainingData, epoch_by: TrainsEpoch | None = None) -> None:
+    for _ in train(model, data, RECIPE, seed=0, epoch_by=epoch_by):
         pass
 
 

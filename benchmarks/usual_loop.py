@@ -1,11 +1,15 @@
 """The loop that people write: PIL transforms, DataLoader, NCHW, fp32, `torch.optim.SGD`.
 
-It is the peer that our training is timed against, so it shares no code with it.
+It is the peer that our training is timed against, so it shares no code with it, and no process:
+what ours asks of the allocator must not help it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import multiprocessing
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from multiprocessing.connection import Connection
 
 import numpy as np
 import torch
@@ -87,3 +91,60 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
         right += int((model(x).argmax(1) == y).sum())
         count += len(y)
     return right / count
+
+
+class UsualTraining:
+    """A network trained by the usual loop, in a process of its own."""
+
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+
+    def epoch(self) -> None:
+        """Train an epoch and wait for its end."""
+        self._pipe.send(True)
+        self._pipe.recv()
+
+
+@contextmanager
+def usual_training(
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    *,
+    pad: int,
+    batch_size: int,
+    threads: int = 1,
+    device: str = "cpu",
+) -> Iterator[UsualTraining]:
+    """Start the process, and end it at the end. Images are uint8 (N, H, W, C), not padded."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    arguments = (theirs, model, images, labels, pad, batch_size, threads, device)
+    process = context.Process(target=_serve, args=arguments)
+    process.start()
+    try:
+        ours.recv()
+        yield UsualTraining(ours)
+    finally:
+        ours.send(False)
+        process.join()
+
+
+def _serve(  # noqa: PLR0917
+    pipe: Connection,
+    model: nn.Module,
+    images: NDArray[np.uint8],
+    labels: NDArray[np.int64],
+    pad: int,
+    batch_size: int,
+    threads: int,
+    device: str,
+) -> None:
+    torch.set_num_threads(threads)
+    model = model.to(device)
+    loader = pil_loader(images, labels, pad=pad, batch_size=batch_size)
+    optimizer = usual_sgd(model)
+    pipe.send(None)
+    while pipe.recv():
+        train_epoch(model, loader, optimizer, device)
+        pipe.send(None)

@@ -1,4 +1,4 @@
-"""Which code trains the trials of a search: ordinary, compiled, or packed ones."""
+"""Which code trains the trials of a search: ordinary, compiled, captured, or packed ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run_search_trials(config: SearchConfig, proposer: Any, data: TrainingData, *
     if config.pack == 1:
         from trials.scheduling import run_trials
 
-        runner = partial(run_trial, compiled=True) if config.compiled else run_trial
+        runner = partial(run_trial, compiled=config.compiled, captured=config.captured)
         run_trials(proposer, data, runner=runner, **how)
         return
     if config.pack == "auto":

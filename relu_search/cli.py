@@ -147,6 +147,10 @@ def search(
         bool | None,
         typer.Option("--compiled", help="Train with one compiled graph for all placements."),
     ] = None,
+    captured: Annotated[
+        bool | None,
+        typer.Option("--captured", help="Train with one CUDA graph for all placements; on a GPU."),
+    ] = None,
     warm_start: Annotated[
         str | None,
         typer.Option(help="supernet: try first what one net trained for all ranks best."),

@@ -91,6 +91,7 @@ class SearchConfig:
         pack: trials in lockstep as one network of grouped convolutions in each worker; auto: as
             many as a short measurement finds fastest.
         compiled: train with one compiled graph for all placements.
+        captured: train with one recorded CUDA graph for all placements; needs a GPU per trial.
         warm_start: supernet: try first what one network, trained with random placements, ranks
             best; None: nothing.
         out: run folder; None: a new one under ./runs.
@@ -132,6 +133,7 @@ class SearchConfig:
     storage: str | None = field(default=None, repr=False)  # it may hold a password
     pack: int | Literal["auto"] = 1
     compiled: bool = False
+    captured: bool = False
     warm_start: Literal["supernet"] | None = None
     out: str | None = None
 
@@ -193,8 +195,10 @@ class SearchConfig:
             raise InputError(f"pack is {self.pack}; it must be auto or 1 to {MOST_PACKED}")
         if self.back_end == EAGER:
             return
-        if self.compiled and self.pack != 1:
-            raise InputError("pack and compiled exclude each other; give one of them")
+        if self.pack != 1 and (self.compiled or self.captured):
+            raise InputError(
+                "pack excludes compiled and captured; give either --pack or the others"
+            )
         if self.pack != 1 and self.exchange is not None:
             raise InputError(
                 "pack and exchange exclude each other: packed trials write straight into the run "
@@ -203,13 +207,13 @@ class SearchConfig:
         if self.norm == "drop" or self.search_norm:
             raise InputError(
                 f"{self.back_end} needs networks that differ in their ReLUs alone; keep the norms, "
-                "or leave out --pack and --compiled"
+                "or leave out --pack, --compiled and --captured"
             )
         if self.activation not in GATED_ACTIVATIONS:
             raise InputError(
                 f"{self.back_end} needs an activation without weights or channels of its own, not "
-                f"{self.activation}; use {', '.join(GATED_ACTIVATIONS)}, or leave out --pack and "
-                "--compiled"
+                f"{self.activation}; use {', '.join(GATED_ACTIVATIONS)}, or leave out --pack, "
+                "--compiled and --captured"
             )
 
     def _take_up_objective(self) -> None:
@@ -251,9 +255,10 @@ class SearchConfig:
     @property
     def back_end(self) -> str:
         """What trains; scores of different back ends are never compared."""
-        if self.compiled:
-            return "compiled"
-        return EAGER if self.pack == 1 else f"packed {self.pack}"
+        if self.pack != 1:
+            return f"packed {self.pack}"
+        graphs = [name for name in ("compiled", "captured") if getattr(self, name)]
+        return " ".join(graphs) or EAGER
 
     @property
     def costs(self) -> tuple[Cost, ...]:

@@ -29,7 +29,7 @@ from relu_search.study import (
     open_study,
 )
 from relu_search.warm_start import advised_placements
-from search_spaces import Placement, SearchSpace
+from search_spaces import InputError, Placement, SearchSpace
 from trials.data import TrainingData
 from trials.early_stopping import EarlyStopping
 from trials.exchange import check_exchange
@@ -163,7 +163,12 @@ def _connect(
     )
     resources = Compute.of(config).resources
     per_trial, _ = plan_resources(resources, cluster)
-    check_precision(config.precision, has_gpu=bool(per_trial["gpu"]))
+    has_gpu = bool(per_trial["gpu"])
+    check_precision(config.precision, has_gpu=has_gpu)
+    if config.captured and not has_gpu:
+        raise InputError(
+            "captured needs a GPU per trial; leave --captured out, or --gpus-per-trial"
+        )
     return resources
 
 

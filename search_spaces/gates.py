@@ -44,14 +44,6 @@ def insert_gates(model: Network) -> None:
         replace_module(model, site, gate)
 
 
-def remove_gates(model: Network) -> None:
-    """Back to `nn.ReLU` and `nn.Identity`, in place; nothing to do without gates."""
-    for site in relu_sites(model):
-        gate = model.get_submodule(site)
-        if isinstance(gate, Gate):
-            replace_module(model, site, gate.activation if gate.bit else nn.Identity())
-
-
 def set_gates(model: Network, placement: Placement) -> None:
     """Another placement for a gated network."""
     for site, is_kept in zip(relu_sites(model), placement, strict=True):

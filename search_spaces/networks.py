@@ -125,8 +125,11 @@ def initialise(model: nn.Module, generator: torch.Generator | None = None) -> No
     """The recipe's initial weights (arXiv:1611.07718, Section 4).
 
     Convolutions normal with std sqrt(2 / fan_in); classifier weights uniform in
-    +-1/sqrt(fan_in), classifier bias zero; BN weight one, bias zero.
+    +-1/sqrt(fan_in), classifier bias zero; BN weight one, bias zero. A model on the meta device has
+    no values, and is left alone: to pretend, torch would load its compiler, which takes 2 s.
     """
+    if next(model.parameters()).is_meta:
+        return
     for module in model.modules():
         if isinstance(module, nn.Conv2d):
             fan_in = module.in_channels * math.prod(module.kernel_size)

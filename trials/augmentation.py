@@ -39,18 +39,20 @@ class EpochDraws:
         flipped = torch.rand(images, generator=generator) < (0.5 if flip else 0.0)
         return cls(order, top, left, flipped)
 
+    @property
+    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.order, self.top, self.left, self.flipped
+
     def to(self, device: torch.device) -> EpochDraws:
-        return EpochDraws(
-            self.order.to(device),
-            self.top.to(device),
-            self.left.to(device),
-            self.flipped.to(device),
-        )
+        return EpochDraws(*(tensor.to(device) for tensor in self.tensors))
 
     def batch(self, start: int, size: int) -> EpochDraws:
         """The draws of images start to start + size of this epoch."""
-        part = slice(start, start + size)
-        return EpochDraws(self.order[part], self.top[part], self.left[part], self.flipped[part])
+        return EpochDraws(*(tensor[start : start + size] for tensor in self.tensors))
+
+    def at(self, rows: Tensor) -> EpochDraws:
+        """The draws of the images at these places, int64 (B,), of this epoch."""
+        return EpochDraws(*(tensor.index_select(0, rows) for tensor in self.tensors))
 
 
 def crop_and_flip(padded: Tensor, draws: EpochDraws, height: int, width: int) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from search_spaces import InputError
 from trials.files import write_whole
+from trials.optimizer import NesterovSGD
 
 _CPU_RANDOM, _CUDA_RANDOM = "random.cpu", "random.cuda"
 
@@ -90,7 +91,7 @@ class Checkpoint:
     def save(
         self,
         model: nn.Module,
-        optimizer: torch.optim.Optimizer,
+        optimizer: NesterovSGD,
         epochs: Sequence[Mapping[str, float]],
     ) -> None:
         """Write the state after the last of `epochs`.
@@ -99,15 +100,14 @@ class Checkpoint:
             StorageError: the disk refuses; the checkpoint before stays.
         """
         tensors = {_model(name): value for name, value in model.state_dict().items()}
-        for name, parameter in model.named_parameters():
-            tensors[_momentum(name)] = optimizer.state[parameter]["momentum_buffer"]
+        tensors |= {_momentum(name): value for name, value in optimizer.momenta.items()}
         tensors[_CPU_RANDOM] = torch.get_rng_state()
         if (device := next(model.parameters()).device).type == "cuda":
             tensors[_CUDA_RANDOM] = torch.cuda.get_rng_state(device)
         metadata = {"key": self.key, "epochs": json.dumps(list(epochs))}
         write_whole(self.path, save(_stored(tensors), metadata))
 
-    def restore(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    def restore(self, model: nn.Module, optimizer: NesterovSGD) -> list[dict[str, Any]]:
         """Put model, optimizer and random state back; the metrics of the epochs they come after.
 
         Without a file, or with one that is damaged or of another training, nothing is changed and
@@ -117,18 +117,17 @@ class Checkpoint:
         if read is None:
             return []
         tensors, epochs = read
-        state, parameters = model.state_dict(), dict(model.named_parameters())
+        state, momenta = model.state_dict(), optimizer.momenta
         shapes = {_model(name): value.shape for name, value in state.items()}
-        shapes |= {_momentum(name): value.shape for name, value in parameters.items()}
+        shapes |= {_momentum(name): value.shape for name, value in momenta.items()}
         shapes[_CPU_RANDOM] = torch.get_rng_state().shape
         if any(name not in tensors or tensors[name].shape != shapes[name] for name in shapes):
             return []
         model.load_state_dict({name: tensors[_model(name)] for name in state})
-        for name, parameter in parameters.items():
-            momentum = torch.empty_like(parameter, requires_grad=False)
-            optimizer.state[parameter]["momentum_buffer"] = momentum.copy_(tensors[_momentum(name)])
+        for name, momentum in momenta.items():
+            momentum.copy_(tensors[_momentum(name)])
         torch.set_rng_state(tensors[_CPU_RANDOM])
-        device = next(iter(parameters.values())).device
+        device = next(model.parameters()).device
         if device.type == "cuda" and _CUDA_RANDOM in tensors:
             torch.cuda.set_rng_state(tensors[_CUDA_RANDOM], device)
         return epochs

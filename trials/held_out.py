@@ -24,7 +24,7 @@ from trials.data import (
 )
 from trials.recipe import Recipe
 from trials.sources import Source, open_source
-from trials.training import evaluate
+from trials.training import evaluate, on_device
 
 
 def check_test_split(training: TrainingData, *, data_dir: str | Path | None = None) -> None:
@@ -114,7 +114,7 @@ def score_on_test(
         device: `cpu` or `cuda`.
     """
     normalise = Normalise(training.mean, training.std, training.image_size[1], torch.device(device))
-    return evaluate(model.to(device), test, normalise, recipe)
+    return evaluate(model.to(device), *on_device(test, device), normalise, recipe)
 
 
 def _open_test_split(training: TrainingData, data_dir: str | Path | None) -> Source:

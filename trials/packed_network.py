@@ -17,6 +17,7 @@ from search_spaces.backbones import Activation
 from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
 from trials.checkpoint import Checkpoint
+from trials.optimizer import NesterovSGD
 from trials.training import EpochMetrics
 from trials.trial import TrialSpec
 
@@ -32,7 +33,7 @@ class Member:
 
     spec: TrialSpec
     model: Network
-    optimizer: torch.optim.SGD
+    optimizer: NesterovSGD
     save_to: Path | None
     checkpoint: Checkpoint | None
     epochs: list[EpochMetrics] = field(default_factory=list)
@@ -54,7 +55,7 @@ class PackedNetwork:
         with torch.no_grad():
             self._weights = _in_a_row(self._parameters)
             self._momenta = _in_a_row(
-                _joined([_momentum(member, name) for member in members]) for name in self._names
+                _joined([m.optimizer.momenta[name] for m in members]) for name in self._names
             )
             for parameter, values in zip(self._parameters, self._cut(self._weights), strict=True):
                 parameter.data = values
@@ -96,10 +97,8 @@ class PackedNetwork:
         for name, own in member.model.state_dict().items():
             own.copy_(_part(packed[name], place, count).view_as(own))
         momenta = dict(zip(self._names, self._cut(self._momenta), strict=True))
-        for name, parameter in member.model.named_parameters():
-            momentum = torch.empty_like(parameter, requires_grad=False)
-            momentum.copy_(_part(momenta[name], place, count).view_as(parameter))
-            member.optimizer.state[parameter]["momentum_buffer"] = momentum
+        for name, own in member.optimizer.momenta.items():
+            own.copy_(_part(momenta[name], place, count).view_as(own))
 
     def _cut(self, row: Tensor) -> list[Tensor]:
         """Parts of a vector in the shapes of the parameters."""
@@ -212,13 +211,6 @@ def _apart(joined: Tensor, dim: int, count: int) -> Tensor:
 
 def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
     return torch.cat([tensor.reshape(-1) for tensor in tensors])
-
-
-def _momentum(member: Member, name: str) -> Tensor:
-    """Zero before the first step."""
-    parameter = member.model.get_parameter(name)
-    buffer: Tensor | None = member.optimizer.state[parameter].get("momentum_buffer")
-    return torch.zeros_like(parameter) if buffer is None else buffer
 
 
 def side_by_side(images: Tensor, count: int) -> Tensor:

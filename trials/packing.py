@@ -25,6 +25,8 @@ from search_spaces.gates import require_gates_fit
 from trials.augmentation import EpochDraws, crop_and_flip
 from trials.checkpoint import Checkpoint, save_weights
 from trials.data import ImageSet, TrainingData
+from trials.memory import keep_freed_memory
+from trials.optimizer import NesterovSGD
 from trials.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
 from trials.training import (
     EVALUATION_BATCH,
@@ -33,8 +35,6 @@ from trials.training import (
     NonFiniteLossError,
     autocast,
     require_finite,
-    sgd,
-    tensor_of,
     train,
 )
 from trials.trial import TrialSpec, one_thread, require_images_fit, untrained_network
@@ -56,6 +56,7 @@ class PackedTraining:
     """
 
     def __init__(self, data: TrainingData, device: str = "cpu") -> None:
+        keep_freed_memory()
         self.members: dict[int, Member] = {}
         self._data = data
         self._device = torch.device(device)
@@ -80,7 +81,7 @@ class PackedTraining:
         model = untrained_network(spec, self._data)
         require_gates_fit(model.placement, model.activation)
         model = model.to(self._device)
-        optimizer = sgd(model, spec.recipe)
+        optimizer = NesterovSGD(model, spec.recipe)
         restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
         self._unpack()
         member = Member(spec, model, optimizer, save_to, checkpoint)
@@ -114,7 +115,7 @@ class PackedTraining:
             if self._packed is None:
                 self._packed = PackedNetwork(members)
             trained = self._train_epoch(members, self._packed)
-            tested = self._evaluate(members, self._packed, self._data.validation)
+            tested = self._evaluate(members, self._packed)
             seconds = (time.perf_counter() - started) / len(members)
             results: dict[int, EpochMetrics | str] = {}
             for number, member, training, validation in zip(
@@ -202,7 +203,7 @@ class PackedTraining:
 
     @torch.no_grad()
     def _evaluate(
-        self, members: Sequence[Member], packed: PackedNetwork, images: ImageSet
+        self, members: Sequence[Member], packed: PackedNetwork
     ) -> list[tuple[float, float]]:
         """(mean cross-entropy, accuracy) of each in eval mode."""
         count = len(members)
@@ -210,10 +211,10 @@ class PackedTraining:
         loss_sum = torch.zeros(count, device=self._device, dtype=torch.float64)
         correct = torch.zeros(count, device=self._device)
         size = max(1, EVALUATION_BATCH // count)
-        for start in range(0, len(images), size):
-            part = slice(start, start + size)
-            x = self._on_device.normalise(tensor_of(images.images[part]).to(self._device))
-            y = tensor_of(images.labels[part]).to(self._device)
+        images, labels = self._on_device.validation
+        batches = (torch.split(tensor, size) for tensor in (images, labels))
+        for pixels, y in zip(*batches, strict=True):
+            x = self._on_device.normalise(pixels)
             with autocast(members[0].spec.recipe, self._device):
                 logits = packed.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()
             losses = cross_entropies(logits, y.expand(count, -1))

@@ -147,13 +147,18 @@ def ray_session(
     options: dict[str, Any] = {}
     if address is None:
         options = {"num_cpus": cpus, "include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
+    worker_env = {
+        **_QUIET,
+        "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
+        "MALLOC_ARENA_MAX": "1",  # trials run in threads, whose own arenas give memory back
+    }
     try:
         ray.init(
             address=address or "local",
             log_to_driver=verbose,
             logging_level=level,
             configure_logging=verbose,
-            runtime_env={"env_vars": {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "30", **_QUIET}},
+            runtime_env={"env_vars": worker_env},
             **options,
         )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:

@@ -18,7 +18,7 @@ from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data import TrainingData
-from trials.training import EpochMetrics, evaluate, train
+from trials.training import EpochMetrics, evaluate, on_device, train
 from trials.trial import TrialSpec, one_thread, untrained_network
 
 RECALIBRATION_BATCHES = 8
@@ -98,7 +98,8 @@ class Supernet:
             device = next(self.model.parameters()).device
             data = self.data
             normalise = Normalise(data.mean, data.std, data.image_size[1], device)
-            return evaluate(self.model, data.validation, normalise, self.spec.recipe)
+            held_out = on_device(data.validation, device)
+            return evaluate(self.model, *held_out, normalise, self.spec.recipe)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:
@@ -121,7 +122,7 @@ class Supernet:
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=self.spec.seed, epoch=1
         ).to(device)
-        images = torch.tensor(data.train.images, device=device)
+        images, _ = on_device(data.train, device)
         for step in range(min(RECALIBRATION_BATCHES, -(-len(images) // size))):
             batch = draws.batch(step * size, size)
             yield normalise(crop_and_flip(images, batch, *data.image_size))

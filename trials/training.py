@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -20,11 +19,11 @@ from trials.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.checkpoint import Checkpoint
 from trials.data import ImageSet, TrainingData
 from trials.faults import DIVERGED
+from trials.memory import keep_freed_memory
+from trials.optimizer import NesterovSGD
 from trials.recipe import Recipe
 
 EVALUATION_BATCH = 500
-
-LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +57,19 @@ class NonFiniteLossError(RuntimeError):
         self.epoch = epoch
 
 
+class TrainsEpoch(Protocol):
+    """One pass over all training images in the order of the draws; (mean loss, accuracy)."""
+
+    def __call__(
+        self,
+        model: nn.Module,
+        optimizer: NesterovSGD,
+        data: DeviceData,
+        draws: EpochDraws,
+        epoch: int,
+    ) -> tuple[float, float]: ...
+
+
 def train(
     model: nn.Module,
     data: TrainingData,
@@ -66,7 +78,7 @@ def train(
     seed: int,
     device: torch.device | str = "cpu",
     checkpoint: Checkpoint | None = None,
-    loss_of: LossOf | None = None,
+    epoch_by: TrainsEpoch | None = None,
 ) -> Iterator[EpochMetrics]:
     """Train a model in place, yielding after every epoch.
 
@@ -78,38 +90,32 @@ def train(
     Args:
         checkpoint: written after every epoch. Where it exists, its epochs are yielded again as
             they were and the training goes on behind them, as if it had never stopped.
-        loss_of: another way to compute `loss_and_logits`, such as a compiled one.
+        epoch_by: another way to train an epoch than `train_epoch`.
 
     Raises:
         StorageError: the checkpoint cannot be written.
         NonFiniteLossError: the training or validation loss is not finite at the end of an epoch.
         InputError: bf16 was asked for on a device other than CUDA.
     """
+    keep_freed_memory()
     device = torch.device(device)
     if recipe.precision == "bf16" and device.type != "cuda":
         raise InputError("precision bf16 needs a CUDA device; use fp32 on the CPU")
     model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = sgd(model, recipe)
+    optimizer = NesterovSGD(model, recipe)
     restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
     finished = [EpochMetrics(**metrics) for metrics in restored]
     yield from finished
-    on_device = DeviceData.of(data, device)
+    there = DeviceData.of(data, device)
+    train_one = epoch_by or train_epoch
     for epoch in range(len(finished) + 1, recipe.epochs + 1):
         started = time.perf_counter()
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
         ).to(device)
-        train_loss, train_accuracy = _train_epoch(
-            model,
-            optimizer,
-            recipe,
-            on_device,
-            draws=draws,
-            epoch=epoch,
-            loss_of=loss_of or loss_and_logits,
-        )
+        train_loss, train_accuracy = train_one(model, optimizer, there, draws, epoch)
         require_finite(epoch, "training loss", train_loss)
-        val_loss, val_accuracy = evaluate(model, data.validation, on_device.normalise, recipe)
+        val_loss, val_accuracy = evaluate(model, *there.validation, there.normalise, recipe)
         require_finite(epoch, "validation loss", val_loss)
         metrics = EpochMetrics(
             epoch=epoch,
@@ -131,63 +137,70 @@ def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Ten
     return functional.cross_entropy(logits, y), logits
 
 
-def sgd(model: nn.Module, recipe: Recipe) -> torch.optim.SGD:
-    """The recipe's optimizer for a model that is on its device."""
-    return torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        nesterov=True,
-        weight_decay=recipe.weight_decay,
-        fused=True,
-    )
-
-
 @dataclass(frozen=True)
 class DeviceData:
-    """The training split on the device: uint8 (N, H+2*pad, W+2*pad, C), int64 (N,)."""
+    """Images and labels on the device that trains.
+
+    Attributes:
+        images, labels: of the training split: uint8 (N, H+2*pad, W+2*pad, C), int64 (N,).
+        validation: images, not padded, and labels of the validation split.
+        normalise: for both.
+        image_size: (height, width) in pixels, without padding.
+    """
 
     images: Tensor
     labels: Tensor
+    validation: tuple[Tensor, Tensor]
     normalise: Normalise
     image_size: tuple[int, int]
 
     @classmethod
     def of(cls, data: TrainingData, device: torch.device) -> DeviceData:
+        images, labels = on_device(data.train, device)
         return cls(
-            images=tensor_of(data.train.images).to(device),
-            labels=tensor_of(data.train.labels).to(device),
+            images=images,
+            labels=labels,
+            validation=on_device(data.validation, device),
             normalise=Normalise(data.mean, data.std, data.image_size[1], device),
             image_size=data.image_size,
         )
 
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Everything that lies on the device."""
+        normalise = self.normalise
+        return (
+            *(self.images, self.labels, *self.validation),
+            *(normalise.line_mean, normalise.line_scale),
+        )
 
-def _train_epoch(
+    def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
+        """Cropped, flipped and normalised images (B, C, H, W) in channels_last, and labels (B,)."""
+        x = self.normalise(crop_and_flip(self.images, draws, *self.image_size))
+        return x, self.labels[draws.order]
+
+
+def train_epoch(
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    recipe: Recipe,
+    optimizer: NesterovSGD,
     data: DeviceData,
-    *,
     draws: EpochDraws,
     epoch: int,
-    loss_of: LossOf,
 ) -> tuple[float, float]:
-    """One pass over all images, the last short batch included; (mean loss, accuracy)."""
+    """The ordinary way to train an epoch, the last short batch included; (mean loss, accuracy)."""
     model.train()
-    count = len(data.labels)
+    recipe, count = optimizer.recipe, len(data.labels)
     steps = math.ceil(count / recipe.batch_size)
     loss_sum = torch.zeros((), device=data.images.device)
     correct = torch.zeros((), device=data.images.device)
     for step in range(steps):
-        progress = (epoch - 1 + step / steps) / recipe.epochs
-        for group in optimizer.param_groups:
-            group["lr"] = recipe.learning_rate_at(progress)
-        batch = draws.batch(step * recipe.batch_size, recipe.batch_size)
-        x = data.normalise(crop_and_flip(data.images, batch, *data.image_size))
-        y = data.labels[batch.order]
+        optimizer.learning_rate = recipe.learning_rate_at(
+            (epoch - 1 + step / steps) / recipe.epochs
+        )
+        x, y = data.batch(draws.batch(step * recipe.batch_size, recipe.batch_size))
         with autocast(recipe, data.images.device):
-            loss, logits = loss_of(model, x, y)
-        optimizer.zero_grad(set_to_none=True)
+            loss, logits = loss_and_logits(model, x, y)
+        optimizer.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         loss_sum += loss.detach() * len(y)
@@ -197,29 +210,32 @@ def _train_epoch(
 
 @torch.no_grad()
 def evaluate(
-    model: nn.Module, images: ImageSet, normalise: Normalise, recipe: Recipe
+    model: nn.Module, images: Tensor, labels: Tensor, normalise: Normalise, recipe: Recipe
 ) -> tuple[float, float]:
-    """(mean cross-entropy, accuracy 0 to 1) in eval mode; the model is left in eval mode."""
+    """(mean cross-entropy, accuracy 0 to 1) in eval mode; the model is left in eval mode.
+
+    Args:
+        images: uint8 (N, H, W, C), on the model's device.
+        labels: int64 (N,), there too.
+    """
     model.eval()
-    device = next(model.parameters()).device
-    loss_sum = torch.zeros((), device=device, dtype=torch.float64)
-    correct = torch.zeros((), device=device)
-    for start in range(0, len(images), EVALUATION_BATCH):
-        part = slice(start, start + EVALUATION_BATCH)
-        x = normalise(tensor_of(images.images[part]).to(device))
-        y = tensor_of(images.labels[part]).to(device)
-        with autocast(recipe, device):
-            logits = model(x).float()
+    loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
+    correct = torch.zeros((), device=images.device)
+    batches = (torch.split(tensor, EVALUATION_BATCH) for tensor in (images, labels))
+    for pixels, y in zip(*batches, strict=True):
+        with autocast(recipe, images.device):
+            logits = model(normalise(pixels)).float()
         loss_sum += functional.cross_entropy(logits, y, reduction="sum")
         correct += (logits.argmax(1) == y).sum()
-    return loss_sum.item() / len(images), correct.item() / len(images)
+    return loss_sum.item() / len(labels), correct.item() / len(labels)
 
 
-def tensor_of(array: NDArray[Any]) -> Tensor:
-    """A tensor over an array's own memory, read-only or not (Ray's shared arrays are)."""
-    with warnings.catch_warnings():
+def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors on a device; on the CPU over the arrays' own memory."""
+    with warnings.catch_warnings():  # Ray's shared arrays are read-only, and we do not write
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)
+        images_there, labels_there = map(torch.from_numpy, (images.images, images.labels))
+        return images_there.to(device), labels_there.to(device)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from search_spaces import (
     check_activation,
     resolve_placement,
 )
-from search_spaces.gates import insert_gates, remove_gates
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.augmentation import stream
 from trials.checkpoint import Checkpoint, save_weights
 from trials.data import TrainingData
 from trials.recipe import Recipe
+from trials.stand_in import train_by_stand_in
 from trials.training import EpochMetrics, NonFiniteLossError, train
 
 _INITIAL_WEIGHTS = 0
@@ -105,6 +106,7 @@ def run_trial(
     checkpoint: Checkpoint | None = None,
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     compiled: bool = False,
+    captured: bool = False,
 ) -> TrialResult:
     """Build, apply the placement, train, validate.
 
@@ -121,23 +123,26 @@ def run_trial(
             scheduler may end the run inside that call.
         checkpoint: where the run goes on if it was cut off.
         on_epoch: called after every epoch, those of the checkpoint included.
-        compiled: train a gated network with the graph that all placements share.
+        compiled, captured: train with one compiled graph, or one recorded CUDA graph, that all
+            placements share.
 
     Raises:
         StorageError: weights or checkpoint cannot be written.
-        InputError: the data do not suit the network, or the network cannot be gated.
+        InputError: the data do not suit the network, the network cannot be gated, or `captured` on
+            a device other than CUDA.
     """
     require_images_fit(data)
+    if captured and torch.device(device).type != "cuda":
+        raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
     with one_thread(), torch.random.fork_rng():
         torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's own generator
         model = untrained_network(spec, data)
         epochs: list[EpochMetrics] = []
-        failure, loss_of = None, None
-        if compiled:
-            from trials.compiled import compiled_loss  # seconds that the others need not wait
-
-            insert_gates(model)
-            loss_of = compiled_loss(spec.recipe)
+        failure, epoch_by = None, None
+        if compiled or captured:
+            epoch_by = partial(
+                train_by_stand_in, activation=spec.activation, compiled=compiled, captured=captured
+            )
         try:
             for metrics in train(
                 model,
@@ -146,7 +151,7 @@ def run_trial(
                 seed=spec.seed,
                 device=device,
                 checkpoint=checkpoint,
-                loss_of=loss_of,
+                epoch_by=epoch_by,
             ):
                 epochs.append(metrics)
                 if save_to is not None and metrics.epoch == spec.recipe.epochs:
@@ -155,7 +160,6 @@ def run_trial(
                     on_epoch(metrics)
         except NonFiniteLossError as error:
             failure = str(error)
-        remove_gates(model)
         return TrialResult(spec=spec, epochs=tuple(epochs), failure=failure, model=model.eval())
 
 

@@ -29,7 +29,7 @@ from trials import TrainingData, TrialSpec, load_data
 from trials.augmentation import Normalise
 from trials.data import ImageSet
 from trials.held_out import load_test_split
-from trials.training import NonFiniteLossError, evaluate, train
+from trials.training import NonFiniteLossError, evaluate, on_device, train
 from trials.trial import one_thread, untrained_network
 
 
@@ -74,7 +74,9 @@ def train_one(spec: TrialSpec, data: TrainingData, test: ImageSet) -> dict[str, 
         model = untrained_network(spec, data)
         try:
             for epoch in train(model, data, spec.recipe, seed=spec.seed):
-                test_loss, test_accuracy = evaluate(model, test, normalise, spec.recipe)
+                test_loss, test_accuracy = evaluate(
+                    model, *on_device(test, "cpu"), normalise, spec.recipe
+                )
                 known = {**epoch.to_json(), "test_loss": test_loss, "test_accuracy": test_accuracy}
                 for name, values in metrics.items():
                     values.append(known[name])

@@ -73,7 +73,9 @@ def test_auto_measures_for_real(monkeypatch):
     [
         ({"pack": 0}, "1 to 256"),
         ({"pack": "many"}, "auto or a whole number"),
-        ({"pack": 4, "compiled": True}, "exclude each other"),
+        ({"pack": 4, "compiled": True}, "excludes compiled"),
+        ({"pack": "auto", "captured": True}, "excludes compiled and captured"),
+        ({"captured": True, "activation": "prelu"}, "leave out --pack, --compiled and --captured"),
         ({"pack": 4, "norm": "drop"}, "keep the norms"),
         ({"compiled": True, "search_norm": True}, "keep the norms"),
         ({"pack": 4, "activation": "prelu"}, "leaky_relu"),
@@ -84,6 +86,21 @@ def test_what_cannot_be_is_refused_in_a_line(options, words):
     with pytest.raises(InputError, match=words) as caught:
         SearchConfig(**options)
     assert "\n" not in str(caught.value)
+
+
+def test_back_ends_have_names():
+    found = [
+        SearchConfig(**options).back_end
+        for options in ({}, {"pack": 8}, {"captured": True}, {"compiled": True, "captured": True})
+    ]
+    assert found == ["eager", "packed 8", "captured", "compiled captured"]
+
+
+def test_captured_without_a_gpu_is_refused_and_nothing_written(tmp_path):
+    config = SearchConfig(**SMALL, captured=True, gpus_per_trial=0, out=str(tmp_path / "run"))
+    with pytest.raises(InputError, match="needs a GPU per trial"):
+        run_search(config)
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_number_may_be_written_as_text():

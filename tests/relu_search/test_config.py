@@ -48,6 +48,7 @@ EVERYTHING = {
     "storage": "sqlite:///study.db",
     "pack": 1,  # more exclude search_norm
     "compiled": False,
+    "captured": False,
     "warm_start": "supernet",
     "out": "runs/a",
 }
@@ -171,8 +172,8 @@ def test_values_out_of_range_are_refused(options):
 
 @pytest.mark.parametrize(
     "options",
-    [{}, EVERYTHING, {"pack": 8}, {"pack": "auto"}, {"compiled": True}],
-    ids=["defaults", "everything set", "packed", "packed auto", "compiled"],
+    [{}, EVERYTHING, {"pack": 8}, {"pack": "auto"}, {"compiled": True, "captured": True}],
+    ids=["defaults", "everything set", "packed", "packed auto", "compiled and captured"],
 )
 def test_the_resolved_copy_reads_back_equal(options, tmp_path):
     config, run = SearchConfig(**options), RunFolder(tmp_path)

@@ -13,6 +13,7 @@ from torch.nn import functional
 from search_spaces import Backbone, InputError
 from trials import Recipe, TrialSpec, load_data, run_trial
 from trials.checkpoint import Checkpoint, load_weights
+from trials.optimizer import NesterovSGD
 from trials.packed_network import Member, PackedNetwork, side_by_side
 from trials.packing import PackedTraining
 from trials.trial import untrained_network
@@ -34,16 +35,13 @@ def data():
 
 def member(data, one):
     model = untrained_network(one, data).double().train()
-    optimizer = torch.optim.SGD(
-        model.parameters(), lr=1.0, momentum=0.9, nesterov=True, weight_decay=1e-4
-    )
-    return Member(one, model, optimizer, None, None)
+    return Member(one, model, NesterovSGD(model, one.recipe), None, None)
 
 
 @pytest.mark.parametrize("backbone", ["plain-8", "resnet-8", "preresnet-8", "dfn-14", "preplain-8"])
 @pytest.mark.parametrize("activation", ["relu", "elu"])
 def test_steps_equal_those_of_single_trainings(data, backbone, activation):
-    """Against torch's own convolutions and `SGD`, each member with its own images and rate."""
+    """Each member with its own images and rate, against ungrouped convolutions."""
     specs = [spec(i, backbone, activation=activation) for i in (2, 0, 1)]  # all-linear first
     members, singles = ([member(data, one) for one in specs] for _ in range(2))
     packed = PackedNetwork(members)
@@ -58,21 +56,16 @@ def test_steps_equal_those_of_single_trainings(data, backbone, activation):
         for i, single in enumerate(singles):
             loss = functional.cross_entropy(single.model(x[i]), y[i])
             assert losses[i].item() == pytest.approx(loss.item(), abs=1e-12)
-            single.optimizer.param_groups[0]["lr"] = rates[i]
-            single.optimizer.zero_grad()
+            single.optimizer.learning_rate = rates[i]
+            single.optimizer.forget_gradients()
             loss.backward()
             single.optimizer.step()
     for ours, theirs in zip(members, singles, strict=True):
         packed.copy_back(ours)
         for name, value in theirs.model.state_dict().items():
             torch.testing.assert_close(ours.model.state_dict()[name], value, rtol=0, atol=1e-10)
-        for mine, other in zip(ours.model.parameters(), theirs.model.parameters(), strict=True):
-            torch.testing.assert_close(
-                ours.optimizer.state[mine]["momentum_buffer"],
-                theirs.optimizer.state[other]["momentum_buffer"],
-                rtol=0,
-                atol=1e-10,
-            )
+        for name, momentum in theirs.optimizer.momenta.items():
+            torch.testing.assert_close(ours.optimizer.momenta[name], momentum, rtol=0, atol=1e-10)
 
 
 def test_a_member_does_not_depend_on_its_neighbours(data):

@@ -164,7 +164,8 @@ def test_evaluation_in_parts_equals_one_pass(random_images):
     logits = model(to_tensor(images)).detach().double()
     loss, accuracy = evaluate(
         model,
-        ImageSet(images=images, labels=labels),
+        torch.from_numpy(images),
+        torch.from_numpy(labels),
         Normalise(MEAN, STD, 3, torch.device("cpu")),
         Recipe(epochs=1),
     )
