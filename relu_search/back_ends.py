@@ -27,7 +27,8 @@ def with_pack_chosen(
 
     space, rng = config.search_space(), random.Random(config.seed)
     drawn = (space.decode(space.sample(rng)) for _ in range(max(SIZES)))
-    rates = measured_rates([config.trial_spec(p) for p in drawn], data, device)
+    specs = [config.trial_spec(p) for p in drawn]
+    rates = measured_rates(specs, data, device, captured=config.captured)
     best = max(rates, key=rates.__getitem__)
     chosen = best if rates[best] >= WORTH_PACKING * rates[1] else 1
     measured = ", ".join(f"{size}: {rate:.0f}" for size, rate in rates.items())
@@ -48,4 +49,4 @@ def run_search_trials(config: SearchConfig, proposer: Any, data: TrainingData, *
     from trials.pack_scheduling import run_packed
 
     how.pop("verbose", None)
-    run_packed(proposer, data, pack=config.pack, **how)
+    run_packed(proposer, data, pack=config.pack, captured=config.captured, **how)

@@ -149,7 +149,7 @@ def search(
     ] = None,
     captured: Annotated[
         bool | None,
-        typer.Option("--captured", help="Train with one CUDA graph for all placements; on a GPU."),
+        typer.Option("--captured", help="Replay training steps as CUDA graphs; on a GPU."),
     ] = None,
     warm_start: Annotated[
         str | None,

@@ -91,7 +91,7 @@ class SearchConfig:
         pack: trials in lockstep as one network of grouped convolutions in each worker; auto: as
             many as a short measurement finds fastest.
         compiled: train with one compiled graph for all placements.
-        captured: train with one recorded CUDA graph for all placements; needs a GPU per trial.
+        captured: train by recorded CUDA graphs; needs a GPU for each trial or pack.
         warm_start: supernet: try first what one network, trained with random placements, ranks
             best; None: nothing.
         out: run folder; None: a new one under ./runs.
@@ -195,10 +195,8 @@ class SearchConfig:
             raise InputError(f"pack is {self.pack}; it must be auto or 1 to {MOST_PACKED}")
         if self.back_end == EAGER:
             return
-        if self.pack != 1 and (self.compiled or self.captured):
-            raise InputError(
-                "pack excludes compiled and captured; give either --pack or the others"
-            )
+        if self.compiled and self.pack != 1:
+            raise InputError("pack and compiled exclude each other; give one of them")
         if self.pack != 1 and self.exchange is not None:
             raise InputError(
                 "pack and exchange exclude each other: packed trials write straight into the run "
@@ -255,10 +253,9 @@ class SearchConfig:
     @property
     def back_end(self) -> str:
         """What trains; scores of different back ends are never compared."""
-        if self.pack != 1:
-            return f"packed {self.pack}"
-        graphs = [name for name in ("compiled", "captured") if getattr(self, name)]
-        return " ".join(graphs) or EAGER
+        parts = [f"packed {self.pack}"] if self.pack != 1 else []
+        parts += [name for name in ("compiled", "captured") if getattr(self, name)]
+        return " ".join(parts) or EAGER
 
     @property
     def costs(self) -> tuple[Cost, ...]:

@@ -51,8 +51,8 @@ class EpochDraws:
         return EpochDraws(*(tensor[start : start + size] for tensor in self.tensors))
 
     def at(self, rows: Tensor) -> EpochDraws:
-        """The draws of the images at these places, int64 (B,), of this epoch."""
-        return EpochDraws(*(tensor.index_select(0, rows) for tensor in self.tensors))
+        """The draws of the images at these places, int64 (B,), along the last dimension."""
+        return EpochDraws(*(tensor.index_select(-1, rows) for tensor in self.tensors))
 
 
 def crop_and_flip(padded: Tensor, draws: EpochDraws, height: int, width: int) -> Tensor:

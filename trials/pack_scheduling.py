@@ -35,6 +35,7 @@ def run_packed(
     data: TrainingData,
     *,
     pack: int,
+    captured: bool = False,
     stopping: EarlyStopping,
     resources: Resources,
     past: Sequence[PastTrial] = (),
@@ -46,6 +47,7 @@ def run_packed(
         proposer: decides and learns; called in this process only.
         data: shared with all workers through Ray's object store.
         pack: trials in a worker; a slot whose trial has ended is filled again.
+        captured: train by recorded CUDA graphs.
         stopping: when to stop a trial early.
         resources: `concurrent` limits the trials at once in all packs together.
         past: trials before an interruption, for the rungs.
@@ -72,7 +74,8 @@ def run_packed(
     )
     shared = ray.put(data)
     options = {"num_cpus": per_worker["cpu"], "num_gpus": per_worker["gpu"]}
-    workers = [_Worker(options, shared, files) for _ in range(min(slots, -(-at_once // pack)))]
+    of_actor = (shared, files, captured)
+    workers = [_Worker(options, of_actor) for _ in range(min(slots, -(-at_once // pack)))]
     try:
         _drive(run, workers, pack, at_once)
     except KeyboardInterrupt:
@@ -127,14 +130,14 @@ class _Worker:
         training: the epoch that it is at, or None.
     """
 
-    def __init__(self, options: Mapping[str, float], data: Any, files: TrialFiles) -> None:
-        self._options, self._data, self._files = options, data, files
+    def __init__(self, options: Mapping[str, float], of_actor: tuple[Any, ...]) -> None:
+        self._options, self._of_actor = options, of_actor
         self.restart()
 
     def restart(self) -> None:
         """A fresh process with an empty pack."""
         actor: Any = _PackActor  # what ray.remote makes of a class has no type
-        self.actor = actor.options(**self._options).remote(self._data, self._files)
+        self.actor = actor.options(**self._options).remote(*self._of_actor)
         self.numbers: list[int] = []
         self.training: Any = None
         self._joining: list[tuple[int, dict[str, Any]]] = []
@@ -178,10 +181,10 @@ class _Worker:
 class _PackActor:
     """The process itself."""
 
-    def __init__(self, data: TrainingData, files: TrialFiles) -> None:
+    def __init__(self, data: TrainingData, files: TrialFiles, captured: bool) -> None:
         gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
         self._data, self._files = data, files
-        self._training = PackedTraining(data, "cuda" if gpus else "cpu")
+        self._training = PackedTraining(data, "cuda" if gpus else "cpu", captured=captured)
 
     def epoch(self, joining: list[tuple[int, dict[str, Any]]], leaving: list[int]) -> Events:
         """Change the pack, then train all its members for an epoch."""

@@ -74,8 +74,13 @@ class PackedNetwork:
         logits = self.logits(x)
         return cross_entropies(logits, y), logits
 
-    def step(self, losses: Tensor, rates: Sequence[float]) -> None:
-        """One step of each member at its own rate. Losses are summed: averaged, all would slow."""
+    def step(self, losses: Tensor, rates: Tensor) -> None:
+        """One step of each member. Losses are summed: averaged, all would slow.
+
+        Args:
+            losses: of the members, (K,).
+            rates: learning rates, (1,) for all or (K,).
+        """
         self.model.zero_grad(set_to_none=True)
         losses.sum().backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
@@ -83,11 +88,7 @@ class PackedNetwork:
             move.add_(self._weights, alpha=self._recipe.weight_decay)
             self._momenta.mul_(self._recipe.momentum).add_(move)
             move.add_(self._momenta, alpha=self._recipe.momentum)
-            if len(set(rates)) == 1:
-                self._weights.add_(move, alpha=-rates[0])
-            else:
-                rate = torch.tensor(rates, device=move.device, dtype=move.dtype)
-                self._weights.sub_(move.mul_(rate[self._owners]))
+            self._weights.sub_(move.mul_(rates if len(rates) == 1 else rates[self._owners]))
 
     @torch.no_grad()
     def copy_back(self, member: Member) -> None:

@@ -15,28 +15,23 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
-from trials.augmentation import EpochDraws, crop_and_flip
+from trials.augmentation import EpochDraws
 from trials.checkpoint import Checkpoint, save_weights
 from trials.data import ImageSet, TrainingData
 from trials.memory import keep_freed_memory
 from trials.optimizer import NesterovSGD
-from trials.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
-from trials.training import (
-    EVALUATION_BATCH,
-    DeviceData,
-    EpochMetrics,
-    NonFiniteLossError,
-    autocast,
-    require_finite,
-    train,
-)
+from trials.packed_epoch import PackedEpochs
+from trials.packed_network import Member
+from trials.replay import WARM_UP
+from trials.stand_in import train_by_stand_in
+from trials.training import DeviceData, EpochMetrics, NonFiniteLossError, require_finite, train
 from trials.trial import TrialSpec, one_thread, require_images_fit, untrained_network
 
 
@@ -53,15 +48,17 @@ class PackedTraining:
     Args:
         data: of all members.
         device: `cpu` or `cuda`.
+        captured: replay the steps as CUDA graphs, recorded anew whenever the members change.
     """
 
-    def __init__(self, data: TrainingData, device: str = "cpu") -> None:
+    def __init__(self, data: TrainingData, device: str = "cpu", *, captured: bool = False) -> None:
         keep_freed_memory()
         self.members: dict[int, Member] = {}
         self._data = data
         self._device = torch.device(device)
+        self._captured = captured
         self._on_device = DeviceData.of(data, self._device)
-        self._packed: PackedNetwork | None = None
+        self._packed: PackedEpochs | None = None
 
     def join(
         self,
@@ -113,9 +110,9 @@ class PackedTraining:
             started = time.perf_counter()
             members = list(self.members.values())
             if self._packed is None:
-                self._packed = PackedNetwork(members)
-            trained = self._train_epoch(members, self._packed)
-            tested = self._evaluate(members, self._packed)
+                self._packed = PackedEpochs(members, self._on_device, captured=self._captured)
+            trained = self._packed.train([self._draws_of(member) for member in members])
+            tested = self._packed.validate()
             seconds = (time.perf_counter() - started) / len(members)
             results: dict[int, EpochMetrics | str] = {}
             for number, member, training, validation in zip(
@@ -126,6 +123,13 @@ class PackedTraining:
                 except NonFiniteLossError as error:
                     results[number] = str(error)
             return results
+
+    def _draws_of(self, member: Member) -> EpochDraws:
+        """Of a member's next epoch."""
+        data, epoch = self._data, len(member.epochs) + 1
+        return EpochDraws.draw(
+            len(data.train), pad=data.pad, flip=data.flip, seed=member.spec.seed, epoch=epoch
+        ).to(self._device)
 
     def _finished(
         self,
@@ -149,7 +153,7 @@ class PackedTraining:
         is_last = epoch == member.spec.recipe.epochs
         if member.checkpoint is not None or (member.save_to is not None and is_last):
             assert self._packed is not None
-            self._packed.copy_back(member)
+            self._packed.network.copy_back(member)
         if member.checkpoint is not None:
             history = [m.to_json() for m in member.epochs]
             member.checkpoint.save(member.model, member.optimizer, history)
@@ -157,86 +161,24 @@ class PackedTraining:
             save_weights(member.model, member.save_to)
         return metrics
 
-    def _train_epoch(
-        self, members: Sequence[Member], packed: PackedNetwork
-    ) -> list[tuple[float, float]]:
-        """(mean loss, accuracy) of each, as `trials.training` measures them."""
-        data, recipe = self._data, members[0].spec.recipe
-        draws = [
-            EpochDraws.draw(
-                len(data.train),
-                pad=data.pad,
-                flip=data.flip,
-                seed=member.spec.seed,
-                epoch=len(member.epochs) + 1,
-            ).to(self._device)
-            for member in members
-        ]
-        packed.model.train()
-        count = len(data.train)
-        steps = math.ceil(count / recipe.batch_size)
-        loss_sum = torch.zeros(len(members), device=self._device)
-        correct = torch.zeros(len(members), device=self._device)
-        for step in range(steps):
-            rates = [
-                m.spec.recipe.learning_rate_at((len(m.epochs) + step / steps) / recipe.epochs)
-                for m in members
-            ]
-            x, y = self._batch(draws, step * recipe.batch_size, recipe.batch_size)
-            with autocast(recipe, self._device):
-                losses, logits = packed.losses(x, y)
-            packed.step(losses, rates)
-            loss_sum += losses.detach() * y.shape[1]
-            correct += (logits.detach().argmax(2) == y).sum(1)
-        totals = zip(loss_sum.tolist(), correct.tolist(), strict=True)
-        return [(loss / count, right / count) for loss, right in totals]
-
-    def _batch(self, draws: Sequence[EpochDraws], start: int, size: int) -> tuple[Tensor, Tensor]:
-        """Images (B, K * channels, H, W) and labels (K, B): a batch of each member's own."""
-        parts = [draw.batch(start, size) for draw in draws]
-        joined = EpochDraws(
-            *(torch.cat([getattr(part, name) for part in parts]) for name in _DRAWN)
-        )
-        images = crop_and_flip(self._on_device.images, joined, *self._data.image_size)
-        x = side_by_side(self._on_device.normalise(images), len(draws))
-        return x, self._on_device.labels[joined.order].view(len(draws), -1)
-
-    @torch.no_grad()
-    def _evaluate(
-        self, members: Sequence[Member], packed: PackedNetwork
-    ) -> list[tuple[float, float]]:
-        """(mean cross-entropy, accuracy) of each in eval mode."""
-        count = len(members)
-        packed.model.eval()
-        loss_sum = torch.zeros(count, device=self._device, dtype=torch.float64)
-        correct = torch.zeros(count, device=self._device)
-        size = max(1, EVALUATION_BATCH // count)
-        images, labels = self._on_device.validation
-        batches = (torch.split(tensor, size) for tensor in (images, labels))
-        for pixels, y in zip(*batches, strict=True):
-            x = self._on_device.normalise(pixels)
-            with autocast(members[0].spec.recipe, self._device):
-                logits = packed.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()
-            losses = cross_entropies(logits, y.expand(count, -1))
-            loss_sum += losses.double() * len(y)
-            correct += (logits.argmax(2) == y).sum(1)
-        totals = zip(loss_sum.tolist(), correct.tolist(), strict=True)
-        return [(loss / len(images), right / len(images)) for loss, right in totals]
-
     def _unpack(self) -> None:
         """Give all members their own weights back."""
         if self._packed is not None:
             for member in self._packed.members:
-                self._packed.copy_back(member)
+                self._packed.network.copy_back(member)
             self._packed = None
 
 
 SIZES = (2, 4, 8, 16, 32)
-_TIMED_STEPS = 4
+_TIMED_STEPS = WARM_UP + 1  # of an epoch, the first of which ends with the recording
 
 
 def measured_rates(
-    specs: Sequence[TrialSpec], data: TrainingData, device: str = "cpu"
+    specs: Sequence[TrialSpec],
+    data: TrainingData,
+    device: str = "cpu",
+    *,
+    captured: bool = False,
 ) -> dict[int, float]:
     """Candidate-steps per second of ordinary trials (1) and of packs of so many, on this device.
 
@@ -244,6 +186,7 @@ def measured_rates(
 
     Args:
         specs: as many as the largest of `SIZES`.
+        captured: of both: by recorded CUDA graphs.
 
     Raises:
         InputError: they cannot be packed.
@@ -253,12 +196,16 @@ def measured_rates(
     short = replace(data, train=_first(data.train, images), validation=_first(data.validation, 1))
     steps = math.ceil(len(short.train) / recipe.batch_size)
     shortened = [replace(spec, recipe=recipe) for spec in specs]
+    epoch_by = None
+    if captured:
+        activation = specs[0].activation
+        epoch_by = partial(train_by_stand_in, activation=activation, compiled=False, captured=True)
     with one_thread():
         alone = untrained_network(shortened[0], data)
-        *_, last = train(alone, short, recipe, seed=0, device=device)
+        *_, last = train(alone, short, recipe, seed=0, device=device, epoch_by=epoch_by)
     rates = {1: steps / last.seconds}
     for size in SIZES:
-        training = PackedTraining(short, device)
+        training = PackedTraining(short, device, captured=captured)
         for number in range(size):
             training.join(number, shortened[number])
         training.epoch()
@@ -272,6 +219,3 @@ def measured_rates(
 
 def _first(images: ImageSet, count: int) -> ImageSet:
     return ImageSet(images=images.images[:count], labels=images.labels[:count])
-
-
-_DRAWN = ("order", "top", "left", "flipped")

@@ -82,6 +82,12 @@ class Recipe:
             return self.learning_rate * progress / _WARM_UP
         return self.learning_rate * (1 - progress) / (1 - _WARM_UP)
 
+    def learning_rates(self, epoch: int, steps: int) -> list[float]:
+        """Of the `steps` steps of an epoch (1-based)."""
+        return [
+            self.learning_rate_at((epoch - 1 + step / steps) / self.epochs) for step in range(steps)
+        ]
+
 
 def _require(condition: bool, what: str, value: object, rule: str) -> None:
     if not condition:

@@ -1,10 +1,12 @@
-"""A step whose kernels are recorded once as a CUDA graph, then started all together."""
+"""Steps whose kernels are recorded once as a CUDA graph, then started all together."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 WARM_UP = 3
 """Calls before recording: libraries choose kernels and take their memory in them."""
@@ -50,3 +52,60 @@ class Replay:
         with torch.cuda.stream(aside):
             self._function()
         here.wait_stream(aside)
+
+
+class ReplayedEpoch:
+    """Takes the steps of an epoch. What differs from step to step is read off tensors.
+
+    ```python
+    epoch = ReplayedEpoch(step, images=50_000, batch_size=64, rates=1, device=device, captured=True)
+    epoch.run([[0.1]] * epoch.steps)
+    ```
+
+    Attributes:
+        steps: of an epoch.
+        rates: R.
+
+    Args:
+        step: takes the places of its images within the epoch, int64 (B,), and its learning rates,
+            (R,); what else it works on keeps its address from one `run` to the next.
+        images: of an epoch; a short last batch is recorded apart.
+        rates: learning rates of a step.
+        captured: as for `Replay`.
+    """
+
+    def __init__(
+        self,
+        step: Callable[[Tensor, Tensor], None],
+        *,
+        images: int,
+        batch_size: int,
+        rates: int,
+        device: torch.device,
+        captured: bool,
+    ) -> None:
+        self.steps = math.ceil(images / batch_size)
+        self.rates = rates
+        self._step, self._batch_size = step, batch_size
+        self._done = torch.zeros(1, dtype=torch.int64, device=device)
+        self._places = torch.arange(batch_size, device=device)
+        self._rates = torch.zeros(self.steps, rates, device=device)
+        whole, rest = divmod(images, batch_size)
+        sizes = [batch_size] * whole + [rest] * (rest > 0)
+        replays = {size: self._replay(size, captured) for size in set(sizes)}
+        self._replays = [replays[size] for size in sizes]
+
+    def run(self, rates: Sequence[Sequence[float]]) -> None:
+        """One epoch with these learning rates (steps, R)."""
+        self._rates.copy_(torch.tensor(rates))
+        self._done.zero_()
+        for replay in self._replays:
+            replay()
+
+    def _replay(self, size: int, captured: bool) -> Replay:
+        def take() -> None:
+            places = self._done * self._batch_size + self._places[:size]
+            self._step(places, self._rates.index_select(0, self._done).squeeze(0))
+            self._done += 1
+
+        return Replay(take, captured=captured)

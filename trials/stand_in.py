@@ -9,7 +9,6 @@ all trials of a process.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -23,7 +22,7 @@ from search_spaces.networks import Network, build
 from trials.augmentation import EpochDraws
 from trials.optimizer import NesterovSGD
 from trials.recipe import Recipe
-from trials.replay import Replay
+from trials.replay import ReplayedEpoch
 from trials.training import DeviceData, autocast, loss_and_logits
 
 LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -95,19 +94,18 @@ class _StandIn:
         self._is_fixed = kind.captured
         self.model = _gated_network(kind)
         self.optimizer = NesterovSGD(self.model, kind.recipe)
-        count, size = kind.images[0], kind.recipe.batch_size
-        zero = torch.zeros((), device=kind.device)
-        self.optimizer.learning_rate = zero.clone()
-        self._loss_sum, self._correct = zero.clone(), zero.clone()
-        self._rates = zero.repeat(math.ceil(count / size))
-        self._offsets = torch.arange(size, device=kind.device)
-        self._steps_done = torch.zeros(1, dtype=torch.int64, device=kind.device)
+        self._loss_sum, self._correct = (torch.zeros((), device=kind.device) for _ in range(2))
         self._data: DeviceData | None = None
         self._draws: EpochDraws | None = None
         self._loss_of = _compiled_loss() if kind.compiled else loss_and_logits
-        captured = kind.captured and kind.device.type == "cuda"
-        self._whole_batch = Replay(lambda: self._step(size), captured=captured)
-        self._last_batch = Replay(lambda: self._step(count % size), captured=captured)
+        self._epoch = ReplayedEpoch(
+            self._step,
+            images=kind.images[0],
+            batch_size=kind.recipe.batch_size,
+            rates=1,
+            device=kind.device,
+            captured=kind.captured and kind.device.type == "cuda",
+        )
 
     def train(
         self,
@@ -117,40 +115,29 @@ class _StandIn:
         draws: EpochDraws,
         epoch: int,
     ) -> tuple[float, float]:
-        count, steps = len(data.labels), len(self._rates)
         self._take(model, optimizer)
         self._hold(data, draws)
-        rates = [
-            self._recipe.learning_rate_at((epoch - 1 + step / steps) / self._recipe.epochs)
-            for step in range(steps)
-        ]
-        self._rates.copy_(torch.tensor(rates))
-        for tensor in (self._steps_done, self._loss_sum, self._correct):
-            tensor.zero_()
-        for _ in range(count // self._recipe.batch_size):
-            self._whole_batch()
-        if count % self._recipe.batch_size:
-            self._last_batch()
-        self._give(model, optimizer, steps)
+        self._loss_sum.zero_()
+        self._correct.zero_()
+        self._epoch.run([[rate] for rate in self._recipe.learning_rates(epoch, self._epoch.steps)])
+        self._give(model, optimizer)
+        count = len(data.labels)
         return self._loss_sum.item() / count, self._correct.item() / count
 
-    def _step(self, size: int) -> None:
-        """A step as `train_epoch` takes it; which one, and its rate, are read off tensors."""
+    def _step(self, places: Tensor, rate: Tensor) -> None:
+        """A step as `train_epoch` takes it."""
         assert self._data is not None
         assert self._draws is not None
-        rows = self._steps_done * self._recipe.batch_size + self._offsets[:size]
-        x, y = self._data.batch(self._draws.at(rows))
-        assert isinstance(self.optimizer.learning_rate, Tensor)
-        self.optimizer.learning_rate.copy_(self._rates.index_select(0, self._steps_done).squeeze(0))
-        loss_of = self._loss_of if size == self._recipe.batch_size else loss_and_logits
+        x, y = self._data.batch(self._draws.at(places))
+        loss_of = self._loss_of if len(y) == self._recipe.batch_size else loss_and_logits
         with autocast(self._recipe, x.device):
             loss, logits = loss_of(self.model, x, y)
         self.optimizer.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.learning_rate = rate
         self.optimizer.step()
-        self._loss_sum += loss.detach() * size
+        self._loss_sum += loss.detach() * len(y)
         self._correct += (logits.detach().argmax(1) == y).sum()
-        self._steps_done += 1
 
     def _hold(self, data: DeviceData, draws: EpochDraws) -> None:
         """Take data and draws; into tensors of our own if their addresses are recorded."""
@@ -176,13 +163,13 @@ class _StandIn:
             momentum.copy_(optimizer.momenta[name])
 
     @torch.no_grad()
-    def _give(self, model: Network, optimizer: NesterovSGD, steps: int) -> None:
+    def _give(self, model: Network, optimizer: NesterovSGD) -> None:
         trained = self.model.state_dict()
         for name, theirs in model.state_dict().items():
             if name in trained:
                 theirs.copy_(trained[name])
             else:  # num_batches_tracked
-                theirs.add_(steps)
+                theirs.add_(self._epoch.steps)
         for name, momentum in self.optimizer.momenta.items():
             optimizer.momenta[name].copy_(momentum)
 

@@ -190,18 +190,16 @@ def train_epoch(
     """The ordinary way to train an epoch, the last short batch included; (mean loss, accuracy)."""
     model.train()
     recipe, count = optimizer.recipe, len(data.labels)
-    steps = math.ceil(count / recipe.batch_size)
     loss_sum = torch.zeros((), device=data.images.device)
     correct = torch.zeros((), device=data.images.device)
-    for step in range(steps):
-        optimizer.learning_rate = recipe.learning_rate_at(
-            (epoch - 1 + step / steps) / recipe.epochs
-        )
+    rates = recipe.learning_rates(epoch, math.ceil(count / recipe.batch_size))
+    for step, rate in enumerate(rates):
         x, y = data.batch(draws.batch(step * recipe.batch_size, recipe.batch_size))
         with autocast(recipe, data.images.device):
             loss, logits = loss_and_logits(model, x, y)
         optimizer.forget_gradients()
         loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.learning_rate = rate
         optimizer.step()
         loss_sum += loss.detach() * len(y)
         correct += (logits.detach().argmax(1) == y).sum()

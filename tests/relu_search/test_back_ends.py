@@ -50,7 +50,7 @@ def test_a_compiled_search_leaves_what_any_search_leaves(tmp_path):
 @pytest.mark.parametrize(("gain", "chosen"), [(2.0, 2), (1.01, 1)])
 def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
     rates = {1: 100.0, 2: 100 * gain, 4: 90.0}
-    monkeypatch.setattr(packing, "measured_rates", lambda *_: rates)
+    monkeypatch.setattr(packing, "measured_rates", lambda *_, captured: rates)
     said = []
     config = SearchConfig(**SMALL, pack="auto")
     found = with_pack_chosen(config, config.load_data(), "cpu", said.append)
@@ -73,8 +73,7 @@ def test_auto_measures_for_real(monkeypatch):
     [
         ({"pack": 0}, "1 to 256"),
         ({"pack": "many"}, "auto or a whole number"),
-        ({"pack": 4, "compiled": True}, "excludes compiled"),
-        ({"pack": "auto", "captured": True}, "excludes compiled and captured"),
+        ({"pack": 4, "compiled": True}, "exclude each other"),
         ({"captured": True, "activation": "prelu"}, "leave out --pack, --compiled and --captured"),
         ({"pack": 4, "norm": "drop"}, "keep the norms"),
         ({"compiled": True, "search_norm": True}, "keep the norms"),
@@ -91,9 +90,15 @@ def test_what_cannot_be_is_refused_in_a_line(options, words):
 def test_back_ends_have_names():
     found = [
         SearchConfig(**options).back_end
-        for options in ({}, {"pack": 8}, {"captured": True}, {"compiled": True, "captured": True})
+        for options in (
+            {},
+            {"pack": 8},
+            {"captured": True},
+            {"compiled": True, "captured": True},
+            {"pack": 8, "captured": True},
+        )
     ]
-    assert found == ["eager", "packed 8", "captured", "compiled captured"]
+    assert found == ["eager", "packed 8", "captured", "compiled captured", "packed 8 captured"]
 
 
 def test_captured_without_a_gpu_is_refused_and_nothing_written(tmp_path):

@@ -50,13 +50,13 @@ def test_steps_equal_those_of_single_trainings(data, backbone, activation):
     for step in range(3):
         x = torch.randn(3, 16, data.in_channels, 8, 8, generator=generator, dtype=torch.float64)
         y = torch.randint(10, (3, 16), generator=generator)
-        rates = [0.1, 0.02, 0.05] if step else [0.1, 0.1, 0.1]
+        rates = [0.1, 0.02, 0.05] if step else [0.1]
         losses, _ = packed.losses(side_by_side(x.flatten(0, 1), 3), y)
-        packed.step(losses, rates)
+        packed.step(losses, torch.tensor(rates, dtype=torch.float64))
         for i, single in enumerate(singles):
             loss = functional.cross_entropy(single.model(x[i]), y[i])
             assert losses[i].item() == pytest.approx(loss.item(), abs=1e-12)
-            single.optimizer.learning_rate = rates[i]
+            single.optimizer.learning_rate = rates[i % len(rates)]
             single.optimizer.forget_gradients()
             loss.backward()
             single.optimizer.step()
@@ -164,6 +164,21 @@ def test_a_pack_is_of_one_kind(data, changes):
     with pytest.raises(InputError, match="placement and seed alone"):
         training.join(1, spec(1, **changes))
     assert list(training.members) == [0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_captured_epochs_equal_eager_ones(data, monkeypatch):
+    """Members of different epochs too: the second joins behind the first epoch."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    found = {}
+    for captured in (False, True):
+        training = PackedTraining(data, "cuda", captured=captured)
+        training.join(0, spec(0))
+        found[captured] = [training.epoch()[0]]
+        training.join(1, spec(1))
+        found[captured] += training.epoch().values()
+    for ours, theirs in zip(found[True], found[False], strict=True):
+        assert ours.val_loss == pytest.approx(theirs.val_loss, rel=1e-5)
 
 
 @pytest.mark.slow
