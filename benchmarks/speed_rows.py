@@ -1,14 +1,21 @@
-"""A row of `speed.md`: ours beside a peer in one run, with n and spread."""
+"""Rows of the pages of speed, ours beside a peer in one run, with n and spread; their commands."""
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from statistics import median
 from typing import Any
+
+import torch
 
 from relu_search.card import versions
 from relu_search.timing import Timing
@@ -95,11 +102,11 @@ def machine() -> dict[str, str]:
     if cpuinfo.exists():
         names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
         model = names[0].partition(":")[2].strip() if names else model
-    return {
-        "date": date.today().isoformat(),
-        "cpu": f"{model}, {os.cpu_count()} cores",
-        **versions(),
-    }
+    facts = {"date": date.today().isoformat(), "cpu": f"{model}, {os.cpu_count()} cores"}
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["cuda"] = str(torch.version.cuda)
+    return {**facts, **versions()}
 
 
 def ratio_of_runs(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
@@ -109,3 +116,38 @@ def ratio_of_runs(ours: list[float], theirs: list[float]) -> tuple[float, float,
         min(theirs) / max(ours),
         max(theirs) / min(ours),
     )
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+_MARK = "<!-- generated below -->"
+
+
+def run_sections(
+    description: str, page: Path, sections: Mapping[str, Callable[[], Iterator[Row]]]
+) -> None:
+    """The command of a page: measure some sections or all, and write the page or JSON."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}")
+    parser.add_argument("--json", help="write rows here (- for stdout), not the page")
+    arguments = parser.parse_args()
+    chosen = arguments.sections or list(sections)
+    if unknown := set(chosen) - set(sections):
+        parser.error(f"unknown section {', '.join(unknown)}; use {', '.join(sections)}")
+    rows: list[Row] = []
+    for name in chosen:
+        for row in sections[name]():
+            rows.append(row)
+            print(row.section, row.what, row.ours, row.theirs, row.ratio, file=sys.stderr)
+    facts = machine()
+    if arguments.json:
+        text = json.dumps({"machine": facts, "rows": [row.to_json() for row in rows]}, indent=2)
+        sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
+        return
+    written = page.read_text().partition(_MARK)[0] if page.exists() else ""
+    made = ", ".join(f"{name} {value}" for name, value in facts.items())
+    page.write_text(f"{written}{_MARK}\n\nMade: {made}.\n\n{table(rows)}")

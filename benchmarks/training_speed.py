@@ -12,12 +12,11 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.colour_images import PAD, colour_images, without_padding
 from benchmarks.speed_rows import Row, ratio_of_runs
 from benchmarks.usual_loop import (
     accuracy,
@@ -30,14 +29,13 @@ from relu_search.config import SearchConfig
 from relu_search.timing import time_side_by_side
 from search_spaces import Placement, build
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
-from trials.data import ImageSet, TrainingData
+from trials.data import TrainingData
 from trials.packing import SIZES, measured_rates
 from trials.recipe import Recipe
 from trials.stand_in import train_by_stand_in
 from trials.training import EVALUATION_BATCH, TrainsEpoch, train
 from trials.trial import TrialSpec, untrained_network
 
-PAD = 4
 _KINDS = {
     "convolutions, forward": {"aten::mkldnn_convolution"},
     "convolutions, backward": {"aten::convolution_backward"},
@@ -47,30 +45,6 @@ _KINDS = {
 }
 """Names that torch's profiler gives what the steps do."""
 RECIPE = Recipe(epochs=1, batch_size=64)
-
-
-def colour_images(count: int) -> TrainingData:
-    """CIFAR's shapes with random pixels: what they show costs nothing."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(10, size=count, dtype=np.int64)
-    padded = np.pad(images, ((0, 0), (PAD, PAD), (PAD, PAD), (0, 0)), constant_values=127)
-    return TrainingData(
-        name="random",
-        train=ImageSet(images=padded, labels=labels),
-        validation=ImageSet(images=images[:1], labels=labels[:1]),
-        pad=PAD,
-        flip=True,
-        mean=(127.0,) * 3,
-        std=(64.0,) * 3,
-        classes=tuple("0123456789"),
-        split_seed=0,
-        split_digest="",
-    )
-
-
-def without_padding(data: TrainingData) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(data.train.images[:, PAD:-PAD, PAD:-PAD])
 
 
 def input_rows(rounds: int) -> Iterator[Row]:
@@ -171,7 +145,7 @@ def profile_rows() -> Iterator[Row]:
             )
 
 
-def packing_rows(device: str) -> Iterator[Row]:
+def packing_rows() -> Iterator[Row]:
     """Trial-steps per second by the size of a pack, one thread."""
     config = SearchConfig()
     digits = config.load_data()
@@ -181,11 +155,11 @@ def packing_rows(device: str) -> Iterator[Row]:
         ("digits 8x8, plain-38, width 8", [config.trial_spec(p) for p in placements], digits),
         ("32x32, plain-20, width 16", [colour] * max(SIZES), colour_images(256)),
     ):
-        runs = [measured_rates(specs, data, device) for _ in range(3)]
+        runs = [measured_rates(specs, data) for _ in range(3)]
         for size in sorted(set.intersection(*(set(run) for run in runs)) - {1}):
             ratios = [run[size] / run[1] for run in runs]
             yield Row(
-                section=f"Packed trials against one after another, {device}",
+                section="Packed trials against one after another, CPU",
                 what=f"{name}, {size} in a pack",
                 peer="ordinary trials (channels_last)",
                 ours=f"{median(run[size] for run in runs):.0f} steps/s",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from benchmarks.colour_images import PAD, colour_images, without_padding
 from benchmarks.scheduling_speed import _proposal_seconds
 from benchmarks.speed_rows import Row, machine, ratio_of_runs, table
-from benchmarks.training_speed import PAD, colour_images
 from benchmarks.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
 from relu_search.timing import Timing
 from search_spaces import build
@@ -26,8 +26,7 @@ def test_a_ratio_over_one_means_ours_is_faster():
 
 def test_the_usual_loop_crops_pads_and_learns():
     data = colour_images(64)
-    inner = data.train.images[:, PAD:-PAD, PAD:-PAD].copy()
-    loader = pil_loader(inner, data.train.labels, pad=PAD, batch_size=16)
+    loader = pil_loader(without_padding(data), data.train.labels, pad=PAD, batch_size=16)
     images, labels = next(iter(loader))
     assert images.shape == (16, 3, 32, 32)
     assert images.min() >= -2

@@ -1,0 +1,47 @@
+"""The ways of training a candidate that are compared on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from trials.recipe import Precision, Recipe
+from trials.stand_in import train_by_stand_in
+from trials.training import TrainsEpoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a candidate is trained."""
+
+    precision: Precision = "fp32"
+    compiled: bool = False
+    captured: bool = False
+
+    def __str__(self) -> str:
+        graphs = [name for name in ("compiled", "captured") if getattr(self, name)]
+        return ", ".join([" ".join(graphs) or "eager", self.precision])
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=1, batch_size=64, precision=self.precision)
+
+    @property
+    def epoch_by(self) -> TrainsEpoch | None:
+        if not (self.compiled or self.captured):
+            return None
+        return partial(
+            train_by_stand_in,
+            activation="relu",
+            compiled=self.compiled,
+            captured=self.captured,
+        )
+
+
+WAYS = (
+    Way(),
+    Way(captured=True),
+    Way(compiled=True, captured=True),
+    Way(captured=True, precision="bf16"),
+    Way(compiled=True, captured=True, precision="bf16"),
+)
