@@ -30,7 +30,7 @@ _KINDS = {
 def floor_rows(
     device: str = "cuda",
     *,
-    images: int = 6400,
+    images: int = 50_000,
     backbones: tuple[str, ...] = ("plain-20", "preresnet-110"),
     ways: tuple[Way, ...] = WAYS[1:],
 ) -> Iterator[Row]:

@@ -27,8 +27,7 @@ from benchmarks.usual_loop import usual_training
 from relu_search.timing import time_side_by_side
 from trials.data import TrainingData
 from trials.packing import PackedTraining
-from trials.recipe import Recipe
-from trials.training import train
+from trials.training import EpochMetrics, train
 from trials.trial import TrialSpec, untrained_network
 
 GOALS = {"plain-20": (8.0, 30.0), "preresnet-110": (3.0, 8.0)}
@@ -37,6 +36,7 @@ PEER = "the usual loop: PIL, 2 workers, NCHW, fp32"
 SHARING = ((1, 1), (2, 1), (4, 1), (1, 4), (1, 8), (1, 16), (4, 8))
 """Processes on the device, and candidates in the pack of each."""
 _EPOCHS = 3
+_UNTIMED = 2  # record, and warm up
 
 
 def epoch_rows(
@@ -60,8 +60,10 @@ def epoch_rows(
             device=device,
         ) as peer:
             for way in ways:
-                ours = partial(_epoch, replace(spec, recipe=way.recipe), data, way, device)
-                found = time_side_by_side({"ours": ours, "usual": peer.epoch}, rounds=rounds)
+                ours = _epochs(replace(spec, recipe=way.recipe), data, way, device)
+                found = time_side_by_side(
+                    {"ours": partial(next, ours), "usual": peer.epoch}, rounds=rounds
+                )
                 yield Row.of_timings(
                     f"Training epoch of one candidate, {images:,} images, batch 64",
                     f"{backbone}, {way}",
@@ -72,10 +74,9 @@ def epoch_rows(
                 )
 
 
-def _epoch(spec: TrialSpec, data: TrainingData, way: Way, device: str) -> None:
+def _epochs(spec: TrialSpec, data: TrainingData, way: Way, device: str) -> Iterator[EpochMetrics]:
     model = untrained_network(spec, data)
-    for _ in train(model, data, spec.recipe, seed=0, device=device, epoch_by=way.epoch_by):
-        pass
+    return train(model, data, spec.recipe, seed=0, device=device, epoch_by=way.epoch_by)
 
 
 def candidate_rows(
@@ -96,9 +97,7 @@ def candidate_rows(
     """Candidate epochs per hour of processes that share the device, and of packs in them."""
     data = colour_images(images)
     for backbone in backbones:
-        spec = TrialSpec(
-            backbone=backbone, placement="paired", recipe=Recipe(epochs=1, batch_size=64)
-        )
+        spec = TrialSpec(backbone=backbone, placement="paired", recipe=Way().recipe)
         with usual_training(
             untrained_network(spec, data),
             without_padding(data),
@@ -148,18 +147,18 @@ def _shared_seconds(spec: TrialSpec, images: int, device: str, processes: int, p
 def _train_beside_others(
     barrier: Barrier, spec: TrialSpec, images: int, device: str, pack: int
 ) -> None:
-    data = colour_images(images)
-    if pack == 1:
-        epoch: Callable[[], object] = partial(_epoch, spec, data, Way(captured=True), device)
-    else:
-        training = PackedTraining(data, device, captured=True)
-        longer = replace(spec.recipe, epochs=2 + _EPOCHS)
-        for number in range(pack):
-            training.join(number, replace(spec, seed=number, recipe=longer))
-        epoch = training.epoch
     try:
-        epoch()  # records
-        epoch()
+        data = colour_images(images)
+        if pack == 1:
+            epochs = _epochs(spec, data, Way(captured=True), device)
+            epoch: Callable[[], object] = partial(next, epochs)
+        else:
+            training = PackedTraining(data, device, captured=True)
+            for number in range(pack):
+                training.join(number, replace(spec, seed=number))
+            epoch = training.epoch
+        for _ in range(_UNTIMED):
+            epoch()
         barrier.wait()
         for _ in range(_EPOCHS):
             epoch()

@@ -24,7 +24,7 @@ class Way:
 
     @property
     def recipe(self) -> Recipe:
-        return Recipe(epochs=1, batch_size=64, precision=self.precision)
+        return Recipe(epochs=400, batch_size=64, precision=self.precision)  # the paper's
 
     @property
     def epoch_by(self) -> TrainsEpoch | None:

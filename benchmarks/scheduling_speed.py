@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import subprocess
 import sys
@@ -9,6 +10,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
@@ -16,7 +19,9 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
-from benchmarks.speed_rows import Row, ratio_of_runs, seconds_text
+from benchmarks.relu_bench import load
+from benchmarks.simulator import Replay
+from benchmarks.speed_rows import Row, ratio_of_runs, seconds_of, seconds_text
 from relu_search.config import SearchConfig
 from relu_search.proposer import StudyProposer
 from relu_search.study import open_study
@@ -32,6 +37,27 @@ CONCURRENT = 2
 GROWTH = (100, 1_000, 10_000)
 
 
+@dataclass(frozen=True, kw_only=True)
+class RayTimes:
+    """Seconds of a list of trials on Ray, in order: they sum up to the whole.
+
+    Attributes:
+        start: of Ray.
+        workers: from there until the first epoch begins: processes start and import.
+        work: from there until the last trial ends.
+        stop: of Ray.
+    """
+
+    start: float
+    workers: float
+    work: float
+    stop: float
+
+    @property
+    def whole(self) -> float:
+        return self.start + self.workers + self.work + self.stop
+
+
 def overhead_rows(repeats: int, *, long_trials: bool) -> Iterator[Row]:
     """Trials that only wait, on Ray and in a plain pool of two; Ray's start-up included."""
     settings = [(1.0, 48, repeats, 1.3)]
@@ -40,12 +66,13 @@ def overhead_rows(repeats: int, *, long_trials: bool) -> Iterator[Row]:
     for seconds, count, runs, goal in settings:
         ours = [_on_ray(seconds, count) for _ in range(runs)]
         theirs = [_in_a_pool(seconds, count) for _ in range(runs)]
-        ratio, low, high = ratio_of_runs(theirs, ours)  # ours over theirs: 1 is no overhead
+        whole = [times.whole for times in ours]
+        ratio, low, high = ratio_of_runs(theirs, whole)  # ours over theirs: 1 is no overhead
         yield Row(
             section="Overhead of scheduling (1 is none)",
             what=f"{count} trials of {seconds:g} s, {CONCURRENT} at once, ray.init included",
             peer="a pool of as many threads",
-            ours=seconds_text(median(ours)),
+            ours=seconds_text(median(whole)),
             theirs=seconds_text(median(theirs)),
             ratio=ratio,
             low=low,
@@ -54,32 +81,104 @@ def overhead_rows(repeats: int, *, long_trials: bool) -> Iterator[Row]:
             goal=f"≤ {goal:g}",
             reached=ratio <= goal,
         )
+        yield from _parts_of(ours, seconds, count)
+
+
+def _parts_of(runs: list[RayTimes], seconds: float, count: int) -> Iterator[Row]:
+    """Where the overhead of whole runs comes from."""
+    ideal = seconds * count / CONCURRENT
+    parts = {
+        "Ray starts": [times.start for times in runs],
+        "worker processes start and import torch, Ray Tune": [times.workers for times in runs],
+        "per trial: handing over, reports": [
+            (times.work - ideal) * CONCURRENT / count for times in runs
+        ],
+        "Ray stops": [times.stop for times in runs],
+    }
+    for what, values in parts.items():
+        yield Row(
+            section=f"Where the overhead of {count} trials of {seconds:g} s comes from",
+            what=what,
+            peer="",
+            ours=f"{median(values):.2f} s [{min(values):.2f}, {max(values):.2f}]",
+            theirs="",
+            ratio=None,
+            n=len(values),
+        )
+
+
+def worker_rows(workers: tuple[int, ...] = (2, 4, 8)) -> Iterator[Row]:
+    """Does the driver keep up with more workers? Start and stop of Ray left out."""
+    for count in workers:
+        times = _on_ray(1.0, 12 * count, concurrent=count)
+        yield Row(
+            section="Growth with workers: trials of 1 s that only wait (1 is no overhead)",
+            what=f"{12 * count} trials, {count} at once, from the first epoch to the last",
+            peer="no overhead at all",
+            ours=seconds_text(times.work),
+            theirs="12 s",
+            ratio=times.work / 12,
+            n=1,
+        )
+    table = load("plain-12")
+    for count in (1, 16, 64):
+        trials = 1_000
+        replay = Replay(
+            table=table, sampler="gp", trials=trials, seeds=range(10), workers=count, seed=0
+        )
+        milliseconds = 1e3 * seconds_of(replay.run) / trials
+        yield Row(
+            section="Growth with workers: a simulated search, proposals and early stopping",
+            what=f"gp, {trials:,} trials of plain-12, {count} at once",
+            peer="",
+            ours=f"{milliseconds:.1f} ms per trial",
+            theirs="",
+            ratio=None,
+            n=trials,
+        )
 
 
 def _in_a_pool(seconds: float, count: int) -> float:
-    started = time.perf_counter()
     with ThreadPoolExecutor(CONCURRENT) as pool:
-        list(pool.map(lambda _: time.sleep(seconds), range(count)))
-    return time.perf_counter() - started
+        return seconds_of(lambda: list(pool.map(lambda _: time.sleep(seconds), range(count))))
 
 
-def _on_ray(seconds: float, count: int) -> float:
+def _on_ray(seconds: float, count: int, concurrent: int = CONCURRENT) -> RayTimes:
     from trials.scheduling import ray_session, run_trials
 
-    ended: list[int] = []
-    batch = Batch([SPEC] * count, ended=lambda number, _epochs, failure: ended.append(number))
+    batch = _TimedBatch(count)
     data = load_data("digits", train_limit=100)
     started = time.perf_counter()
-    with ray_session(cpus=CONCURRENT):
+    with ray_session(cpus=concurrent):
+        up = time.perf_counter()
         run_trials(
             batch,
             data,
             stopping=None,
-            resources=Resources(concurrent=CONCURRENT),
+            resources=Resources(concurrent=concurrent),
             runner=_waiting(seconds / EPOCHS),
         )
-    assert len(ended) == count
-    return time.perf_counter() - started
+        done = time.perf_counter()
+    assert batch.is_complete
+    first = batch.first_report - seconds / EPOCHS
+    return RayTimes(
+        start=up - started,
+        workers=first - up,
+        work=done - first,
+        stop=time.perf_counter() - done,
+    )
+
+
+class _TimedBatch(Batch):
+    """Knows when the first epoch was reported."""
+
+    def __init__(self, count: int) -> None:
+        super().__init__([SPEC] * count, ended=lambda number, epochs, failure: None)
+        self.first_report = math.inf
+
+    def observe(self, number: int, metrics: EpochMetrics) -> None:
+        self.first_report = min(self.first_report, time.perf_counter())
+        super().observe(number, metrics)
 
 
 def _waiting(epoch_seconds: float) -> Callable[..., TrialResult]:
@@ -186,10 +285,9 @@ def command_rows(repeats: int) -> Iterator[Row]:
     for arguments, goal in ((("--help",), 0.4), (("show", "plain-38"), 3.0)):
         times = []
         for _ in range(repeats):
-            started = time.perf_counter()
             command = [sys.executable, "-m", "relu_search.cli", *arguments]
-            subprocess.run(command, check=True, capture_output=True)
-            times.append(time.perf_counter() - started)
+            run = partial(subprocess.run, command, check=True, capture_output=True)
+            times.append(seconds_of(run))
         middle = median(times)
         yield Row(
             section="Commands",

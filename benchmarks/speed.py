@@ -26,6 +26,7 @@ def main() -> None:
             "growth": growth.growth_rows,
             "candidates": lambda: training_speed.candidate_rows(repeats=3),
             "overhead": lambda: scheduling_speed.overhead_rows(repeats=2, long_trials=True),
+            "workers": scheduling_speed.worker_rows,
             "proposer": lambda: scheduling_speed.proposer_rows(proposals=20),
             "commands": lambda: scheduling_speed.command_rows(repeats=9),
         },

@@ -122,11 +122,13 @@ def usual_training(
     arguments = (theirs, model, images, labels, pad, batch_size, threads, device)
     process = context.Process(target=_serve, args=arguments)
     process.start()
+    theirs.close()  # so that we hear of its death
     try:
         ours.recv()
         yield UsualTraining(ours)
     finally:
-        ours.send(False)
+        if process.is_alive():
+            ours.send(False)
         process.join()
 
 

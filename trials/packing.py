@@ -29,7 +29,6 @@ from trials.memory import keep_freed_memory
 from trials.optimizer import NesterovSGD
 from trials.packed_epoch import PackedEpochs
 from trials.packed_network import Member
-from trials.replay import WARM_UP
 from trials.stand_in import train_by_stand_in
 from trials.training import DeviceData, EpochMetrics, NonFiniteLossError, require_finite, train
 from trials.trial import TrialSpec, one_thread, require_images_fit, untrained_network
@@ -170,7 +169,9 @@ class PackedTraining:
 
 
 SIZES = (2, 4, 8, 16, 32)
-_TIMED_STEPS = WARM_UP + 1  # of an epoch, the first of which ends with the recording
+_TIMED_STEPS = 4
+_TIMED_REPLAYS = 200
+"""Of an epoch; the first epoch warms up, and records."""
 
 
 def measured_rates(
@@ -192,7 +193,7 @@ def measured_rates(
         InputError: they cannot be packed.
     """
     recipe = replace(specs[0].recipe, epochs=2)
-    images = _TIMED_STEPS * recipe.batch_size
+    images = (_TIMED_REPLAYS if captured else _TIMED_STEPS) * recipe.batch_size
     short = replace(data, train=_first(data.train, images), validation=_first(data.validation, 1))
     steps = math.ceil(len(short.train) / recipe.batch_size)
     shortened = [replace(spec, recipe=recipe) for spec in specs]

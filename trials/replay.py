@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import math
 from collections.abc import Callable, Sequence
 
@@ -29,6 +30,7 @@ class Replay:
         self._function = function
         self._captured = captured
         self._calls = 0
+        self._aside: torch.cuda.Stream | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def __call__(self) -> None:
@@ -38,20 +40,37 @@ class Replay:
             self._warm_up()
         else:
             if self._graph is None:
-                self._graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(self._graph):
-                    self._function()  # recorded, not run
+                self._graph = self._record()
             self._graph.replay()
         self._calls += 1
 
     def _warm_up(self) -> None:
         """On a stream of its own, as torch wants it before a recording."""
+        if self._aside is None:
+            gc.collect()  # records that are no longer used hold memory
+            self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         here = torch.cuda.current_stream()
-        aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        aside.wait_stream(here)
-        with torch.cuda.stream(aside):
+        self._aside.wait_stream(here)
+        with torch.cuda.stream(self._aside):
             self._function()
-        here.wait_stream(aside)
+        here.wait_stream(self._aside)
+
+    def _record(self) -> torch.cuda.CUDAGraph:
+        """The function's kernels, which do not run meanwhile.
+
+        Another record that the garbage collector took down during the recording would spoil it.
+        """
+        gc.collect()
+        was_collecting = gc.isenabled()
+        gc.disable()
+        try:
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                self._function()
+        finally:
+            if was_collecting:
+                gc.enable()
+        return graph
 
 
 class ReplayedEpoch:

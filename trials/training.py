@@ -167,12 +167,8 @@ class DeviceData:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """Everything that lies on the device."""
-        normalise = self.normalise
-        return (
-            *(self.images, self.labels, *self.validation),
-            *(normalise.line_mean, normalise.line_scale),
-        )
+        """What a training step reads."""
+        return self.images, self.labels, self.normalise.line_mean, self.normalise.line_scale
 
     def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
         """Cropped, flipped and normalised images (B, C, H, W) in channels_last, and labels (B,)."""
