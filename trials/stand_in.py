@@ -186,6 +186,7 @@ def _gated_network(kind: _Kind) -> Network:
         num_classes=kind.num_classes,
         in_channels=kind.in_channels,
         activation=kind.activation,
+        generator=torch.Generator(),  # its weights will be others': leave the trial's draws alone
     )
     insert_gates(model)
     for module in model.modules():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from benchmarks.floor import Floor, floor_of
@@ -23,6 +25,14 @@ def test_plain_5_by_hand(value_bytes):
     moved = value_bytes * (image + stem + convolutions + norms + head)
     assert floor.bytes == image + moved + 20 * weights
     assert floor.kernels == 1 + (2 + 3 * 3) + 4 * 4 + 6 + 1
+
+
+@pytest.mark.parametrize("network", ["plain-20", "preresnet-110"])
+def test_the_page_has_these_figures(network):
+    page = (Path(__file__).parents[2] / "benchmarks" / "gpu_speed.md").read_text()
+    wide, narrow = (floor_of(build(network), 64, (32, 32), value_bytes=n) for n in (4, 2))
+    sizes = f"{wide.bytes / 1e6:,.0f} / {narrow.bytes / 1e6:,.0f} MB"
+    assert f"| {network} | fp32 / bf16 | {sizes} | {wide.kernels} |" in page
 
 
 def test_a_residual_network_has_sums():
