@@ -6,9 +6,10 @@ import argparse
 import json
 import os
 import platform
+import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
@@ -125,12 +126,13 @@ def seconds_of(call: Callable[[], object]) -> float:
 
 
 _MARK = "<!-- generated below -->"
+_SECTION = re.compile(r"<!-- section (\w+) -->\n(.*?)(?=<!-- section|\Z)", re.DOTALL)
 
 
 def run_sections(
     description: str, page: Path, sections: Mapping[str, Callable[[], Iterator[Row]]]
 ) -> None:
-    """The command of a page: measure some sections or all, and write the page or JSON."""
+    """The command of a page: measure some sections or all; write them into it, or as JSON."""
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}")
     parser.add_argument("--json", help="write rows here (- for stdout), not the page")
@@ -138,16 +140,31 @@ def run_sections(
     chosen = arguments.sections or list(sections)
     if unknown := set(chosen) - set(sections):
         parser.error(f"unknown section {', '.join(unknown)}; use {', '.join(sections)}")
-    rows: list[Row] = []
+    rows: dict[str, list[Row]] = {}
     for name in chosen:
+        rows[name] = []
         for row in sections[name]():
-            rows.append(row)
+            rows[name].append(row)
             print(row.section, row.what, row.ours, row.theirs, row.ratio, file=sys.stderr)
     facts = machine()
     if arguments.json:
-        text = json.dumps({"machine": facts, "rows": [row.to_json() for row in rows]}, indent=2)
+        found = {
+            "machine": facts,
+            "rows": [row.to_json() for part in rows.values() for row in part],
+        }
+        text = json.dumps(found, indent=2)
         sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
         return
-    written = page.read_text().partition(_MARK)[0] if page.exists() else ""
     made = ", ".join(f"{name} {value}" for name, value in facts.items())
-    page.write_text(f"{written}{_MARK}\n\nMade: {made}.\n\n{table(rows)}")
+    before = page.read_text() if page.exists() else ""
+    tables = {name: f"{table(part)}\nMade: {made}.\n" for name, part in rows.items()}
+    page.write_text(with_sections(before, list(sections), tables))
+
+
+def with_sections(page: str, order: Sequence[str], tables: Mapping[str, str]) -> str:
+    """A page with these sections written anew; its prose and its other sections stay."""
+    prose, _, generated = page.partition(_MARK)
+    known = {name: text.strip() for name, text in _SECTION.findall(generated)}
+    known |= {name: text.strip() for name, text in tables.items()}
+    parts = [f"<!-- section {name} -->\n{known[name]}\n" for name in order if name in known]
+    return "\n".join([f"{prose}{_MARK}\n", *parts])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
@@ -17,7 +17,7 @@ from torch import nn
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.colour_images import PAD, colour_images, without_padding
-from benchmarks.speed_rows import Row, ratio_of_runs
+from benchmarks.speed_rows import Row, ratio_of_runs, seconds_of
 from benchmarks.usual_loop import (
     accuracy,
     pil_loader,
@@ -26,6 +26,7 @@ from benchmarks.usual_loop import (
     usual_training,
 )
 from relu_search.config import SearchConfig
+from relu_search.results import RunFolder
 from relu_search.timing import time_side_by_side
 from search_spaces import Placement, build
 from trials.augmentation import EpochDraws, Normalise, crop_and_flip
@@ -113,21 +114,36 @@ def epoch_rows(rounds: int) -> Iterator[Row]:
             )
 
 
-def _our_epoch(model: nn.Module, data: TrainingData, epoch_by: TrainsEpoch | None = None) -> None:
-    for _ in train(model, data, RECIPE, seed=0, epoch_by=epoch_by):
+def _our_epoch(
+    model: nn.Module,
+    data: TrainingData,
+    epoch_by: TrainsEpoch | None = None,
+    recipe: Recipe = RECIPE,
+) -> None:
+    for _ in train(model, data, recipe, seed=0, epoch_by=epoch_by):
         pass
 
 
 def profile_rows() -> Iterator[Row]:
     """Where our eager epoch spends its time: what bounds it."""
-    data = colour_images(768)
-    for backbone in ("plain-20", "preresnet-20"):
-        model = untrained_network(
-            TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE), data
-        )
-        _our_epoch(model, data)
+    search, threads = SearchConfig(), torch.get_num_threads()
+    one_epoch = replace(search.training_recipe, epochs=1)
+    plain, residual = (
+        TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
+        for backbone in ("plain-20", "preresnet-20")
+    )
+    of_search = replace(search.trial_spec(Placement("01" * 18)), recipe=one_epoch)
+    for name, data, spec, used in (
+        ("plain-20", colour_images(768), plain, threads),
+        ("preresnet-20", colour_images(768), residual, threads),
+        ("the default search's plain-38, 8x8, one thread", search.load_data(), of_search, 1),
+    ):
+        model = untrained_network(spec, data)
+        torch.set_num_threads(used)
+        _our_epoch(model, data, recipe=spec.recipe)
         with profile(activities=[ProfilerActivity.CPU]) as profiler:
-            _our_epoch(model, data)
+            _our_epoch(model, data, recipe=spec.recipe)
+        torch.set_num_threads(threads)
         spent: dict[str, float] = {}
         for event in profiler.key_averages():
             kind = next((k for k, words in _KINDS.items() if event.key in words), "all else")
@@ -136,7 +152,7 @@ def profile_rows() -> Iterator[Row]:
         for kind in (*_KINDS, "all else"):
             yield Row(
                 section="Where an eager training epoch spends its time, CPU",
-                what=f"{backbone}: {kind}",
+                what=f"{name}: {kind}",
                 peer="",
                 ours=f"{100 * spent.get(kind, 0.0) / whole:.0f} %",
                 theirs="",
@@ -179,8 +195,8 @@ def candidate_rows(repeats: int) -> Iterator[Row]:
         ("default search", (), 2.5),
         ("--pack auto", ("--pack", "auto"), None),
     ):
-        runs = repeats if goal else 2
-        ours = [_search_seconds(options) / config.trials for _ in range(runs)]
+        found = [_search_seconds(options) for _ in range(repeats)]
+        ours = [whole / config.trials for whole, _ in found]
         ratio, low, high = ratio_of_runs(ours, theirs)
         yield Row(
             section="Candidates per minute, digits, plain-38, width 8, CPU",
@@ -191,20 +207,32 @@ def candidate_rows(repeats: int) -> Iterator[Row]:
             ratio=ratio,
             low=low,
             high=high,
-            n=runs,
+            n=repeats,
             goal="" if goal is None else f"≥ {goal:g}x",
             reached=None if goal is None else ratio >= goal,
         )
+        whole, training = (median(run[i] for run in found) for i in (0, 1))
+        yield Row(
+            section="Candidates per minute, digits, plain-38, width 8, CPU",
+            what=f"{what}: of which its {torch.get_num_threads()} workers train",
+            peer="the whole search",
+            ours=f"{training:.0f} s",
+            theirs=f"{whole:.0f} s",
+            ratio=None,
+            n=repeats,
+        )
 
 
-def _search_seconds(options: tuple[str, ...]) -> float:
-    folder = Path(tempfile.mkdtemp())
-    command = [sys.executable, "-m", "relu_search.cli", "search", "--out", str(folder / "run")]
-    started = time.perf_counter()
-    subprocess.run([*command, *options], check=True, capture_output=True)
-    seconds = time.perf_counter() - started
-    shutil.rmtree(folder)
-    return seconds
+def _search_seconds(options: tuple[str, ...]) -> tuple[float, float]:
+    """Of a whole search, and of the trainings in it, shared among a worker for each core."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [sys.executable, "-m", "relu_search.cli", "search", "--out", str(run)]
+        whole = seconds_of(
+            partial(subprocess.run, [*command, *options], check=True, capture_output=True)
+        )
+        training = RunFolder.open(run).read_trials()["seconds"].sum() / torch.get_num_threads()
+    return whole, training
 
 
 def _one_after_another(config: SearchConfig) -> float:

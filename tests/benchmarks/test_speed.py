@@ -7,7 +7,7 @@ import torch
 
 from benchmarks.colour_images import PAD, colour_images, without_padding
 from benchmarks.scheduling_speed import _proposal_seconds
-from benchmarks.speed_rows import Row, machine, ratio_of_runs, table
+from benchmarks.speed_rows import Row, machine, ratio_of_runs, table, with_sections
 from benchmarks.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
 from relu_search.timing import Timing
 from search_spaces import build
@@ -22,6 +22,18 @@ def test_a_ratio_over_one_means_ours_is_faster():
     text = table([row])
     assert "| what | peer | 100 ms | 200 ms | 2.00 | 1.20 to 3.12 | 9 | ≥ 2.5x | **no** |" in text
     assert {"date", "cpu", "torch"} <= machine().keys()
+
+
+def test_a_section_is_written_anew_and_the_others_stay():
+    order = ["input", "epoch", "proposer"]
+    page = with_sections("Prose.\n\n", order, {"epoch": "| old |", "proposer": "| third |"})
+    page = with_sections(page, order, {"epoch": "| new |\n\n"})
+    page = with_sections(page, order, {"input": "| first |"})
+    assert page.startswith("Prose.\n\n<!-- generated below -->\n")
+    assert "old" not in page
+    assert page.count("<!-- section") == 3
+    assert page.index("first") < page.index("new") < page.index("third")
+    assert with_sections(page, order, {}) == page
 
 
 def test_the_usual_loop_crops_pads_and_learns():
