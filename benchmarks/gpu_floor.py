@@ -103,8 +103,6 @@ class _Steps:
                 what=f"{self.spec.backbone}, {self._way}: {kind}",
                 peer=f"{started / self.count:,.0f} kernels a step",
                 ours=f"{microseconds:,.0f} us",
-                theirs="",
-                ratio=None,
                 n=1,
             )
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from multiprocessing.synchronize import Barrier
@@ -23,7 +24,7 @@ from benchmarks.colour_images import PAD, colour_images, without_padding
 from benchmarks.gpu_floor import floor_rows
 from benchmarks.gpu_ways import WAYS, Way
 from benchmarks.speed_rows import Row, run_sections, seconds_of
-from benchmarks.usual_loop import usual_training
+from benchmarks.usual_loop import UsualTraining, usual_training
 from relu_search.timing import time_side_by_side
 from trials.data import TrainingData
 from trials.packing import PackedTraining
@@ -51,14 +52,7 @@ def epoch_rows(
     data = colour_images(images)
     for backbone in backbones:
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=ways[0].recipe)
-        with usual_training(
-            untrained_network(spec, data),
-            without_padding(data),
-            data.train.labels,
-            pad=PAD,
-            batch_size=spec.recipe.batch_size,
-            device=device,
-        ) as peer:
+        with _usual(spec, data, device) as peer:
             for way in ways:
                 ours = _epochs(replace(spec, recipe=way.recipe), data, way, device)
                 found = time_side_by_side(
@@ -72,6 +66,19 @@ def epoch_rows(
                     found["usual"],
                     GOALS.get(backbone, (None,))[0],
                 )
+
+
+def _usual(
+    spec: TrialSpec, data: TrainingData, device: str
+) -> AbstractContextManager[UsualTraining]:
+    return usual_training(
+        untrained_network(spec, data),
+        without_padding(data),
+        data.train.labels,
+        pad=PAD,
+        batch_size=spec.recipe.batch_size,
+        device=device,
+    )
 
 
 def _epochs(spec: TrialSpec, data: TrainingData, way: Way, device: str) -> Iterator[EpochMetrics]:
@@ -98,14 +105,7 @@ def candidate_rows(
     data = colour_images(images)
     for backbone in backbones:
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=Way().recipe)
-        with usual_training(
-            untrained_network(spec, data),
-            without_padding(data),
-            data.train.labels,
-            pad=PAD,
-            batch_size=spec.recipe.batch_size,
-            device=device,
-        ) as peer:
+        with _usual(spec, data, device) as peer:
             peer.epoch()
             usual = [seconds_of(peer.epoch) for _ in range(_EPOCHS)]
         theirs = sorted(usual)[len(usual) // 2]

@@ -29,10 +29,8 @@ def growth_rows() -> Iterator[Row]:
         yield Row(
             section="Growth with depth and pack: digits, width 8, one thread",
             what=f"{backbone}, {pack} in a pack" if pack > 1 else f"{backbone}, ordinary",
-            peer="",
             ours=f"{seconds:.2f} s [{low:.2f}, {high:.2f}] per trial and epoch",
             theirs=f"{megabytes:.0f} MB in the process",
-            ratio=None,
             n=REPEATS,
         )
 

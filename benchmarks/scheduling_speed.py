@@ -99,10 +99,7 @@ def _parts_of(runs: list[RayTimes], seconds: float, count: int) -> Iterator[Row]
         yield Row(
             section=f"Where the overhead of {count} trials of {seconds:g} s comes from",
             what=what,
-            peer="",
             ours=f"{median(values):.2f} s [{min(values):.2f}, {max(values):.2f}]",
-            theirs="",
-            ratio=None,
             n=len(values),
         )
 
@@ -130,10 +127,7 @@ def worker_rows(workers: tuple[int, ...] = (2, 4, 8)) -> Iterator[Row]:
         yield Row(
             section="Growth with workers: a simulated search, proposals and early stopping",
             what=f"gp, {trials:,} trials of plain-12, {count} at once",
-            peer="",
             ours=f"{milliseconds:.1f} ms per trial",
-            theirs="",
-            ratio=None,
             n=trials,
         )
 
@@ -216,10 +210,7 @@ def proposer_rows(proposals: int) -> Iterator[Row]:
             yield Row(
                 section="A proposal, 36 choices, study in a journal file",
                 what=f"{sampler}, after {trials:,} trials",
-                peer="",
                 ours=f"{1e3 * middle:.0f} ms [{1e3 * low:.0f}, {1e3 * high:.0f}]",
-                theirs="",
-                ratio=None,
                 n=proposals,
                 goal="< 50 ms" if has_goal else "",
                 reached=middle < 0.05 if has_goal else None,
@@ -292,10 +283,7 @@ def command_rows(repeats: int) -> Iterator[Row]:
         yield Row(
             section="Commands",
             what=f"relu-search {' '.join(arguments)}",
-            peer="",
             ours=f"{middle:.2f} s [{min(times):.2f}, {max(times):.2f}]",
-            theirs="",
-            ratio=None,
             n=repeats,
             goal=f"≤ {goal:g} s",
             reached=middle <= goal,

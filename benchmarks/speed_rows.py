@@ -28,7 +28,7 @@ class Row:
 
     Attributes:
         section: heading that it stands under.
-        what, peer: ours, and what it is compared with.
+        what, peer: ours, and what it is compared with, if anything.
         ours, theirs: as text with a unit.
         ratio: how many times better ours is (over 1: better), or None.
         low, high: of the ratio, from the quartiles of both (of fewer than 4 runs: the extremes).
@@ -38,10 +38,10 @@ class Row:
 
     section: str
     what: str
-    peer: str
+    peer: str = ""
     ours: str
-    theirs: str
-    ratio: float | None
+    theirs: str = ""
+    ratio: float | None = None
     low: float | None = None
     high: float | None = None
     n: int

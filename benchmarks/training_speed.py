@@ -153,10 +153,7 @@ def profile_rows() -> Iterator[Row]:
             yield Row(
                 section="Where an eager training epoch spends its time, CPU",
                 what=f"{name}: {kind}",
-                peer="",
                 ours=f"{100 * spent.get(kind, 0.0) / whole:.0f} %",
-                theirs="",
-                ratio=None,
                 n=1,
             )
 
@@ -218,7 +215,6 @@ def candidate_rows(repeats: int) -> Iterator[Row]:
             peer="the whole search",
             ours=f"{training:.0f} s",
             theirs=f"{whole:.0f} s",
-            ratio=None,
             n=repeats,
         )
 
