@@ -167,7 +167,8 @@ def _connect(
     check_precision(config.precision, has_gpu=has_gpu)
     if config.captured and not has_gpu:
         raise InputError(
-            "captured needs a GPU per trial; leave --captured out, or --gpus-per-trial"
+            "captured needs a GPU per trial, and these get none; leave out --captured, or give "
+            "--gpus-per-trial where there are GPUs"
         )
     return resources
 
