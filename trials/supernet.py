@@ -98,8 +98,8 @@ class Supernet:
             device = next(self.model.parameters()).device
             data = self.data
             normalise = Normalise(data.mean, data.std, data.image_size[1], device)
-            held_out = on_device(data.validation, device)
-            return evaluate(self.model, *held_out, normalise, self.spec.recipe)
+            validation = on_device(data.validation, device)
+            return evaluate(self.model, *validation, normalise, self.spec.recipe)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:
