@@ -6,26 +6,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from relu_search.config import SearchConfig as SearchConfig
-    from relu_search.confirmation import Confirmation as Confirmation
-    from relu_search.confirmation import confirm as confirm
-    from relu_search.export import export_model as export_model
-    from relu_search.export import load_exported as load_exported
-    from relu_search.results import RunFolder as RunFolder
-    from relu_search.search import SearchOutcome as SearchOutcome
-    from relu_search.search import resume_search as resume_search
-    from relu_search.search import run_search as run_search
+    from relu_search.confirmation.confirm import Confirmation as Confirmation
+    from relu_search.confirmation.confirm import confirm as confirm
+    from relu_search.export.exported_model import export_model as export_model
+    from relu_search.export.exported_model import load_exported as load_exported
+    from relu_search.run_folder.folder import RunFolder as RunFolder
+    from relu_search.search.run_search import SearchOutcome as SearchOutcome
+    from relu_search.search.run_search import resume_search as resume_search
+    from relu_search.search.run_search import run_search as run_search
+    from relu_search.settings.search_config import SearchConfig as SearchConfig
 
 _HOME = {
-    "SearchConfig": "config",
-    "Confirmation": "confirmation",
-    "confirm": "confirmation",
-    "export_model": "export",
-    "load_exported": "export",
-    "RunFolder": "results",
-    "SearchOutcome": "search",
-    "resume_search": "search",
-    "run_search": "search",
+    "SearchConfig": "settings.search_config",
+    "Confirmation": "confirmation.confirm",
+    "confirm": "confirmation.confirm",
+    "export_model": "export.exported_model",
+    "load_exported": "export.exported_model",
+    "RunFolder": "run_folder.folder",
+    "SearchOutcome": "search.run_search",
+    "resume_search": "search.run_search",
+    "run_search": "search.run_search",
 }
 
 __all__ = [

@@ -18,7 +18,7 @@ from search_spaces.backbones import (
     check_activation,
 )
 from search_spaces.errors import InputError
-from search_spaces.modules import (
+from search_spaces.named_placements import (
     module_name_of,
     module_names,
     module_placement,

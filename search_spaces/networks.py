@@ -21,7 +21,7 @@ from search_spaces.blocks import (
     conv3x3,
 )
 from search_spaces.errors import InputError
-from search_spaces.modules import resolve_placement
+from search_spaces.named_placements import resolve_placement
 from search_spaces.placement import Placement
 from search_spaces.sites import apply_placement, current_activation, current_placement
 

@@ -1,4 +1,4 @@
-"""How good is one candidate, and how are many run? Ray is imported in `trials.scheduling` alone."""
+"""How good is one candidate, and how are many run? Only `trials.on_ray` imports Ray."""
 
 from __future__ import annotations
 
@@ -6,24 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trials.data import TrainingData as TrainingData
-    from trials.data import load_data as load_data
-    from trials.recipe import Recipe as Recipe
-    from trials.training import EpochMetrics as EpochMetrics
-    from trials.training import train as train
-    from trials.trial import TrialResult as TrialResult
-    from trials.trial import TrialSpec as TrialSpec
-    from trials.trial import run_trial as run_trial
+    from trials.data.splits import TrainingData as TrainingData
+    from trials.data.splits import load_data as load_data
+    from trials.running.trial import TrialResult as TrialResult
+    from trials.running.trial import run_trial as run_trial
+    from trials.training.loop import train as train
+    from trials.training.metrics import EpochMetrics as EpochMetrics
+    from trials.training.recipe import Recipe as Recipe
+    from trials.training.spec import TrialSpec as TrialSpec
 
 _HOME = {
-    "TrainingData": "data",
-    "load_data": "data",
-    "Recipe": "recipe",
-    "EpochMetrics": "training",
-    "train": "training",
-    "TrialResult": "trial",
-    "TrialSpec": "trial",
-    "run_trial": "trial",
+    "TrainingData": "data.splits",
+    "load_data": "data.splits",
+    "Recipe": "training.recipe",
+    "EpochMetrics": "training.metrics",
+    "train": "training.loop",
+    "TrialResult": "running.trial",
+    "TrialSpec": "training.spec",
+    "run_trial": "running.trial",
 }
 
 __all__ = [

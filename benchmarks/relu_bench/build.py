@@ -26,11 +26,14 @@ from rich.progress import track
 from benchmarks.relu_bench.specs import SPECS, TableSpec
 from benchmarks.relu_bench.table import METRICS
 from trials import TrainingData, TrialSpec, load_data
-from trials.augmentation import Normalise
-from trials.data import ImageSet
-from trials.held_out import load_test_split
-from trials.training import NonFiniteLossError, evaluate, on_device, train
-from trials.trial import one_thread, untrained_network
+from trials.data.augmentation import Normalise
+from trials.data.held_out import load_test_split
+from trials.data.splits import ImageSet
+from trials.training.evaluation import evaluate, on_device
+from trials.training.loop import train
+from trials.training.metrics import NonFiniteLossError
+from trials.training.process import one_thread
+from trials.training.spec import untrained_network
 
 
 def main() -> None:

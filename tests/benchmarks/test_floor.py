@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.floor import Floor, floor_of
+from benchmarks.gpu_speed.floor import Floor, floor_of
 from search_spaces import build
 
 

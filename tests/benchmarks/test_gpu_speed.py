@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks import gpu_floor, gpu_speed
-from benchmarks.gpu_ways import Way
+from benchmarks.gpu_speed import __main__ as gpu_speed
+from benchmarks.gpu_speed import kernels
+from benchmarks.gpu_speed.ways import Way
 
 SMALL = {"device": "cpu", "images": 128, "backbones": ("plain-5",)}
 
@@ -25,7 +26,7 @@ def test_processes_and_packs_that_share_a_device():
 
 @pytest.mark.filterwarnings("ignore")  # of a profiler without a GPU
 def test_a_step_beside_its_floor(monkeypatch):
-    monkeypatch.setattr(gpu_floor, "_bandwidth", lambda _device: 1e9)
-    first, *account = gpu_floor.floor_rows(**SMALL, ways=(Way(captured=True),))
+    monkeypatch.setattr(kernels, "_bandwidth", lambda _device: 1e9)
+    first, *account = kernels.floor_rows(**SMALL, ways=(Way(captured=True),))
     assert first.ratio > 0
     assert [row.what.partition(": ")[2] for row in account][-1] == "between kernels"

@@ -11,7 +11,7 @@ from statsmodels.stats.anova import anova_lm
 from benchmarks.relu_bench import SPECS, load, query
 from benchmarks.relu_bench.build import pack, rows_of, train_missing
 from benchmarks.relu_bench.reliability import reliability
-from benchmarks.simulator import STOCK, Replay
+from benchmarks.search.simulator import STOCK, Replay
 from search_spaces import InputError
 from trials import load_data, run_trial
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from benchmarks.colour_images import PAD, colour_images, without_padding
-from benchmarks.scheduling_speed import _proposal_seconds
-from benchmarks.speed_rows import Row, machine, ratio_of_runs, table, with_sections
-from benchmarks.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
-from relu_search.timing import Timing
+from benchmarks.speed.colour_images import PAD, colour_images, without_padding
+from benchmarks.speed.rows import Row, machine, ratio_of_runs, table, with_sections
+from benchmarks.speed.scheduling import _proposal_seconds
+from benchmarks.speed.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd
+from relu_search.export.timing import Timing
 from search_spaces import build
 
 

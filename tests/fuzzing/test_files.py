@@ -8,16 +8,16 @@ import shutil
 
 import pytest
 import tomli_w
-from hostile import FEW, MANY, clean, corrupted, mutated
+from helpers.hostile import FEW, MANY, clean, corrupted, mutated
+from helpers.replay import RUN_RECORD
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig, export_model, load_exported
-from relu_search.card import read_card
-from relu_search.leaderboard import report_text
-from relu_search.report import write_report
-from relu_search.tables import COLUMNS, read_table
+from relu_search.analysis.answer import report_text
+from relu_search.export.card import read_card
+from relu_search.report.run_report import write_report
+from relu_search.run_folder.tables import COLUMNS, read_table
 from search_spaces import InputError, build
 
 TABLES = ("trials.csv", "epochs.csv", "config.toml")

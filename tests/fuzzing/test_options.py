@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 
 import pytest
-from hostile import FEW, MANY, texts
+from helpers.hostile import FEW, MANY, texts
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relu_search.cli import main
+from relu_search.cli.app import main
 from search_spaces import InputError
 
 WORK = (

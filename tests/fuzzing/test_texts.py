@@ -6,14 +6,14 @@ import dataclasses
 
 import pytest
 import tomli_w
-from hostile import FEW, MANY, clean, corrupted, mutated, texts, values
+from helpers.hostile import FEW, MANY, clean, corrupted, mutated, texts, values
 from hypothesis import given
 from hypothesis import strategies as st
 
 from relu_search import SearchConfig
 from search_spaces import Backbone, Placement, build, resolve_placement
-from trials.recipe import Recipe
-from trials.trial import TrialSpec
+from trials.training.recipe import Recipe
+from trials.training.spec import TrialSpec
 
 BACKBONES = ("plain-8", "preresnet-8", "dfn-14")
 

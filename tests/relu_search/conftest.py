@@ -7,7 +7,7 @@ import json
 import pytest
 
 from relu_search import SearchConfig, run_search
-from relu_search.cli import main
+from relu_search.cli.app import main
 
 SMALL = {
     "backbone": "plain-8",

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 import torch.nn.functional as F
-from textbook import SMALL, Textbook, images, look_trained, trained_looking
+from helpers.textbook import SMALL, Textbook, images, look_trained, trained_looking
 from torch import nn
 
 from search_spaces import (

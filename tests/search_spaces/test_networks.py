@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 import torch
-from textbook import SMALL, Textbook, images, trained_looking
+from helpers.textbook import SMALL, Textbook, images, trained_looking
 from torch import nn
 
 from search_spaces import FAMILIES, Backbone, InputError, Placement, build

@@ -5,7 +5,7 @@ from itertools import product
 
 import pytest
 import torch
-from textbook import SMALL, Textbook, images, trained_looking
+from helpers.textbook import SMALL, Textbook, images, trained_looking
 from torch import nn
 
 from search_spaces import (

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from ray import cloudpickle
 
-from trials.scheduling import ray_session
+from trials.on_ray.session import ray_session
 
 
 @pytest.fixture

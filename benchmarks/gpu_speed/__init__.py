@@ -1,0 +1,1 @@
+"""How fast is it on a GPU? Needs neither Ray nor Optuna."""

@@ -1,0 +1,47 @@
+"""The ways of training a candidate that are compared on a GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from trials.fast.stand_in import train_by_stand_in
+from trials.training.loop import TrainsEpoch
+from trials.training.recipe import Precision, Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """How a candidate is trained."""
+
+    precision: Precision = "fp32"
+    compiled: bool = False
+    captured: bool = False
+
+    def __str__(self) -> str:
+        graphs = [name for name in ("compiled", "captured") if getattr(self, name)]
+        return ", ".join([" ".join(graphs) or "eager", self.precision])
+
+    @property
+    def recipe(self) -> Recipe:
+        return Recipe(epochs=400, batch_size=64, precision=self.precision)  # the paper's
+
+    @property
+    def epoch_by(self) -> TrainsEpoch | None:
+        if not (self.compiled or self.captured):
+            return None
+        return partial(
+            train_by_stand_in,
+            activation="relu",
+            compiled=self.compiled,
+            captured=self.captured,
+        )
+
+
+WAYS = (
+    Way(),
+    Way(captured=True),
+    Way(compiled=True, captured=True),
+    Way(captured=True, precision="bf16"),
+    Way(compiled=True, captured=True, precision="bf16"),
+)

@@ -1,0 +1,197 @@
+"""Searches replayed against a table: the real proposer, the real ASHA rules, a simulated clock."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+
+from benchmarks.relu_bench import Table
+from benchmarks.search.stock import CompletedStudy, StockProposer
+from relu_search.samplers.distinct import DistinctSampler
+from relu_search.search.costs import Costs
+from relu_search.search.proposer import StudyProposer
+from relu_search.settings.metrics import METRICS, MetricName
+from relu_search.settings.objectives import Cost
+from relu_search.settings.search_config import COARSE_TO_FINE, SearchConfig
+from search_spaces import Placement, SearchSpace, reference_modules
+from trials.on_ray.asha import scheduler_of
+from trials.on_ray.pack_runs import trial_for_asha
+from trials.running.early_stopping import EarlyStopping
+from trials.running.proposals import Proposal, Proposer
+from trials.training.metrics import EpochMetrics
+from trials.training.spec import TrialSpec
+
+STOCK = "stock"
+"""In the place of a sampler's name: Ray's own `OptunaSearch`."""
+TOLD_COMPLETE = ", told COMPLETE"
+"""Behind a sampler's name: the study is told COMPLETE for trials that were stopped early."""
+TPE_VARIANTS: dict[str, dict[str, bool]] = {
+    "tpe, univariate": {"multivariate": False},
+    "tpe, grouped": {"multivariate": True, "group": True},
+    "tpe, no constant liar": {"constant_liar": False},
+}
+"""Options of Optuna's TPE other than its defaults."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ended:
+    """A trial that a replay has concluded.
+
+    Attributes:
+        row: of the table.
+        seed: of the table.
+        epochs: trained.
+        failed: the recorded training diverged.
+        clock: simulated seconds since the start of the search.
+    """
+
+    row: int
+    seed: int
+    epochs: int
+    failed: bool
+    clock: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """One search against a table.
+
+    The proposer and the scheduler are those of a real search. A placement that is proposed for
+    the k-th time gets the k-th of `seeds`, as in a search whose own seed differs from replay to
+    replay.
+
+    Args:
+        sampler: a name of `SAMPLERS`, `TOLD_COMPLETE` behind it or not; of `TPE_VARIANTS`; `STOCK`;
+            or `coarse-to-fine`.
+        workers: trials at once.
+        early_stopping: ASHA, or all trials to the end.
+        seeds: of the table, in the order of use.
+        seed: of the sampler.
+        costs: objectives beside the metric.
+        references: begin with the hand-designed modules and the control.
+        first: tried next.
+    """
+
+    table: Table
+    sampler: str
+    trials: int
+    seeds: Sequence[int]
+    metric: MetricName = "val_loss"
+    workers: int = 1
+    early_stopping: bool = True
+    grace_epochs: int = 1
+    reduction_factor: float = 3
+    seed: int = 0
+    min_relus: int = 1
+    costs: tuple[Cost, ...] = ()
+    references: bool = True
+    first: tuple[Placement, ...] = ()
+
+    def run(self) -> list[Ended]:
+        """Play the search to its end; trials in order of their ends."""
+        spec = self.table.spec
+        asha = scheduler_of(
+            EarlyStopping(
+                metric=self.metric,
+                mode=METRICS[self.metric].mode,
+                max_epochs=spec.recipe.epochs,
+                grace_epochs=self.grace_epochs if self.early_stopping else spec.recipe.epochs,
+                reduction_factor=self.reduction_factor,
+            )
+        )
+        proposer = self._proposer()
+        ended: list[Ended] = []
+        clock = 0.0
+        events: list[tuple[float, int, int]] = []  # (time, number of the trial, epoch)
+        running: dict[int, Proposal] = {}
+        more = True
+        while True:
+            while more and len(running) < self.workers:
+                proposal = proposer.propose()
+                more = proposal is not None
+                if proposal is not None:
+                    running[proposal.number] = proposal
+                    asha.on_trial_add(None, trial_for_asha(proposal))
+                    heapq.heappush(events, (clock + self._seconds(proposal), proposal.number, 1))
+            if not events:
+                return ended
+            clock, number, epoch = heapq.heappop(events)
+            proposal = running[number]
+            metrics = self._metrics(proposal.spec, epoch)
+            if metrics is not None and self._goes_on(proposer, asha, proposal, metrics):
+                heapq.heappush(events, (clock + self._seconds(proposal), number, epoch + 1))
+                continue
+            del running[number]
+            failed = metrics is None
+            if failed:
+                asha.on_trial_remove(None, trial_for_asha(proposal))
+            proposer.conclude(number, "the recorded training diverged" if failed else None)
+            row, seed = self.row_of(proposal.spec), proposal.spec.seed
+            done = epoch - 1 if failed else epoch
+            ended.append(Ended(row=row, seed=seed, epochs=done, failed=failed, clock=clock))
+
+    def _goes_on(
+        self, proposer: Proposer, asha: Any, proposal: Proposal, metrics: EpochMetrics
+    ) -> bool:
+        proposer.observe(proposal.number, metrics)
+        result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
+        decision = asha.on_trial_result(None, trial_for_asha(proposal), result)
+        return bool(decision == "CONTINUE" and metrics.epoch < self.table.spec.recipe.epochs)
+
+    def _proposer(self) -> Proposer:
+        spec = self.table.spec
+        granularity = "block" if self.sampler == COARSE_TO_FINE else spec.granularity
+        space = SearchSpace(spec.backbone, granularity, min_relus=self.min_relus, width=spec.width)
+        references = reference_modules(space.backbone) if self.references else {}
+        common: dict[str, Any] = {
+            "references": references,
+            "spec_of": self._trial_spec,
+            "metric": self.metric,
+            "trials": self.trials,
+            "seed": self.seed,
+        }
+        if self.sampler == STOCK:
+            return StockProposer(space, **common)
+        common["first"] = self.first
+        config = SearchConfig(metric=self.metric, objective=",".join(self.costs) or None)
+        study = optuna.create_study(directions=config.directions)
+        if self.costs:
+            costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
+            common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}
+        if self.sampler.endswith(TOLD_COMPLETE):
+            study = CompletedStudy(study.study_name, study._storage)
+        ours = self.sampler.removesuffix(TOLD_COMPLETE)
+        if ours in TPE_VARIANTS:
+            ours = "tpe"
+        proposer = StudyProposer(study, space, sampler=ours, **common)
+        if self.sampler in TPE_VARIANTS:
+            assert isinstance(study.sampler, DistinctSampler)
+            study.sampler = study.sampler.with_options(**TPE_VARIANTS[self.sampler])
+        return proposer
+
+    def _seconds(self, proposal: Proposal) -> float:
+        """Simulated, for one epoch."""
+        row = self.row_of(proposal.spec)
+        return float(self.table.seconds[row, proposal.spec.seed]) / self.table.spec.recipe.epochs
+
+    def row_of(self, spec: TrialSpec) -> int:
+        bits = Placement.parse(spec.placement).bits
+        return self.table.row_of[bits]
+
+    def _metrics(self, spec: TrialSpec, epoch: int) -> EpochMetrics | None:
+        known = {
+            name: float(values[self.row_of(spec), spec.seed, epoch - 1])
+            for name, values in self.table.metrics.items()
+            if name in EpochMetrics.__annotations__
+        }
+        if any(map(math.isnan, known.values())):
+            return None
+        return EpochMetrics(epoch=epoch, seconds=0.0, **known)
+
+    def _trial_spec(self, placement: Placement, repeat: int) -> TrialSpec:
+        return self.table.spec.trial(placement, self.seeds[repeat % len(self.seeds)])

@@ -1,0 +1,170 @@
+"""Rows of the pages of speed, ours beside a peer in one run, with n and spread; their commands."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from relu_search.export.card import versions
+from relu_search.export.timing import Timing
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What was compared.
+
+    Attributes:
+        section: heading that it stands under.
+        what, peer: ours, and what it is compared with, if anything.
+        ours, theirs: as text with a unit.
+        ratio: how many times better ours is (over 1: better), or None.
+        low, high: of the ratio, from the quartiles of both (of fewer than 4 runs: the extremes).
+        n: runs of each.
+        goal: as text; reached: whether it holds; None without a goal.
+    """
+
+    section: str
+    what: str
+    peer: str = ""
+    ours: str
+    theirs: str = ""
+    ratio: float | None = None
+    low: float | None = None
+    high: float | None = None
+    n: int
+    goal: str = ""
+    reached: bool | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def of_timings(  # noqa: PLR0917
+        cls, section: str, what: str, peer: str, ours: Timing, theirs: Timing, goal: float | None
+    ) -> Row:
+        """From two timings of the same work."""
+        ratio = theirs.median_ms / ours.median_ms
+        return cls(
+            section=section,
+            what=what,
+            peer=peer,
+            ours=seconds_text(ours.median_ms / 1e3),
+            theirs=seconds_text(theirs.median_ms / 1e3),
+            ratio=ratio,
+            low=theirs.q25_ms / ours.q75_ms,
+            high=theirs.q75_ms / ours.q25_ms,
+            n=ours.n,
+            goal="" if goal is None else f"≥ {goal:g}x",
+            reached=None if goal is None else ratio >= goal,
+        )
+
+
+def seconds_text(seconds: float) -> str:
+    return f"{seconds * 1e3:.3g} ms" if seconds < 1 else f"{seconds:.3g} s"
+
+
+def table(rows: list[Row]) -> str:
+    """Markdown, a table per section."""
+    parts = []
+    for section in dict.fromkeys(row.section for row in rows):
+        lines = [
+            f"## {section}",
+            "",
+            "| what | against | ours | peer | ratio | spread | n | goal | reached |",
+            "|---|---|---|---|---|---|---|---|---|",
+        ]
+        for row in (row for row in rows if row.section == section):
+            ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+            spread = "" if row.low is None else f"{row.low:.2f} to {row.high:.2f}"
+            reached = {None: "", True: "yes", False: "**no**"}[row.reached]
+            cells = (row.what, row.peer, row.ours, row.theirs, ratio, spread, row.n, row.goal)
+            lines.append(f"| {' | '.join(map(str, cells))} | {reached} |")
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def machine() -> dict[str, str]:
+    """Where and with what the rows were made."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        names = [x for x in cpuinfo.read_text().splitlines() if x.startswith("model name")]
+        model = names[0].partition(":")[2].strip() if names else model
+    facts = {"date": date.today().isoformat(), "cpu": f"{model}, {os.cpu_count()} cores"}
+    if torch.cuda.is_available():
+        facts["gpu"] = torch.cuda.get_device_name()
+        facts["cuda"] = str(torch.version.cuda)
+    return {**facts, **versions()}
+
+
+def ratio_of_runs(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
+    """(ratio of medians, lowest, highest) of times; over 1: ours is shorter."""
+    return (
+        median(theirs) / median(ours),
+        min(theirs) / max(ours),
+        max(theirs) / min(ours),
+    )
+
+
+def seconds_of(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
+
+
+_MARK = "<!-- generated below -->"
+_SECTION = re.compile(r"<!-- section (\w+) -->\n(.*?)(?=<!-- section|\Z)", re.DOTALL)
+
+
+def run_sections(
+    description: str, page: Path, sections: Mapping[str, Callable[[], Iterator[Row]]]
+) -> None:
+    """The command of a page: measure some sections or all; write them into it, or as JSON."""
+    parser = argparse.ArgumentParser(description=description.splitlines()[0])
+    parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}")
+    parser.add_argument("--json", help="write rows here (- for stdout), not the page")
+    arguments = parser.parse_args()
+    chosen = arguments.sections or list(sections)
+    if unknown := set(chosen) - set(sections):
+        parser.error(f"unknown section {', '.join(unknown)}; use {', '.join(sections)}")
+    rows: dict[str, list[Row]] = {}
+    for name in chosen:
+        rows[name] = []
+        for row in sections[name]():
+            rows[name].append(row)
+            print(row.section, row.what, row.ours, row.theirs, row.ratio, file=sys.stderr)
+    facts = machine()
+    if arguments.json:
+        found = {
+            "machine": facts,
+            "rows": [row.to_json() for part in rows.values() for row in part],
+        }
+        text = json.dumps(found, indent=2)
+        sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
+        return
+    made = ", ".join(f"{name} {value}" for name, value in facts.items())
+    before = page.read_text() if page.exists() else ""
+    tables = {name: f"{table(part)}\nMade: {made}.\n" for name, part in rows.items()}
+    page.write_text(with_sections(before, list(sections), tables))
+
+
+def with_sections(page: str, order: Sequence[str], tables: Mapping[str, str]) -> str:
+    """A page with these sections written anew; its prose and its other sections stay."""
+    prose, _, generated = page.partition(_MARK)
+    known = {name: text.strip() for name, text in _SECTION.findall(generated)}
+    known |= {name: text.strip() for name, text in tables.items()}
+    parts = [f"<!-- section {name} -->\n{known[name]}\n" for name in order if name in known]
+    return "\n".join([f"{prose}{_MARK}\n", *parts])

@@ -1,0 +1,252 @@
+"""Input pipeline, training epoch, packing and candidates per minute, each beside its peer."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import median
+
+import torch
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.speed.colour_images import PAD, colour_images, without_padding
+from benchmarks.speed.rows import Row, ratio_of_runs, seconds_of
+from benchmarks.speed.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd, usual_training
+from relu_search.export.timing import time_side_by_side
+from relu_search.run_folder.folder import RunFolder
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import Placement, build
+from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.data.splits import TrainingData
+from trials.fast.packing import SIZES, measured_rates
+from trials.fast.stand_in import train_by_stand_in
+from trials.training.evaluation import EVALUATION_BATCH
+from trials.training.loop import TrainsEpoch, train
+from trials.training.recipe import Recipe
+from trials.training.spec import TrialSpec, untrained_network
+
+_KINDS = {
+    "convolutions, forward": {"aten::mkldnn_convolution"},
+    "convolutions, backward": {"aten::convolution_backward"},
+    "batch norm": {"aten::native_batch_norm", "aten::native_batch_norm_backward"},
+    "ReLU": {"aten::clamp_min", "aten::threshold_backward"},
+    "optimizer": {"aten::_fused_sgd_"},
+}
+"""Names that torch's profiler gives what the steps do."""
+RECIPE = Recipe(epochs=1, batch_size=64)
+
+
+def input_rows(rounds: int) -> Iterator[Row]:
+    """An epoch of batches, crops, flips and normalisation, without a network."""
+    data = colour_images(5000)
+    loader = pil_loader(without_padding(data), data.train.labels, pad=PAD, batch_size=64)
+    images = torch.from_numpy(data.train.images)
+    normalise = Normalise(data.mean, data.std, 32, torch.device("cpu"))
+
+    def ours() -> None:
+        draws = EpochDraws.draw(len(images), pad=PAD, flip=True, seed=0, epoch=1)
+        for start in range(0, len(images), 64):
+            normalise(crop_and_flip(images, draws.batch(start, 64), 32, 32))
+
+    def theirs() -> None:
+        for _ in loader:
+            pass
+
+    found = time_side_by_side({"ours": ours, "theirs": theirs}, rounds=rounds)
+    yield Row.of_timings(
+        "Input pipeline, CPU",
+        "5,000 images of 32x32, batches of 64",
+        "PIL, DataLoader with 2 workers",
+        found["ours"],
+        found["theirs"],
+        13,
+    )
+
+
+def epoch_rows(rounds: int) -> Iterator[Row]:
+    """A training epoch of one candidate, both sides with all cores."""
+    data = colour_images(768)
+    threads = torch.get_num_threads()
+    compiled = partial(train_by_stand_in, activation="relu", compiled=True, captured=False)
+    for backbone in ("plain-20", "preresnet-20"):
+        spec = TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
+        usual, ours, gated = (untrained_network(spec, data) for _ in range(3))
+        with usual_training(
+            usual,
+            without_padding(data),
+            data.train.labels,
+            pad=PAD,
+            batch_size=RECIPE.batch_size,
+            threads=threads,
+        ) as peer:
+            started = time.perf_counter()
+            _our_epoch(gated, data, compiled)
+            compile_seconds = time.perf_counter() - started
+            found = time_side_by_side(
+                {
+                    "usual": peer.epoch,
+                    "eager": partial(_our_epoch, ours, data),
+                    "compiled": partial(_our_epoch, gated, data, compiled),
+                },
+                rounds=rounds,
+            )
+        for name, goal in (("eager", 1.4), ("compiled", 1.6)):
+            apart = f"; compiled in {compile_seconds:.0f} s" if name == "compiled" else ""
+            yield Row.of_timings(
+                "Training epoch, CPU",
+                f"{backbone}, width 16, 768 images, {name}, {threads} threads{apart}",
+                "the usual loop, as many threads",
+                found[name],
+                found["usual"],
+                goal,
+            )
+
+
+def _our_epoch(
+    model: nn.Module,
+    data: TrainingData,
+    epoch_by: TrainsEpoch | None = None,
+    recipe: Recipe = RECIPE,
+) -> None:
+    for _ in train(model, data, recipe, seed=0, epoch_by=epoch_by):
+        pass
+
+
+def profile_rows() -> Iterator[Row]:
+    """Where our eager epoch spends its time: what bounds it."""
+    search, threads = SearchConfig(), torch.get_num_threads()
+    one_epoch = replace(search.training_recipe, epochs=1)
+    plain, residual = (
+        TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
+        for backbone in ("plain-20", "preresnet-20")
+    )
+    of_search = replace(search.trial_spec(Placement("01" * 18)), recipe=one_epoch)
+    for name, data, spec, used in (
+        ("plain-20", colour_images(768), plain, threads),
+        ("preresnet-20", colour_images(768), residual, threads),
+        ("the default search's plain-38, 8x8, one thread", search.load_data(), of_search, 1),
+    ):
+        model = untrained_network(spec, data)
+        torch.set_num_threads(used)
+        _our_epoch(model, data, recipe=spec.recipe)
+        with profile(activities=[ProfilerActivity.CPU]) as profiler:
+            _our_epoch(model, data, recipe=spec.recipe)
+        torch.set_num_threads(threads)
+        spent: dict[str, float] = {}
+        for event in profiler.key_averages():
+            kind = next((k for k, words in _KINDS.items() if event.key in words), "all else")
+            spent[kind] = spent.get(kind, 0.0) + event.self_cpu_time_total
+        whole = sum(spent.values())
+        for kind in (*_KINDS, "all else"):
+            yield Row(
+                section="Where an eager training epoch spends its time, CPU",
+                what=f"{name}: {kind}",
+                ours=f"{100 * spent.get(kind, 0.0) / whole:.0f} %",
+                n=1,
+            )
+
+
+def packing_rows() -> Iterator[Row]:
+    """Trial-steps per second by the size of a pack, one thread."""
+    config = SearchConfig()
+    digits = config.load_data()
+    placements = [Placement(f"{i + 1:036b}") for i in range(max(SIZES))]
+    colour = TrialSpec(backbone="plain-20", placement="paired", recipe=RECIPE)
+    for name, specs, data in (
+        ("digits 8x8, plain-38, width 8", [config.trial_spec(p) for p in placements], digits),
+        ("32x32, plain-20, width 16", [colour] * max(SIZES), colour_images(256)),
+    ):
+        runs = [measured_rates(specs, data) for _ in range(3)]
+        for size in sorted(set.intersection(*(set(run) for run in runs)) - {1}):
+            ratios = [run[size] / run[1] for run in runs]
+            yield Row(
+                section="Packed trials against one after another, CPU",
+                what=f"{name}, {size} in a pack",
+                peer="ordinary trials (channels_last)",
+                ours=f"{median(run[size] for run in runs):.0f} steps/s",
+                theirs=f"{median(run[1] for run in runs):.0f} steps/s",
+                ratio=median(ratios),
+                low=min(ratios),
+                high=max(ratios),
+                n=len(runs),
+            )
+
+
+def candidate_rows(repeats: int) -> Iterator[Row]:
+    """Candidates per minute of whole searches, from the command line to the report."""
+    config = SearchConfig()
+    theirs = [_one_after_another(config) for _ in range(3)]
+    for what, options, goal in (
+        ("default search", (), 2.5),
+        ("--pack auto", ("--pack", "auto"), None),
+    ):
+        found = [_search_seconds(options) for _ in range(repeats)]
+        ours = [whole / config.trials for whole, _ in found]
+        ratio, low, high = ratio_of_runs(ours, theirs)
+        yield Row(
+            section="Candidates per minute, digits, plain-38, width 8, CPU",
+            what=f"{what}, start-up and report included",
+            peer="one after another, eager NCHW, batches ready in memory",
+            ours=f"{60 / median(ours):.1f}",
+            theirs=f"{60 / median(theirs):.1f}",
+            ratio=ratio,
+            low=low,
+            high=high,
+            n=repeats,
+            goal="" if goal is None else f"≥ {goal:g}x",
+            reached=None if goal is None else ratio >= goal,
+        )
+        whole, training = (median(run[i] for run in found) for i in (0, 1))
+        yield Row(
+            section="Candidates per minute, digits, plain-38, width 8, CPU",
+            what=f"{what}: of which its {torch.get_num_threads()} workers train",
+            peer="the whole search",
+            ours=f"{training:.0f} s",
+            theirs=f"{whole:.0f} s",
+            n=repeats,
+        )
+
+
+def _search_seconds(options: tuple[str, ...]) -> tuple[float, float]:
+    """Of a whole search, and of the trainings in it, shared among a worker for each core."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = Path(folder) / "run"
+        command = [sys.executable, "-m", "relu_search.cli.app", "search", "--out", str(run)]
+        whole = seconds_of(
+            partial(subprocess.run, [*command, *options], check=True, capture_output=True)
+        )
+        training = RunFolder.open(run).read_trials()["seconds"].sum() / torch.get_num_threads()
+    return whole, training
+
+
+def _one_after_another(config: SearchConfig) -> float:
+    """Seconds of a candidate trained and validated by the usual loop, at its best thread count."""
+    data, recipe = config.load_data(), config.training_recipe
+    images = torch.from_numpy(data.train.images).permute(0, 3, 1, 2).float().contiguous()
+    pad = data.pad
+    images = images[:, :, pad:-pad, pad:-pad].contiguous() if pad else images
+    labels = torch.from_numpy(data.train.labels)
+    held = torch.from_numpy(data.validation.images).permute(0, 3, 1, 2).float().contiguous()
+    parts = (torch.split(t, recipe.batch_size) for t in (images, labels))
+    train_batches = list(zip(*parts, strict=True))
+    right = torch.split(torch.from_numpy(data.validation.labels), EVALUATION_BATCH)
+    test_batches = list(zip(torch.split(held, EVALUATION_BATCH), right, strict=True))
+    before, seconds = torch.get_num_threads(), []
+    for threads in {1, before}:
+        torch.set_num_threads(threads)
+        model = build(config.network, "2:1", in_channels=data.in_channels)
+        optimizer = usual_sgd(model)
+        started = time.perf_counter()
+        for _ in range(recipe.epochs):
+            train_epoch(model, train_batches, optimizer)
+            accuracy(model, test_batches)
+        seconds.append(time.perf_counter() - started)
+    torch.set_num_threads(before)
+    return min(seconds)

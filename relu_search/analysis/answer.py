@@ -1,0 +1,104 @@
+"""What a search found, in the user's words: the best ratio, what 2:1 costs, the front."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from relu_search.analysis.estimates import estimates, full_length
+from relu_search.analysis.leaderboard import (
+    best_trial,
+    caveat,
+    leaderboard_table,
+)
+from relu_search.analysis.pareto import pareto_placements
+from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
+from relu_search.run_folder.folder import RunFolder
+from relu_search.settings.metrics import METRICS
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_COMPARED = ("2:1", "paired")
+_FRONT_SHOWN = 8
+
+
+def answer_lines(
+    trials: pd.DataFrame,
+    epochs: pd.DataFrame,
+    config: SearchConfig,
+    supernet: pd.DataFrame | None = None,
+) -> Iterator[str]:
+    """One sentence per finding; none while no trial has trained to the end.
+
+    Args:
+        supernet: `supernet.csv`, where there is one.
+    """
+    whole = full_length(trials, config.metric)
+    best = best_trial(trials, config)
+    if best is None:
+        return
+    known = estimates(whole, config.metric)
+    yield _best(best, known, config, whole)
+    if config.costs:
+        yield _front(whole, config)
+    if supernet is not None:
+        yield supernet_agreement(whole, supernet, config.metric)
+    correlation = rank_correlation(trials, epochs, config.metric, resamples=1)
+    warning = grace_warning(correlation, config.grace_epochs or 1)
+    if warning.startswith("WARNING"):
+        yield warning
+
+
+def _best(
+    best: dict[str, Any], known: pd.DataFrame, config: SearchConfig, whole: pd.DataFrame
+) -> str:
+    scale = METRICS[config.metric]
+    name = best["module"] or best["placement"]
+    own = float(known["estimate"][best["placement"]])
+    line = f"The best ratio found is {best['ratio']} ({name}) at {scale.text(own)}"
+    for module in _COMPARED:
+        placements = whole.loc[whole["module"] == module, "placement"]
+        if placements.empty or placements.iloc[0] == best["placement"]:
+            continue
+        other = float(known["estimate"][placements.iloc[0]])
+        gap = (own - other) if scale.higher_is_better else (other - own)
+        word = "costs" if gap >= 0 else "gains"
+        unit = " points" if scale.higher_is_better else ""
+        amount = f"{abs(gap) * scale.factor:.3g}{unit}"
+        line += f"; {module} {word} {amount}"
+    return f"{line} (shrunken means; only relu-search confirm decides)."
+
+
+def _front(whole: pd.DataFrame, config: SearchConfig) -> str:
+    rows = pareto_placements(whole, config)
+    scale = METRICS[config.metric]
+    shown = [
+        f"{row['relus']} ReLU{'' if row['relus'] == 1 else 's'} ({row['ratio']}) "
+        f"{scale.text(row['estimate'])}"
+        for row in rows[:_FRONT_SHOWN]
+    ]
+    more = f"; and {len(rows) - _FRONT_SHOWN} more" if len(rows) > _FRONT_SHOWN else ""
+    return f"Pareto front of {config.objective}: {'; '.join(shown)}{more}."
+
+
+def report_text(run: RunFolder) -> tuple[Table, str]:
+    """Table, and answer with caveat in lines, of a run folder, read from its files alone.
+
+    Raises:
+        InputError: the folder is damaged or has no finished trial yet.
+    """
+    config, record = run.read_config()
+    trials = run.read_trials()
+    if trials.empty:
+        raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
+    answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
+    images = int(record["data"]["validation_images"])
+    return (
+        leaderboard_table(trials, config.metric),
+        "\n".join([*answer, caveat(trials, config, images)]),
+    )

@@ -1,0 +1,47 @@
+"""Placements that no other one beats in everything."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from relu_search.analysis.estimates import estimates, full_length
+from relu_search.analysis.leaderboard import admitted, rows_of
+from relu_search.settings.metrics import METRICS
+from relu_search.settings.search_config import SearchConfig
+from trials.running.early_stopping import dominates
+
+
+def pareto_placements(trials: pd.DataFrame, config: SearchConfig) -> list[dict[str, Any]]:
+    """Rows on the front of shrunken metric and costs, cheapest first; one per placement.
+
+    A row has the columns of `trials.csv` and `estimate`. `macs-after-fold` is no such column and
+    is left out.
+    """
+    whole = admitted(full_length(trials, config.metric), config)
+    if whole.empty:
+        return []
+    known = estimates(full_length(trials, config.metric), config.metric)
+    whole = whole.drop_duplicates("placement").copy()
+    whole["estimate"] = whole["placement"].map(known["estimate"])
+    sign = -1 if METRICS[config.metric].higher_is_better else 1
+    columns = [cost for cost in config.costs if cost in whole]
+    points = [
+        (sign * float(row["estimate"]), *(float(row[c]) for c in columns)) for row in rows_of(whole)
+    ]
+    on_front = [not any(dominates(other, point) for other in points) for point in points]
+    front = whole[on_front].sort_values([*columns, "estimate"])
+    return rows_of(front)
+
+
+def pareto_front(relus: pd.Series[Any], score: pd.Series[Any]) -> pd.Series[Any]:
+    """True where no other point has as few ReLUs and as high a score, and one of them better.
+
+    Equal points are on the front together.
+    """
+    best = score.groupby(relus).max().sort_index()
+    with_fewer = best.cummax().shift(fill_value=-math.inf)
+    leading = best[best > with_fewer]
+    return score == relus.map(leading)

@@ -1,0 +1,55 @@
+"""All that a report is made of, read from the run folder alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.tables import read_table
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report is made of; the tables of a confirmation are None where there is none."""
+
+    run: RunFolder
+    config: SearchConfig
+    record: dict[str, Any]
+    trials: pd.DataFrame
+    epochs: pd.DataFrame
+    runs: pd.DataFrame | None
+    verdicts: pd.DataFrame | None
+
+    @classmethod
+    def read(cls, run: RunFolder) -> Findings:
+        config, record = run.read_config()
+        trials = run.read_trials()
+        if trials.empty:
+            raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
+        return cls(
+            run,
+            config,
+            record,
+            trials,
+            run.read_epochs().drop_duplicates(["trial", "epoch"], keep="last"),
+            _optional_table(run.table("confirm.csv")),
+            _optional_table(run.table("verdict.csv")),
+        )
+
+
+def _optional_table(path: Path) -> pd.DataFrame | None:
+    """A table of a confirmation, or None if there is none or it has no row yet.
+
+    Raises:
+        InputError: the file is damaged.
+    """
+    if not path.is_file():
+        return None
+    found = read_table(path)
+    return None if found.empty else found

@@ -1,0 +1,3 @@
+"""Flags and printing."""
+
+from relu_search.cli.app import main as main

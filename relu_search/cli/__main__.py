@@ -1,0 +1,5 @@
+"""`python -m relu_search.cli` is `relu-search`."""
+
+from relu_search.cli.app import main
+
+main()

@@ -1,0 +1,76 @@
+"""The command line: thin verbs, each calls one function. Heavy libraries load inside the verbs."""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import io
+import os
+import sys
+from typing import Any
+
+import typer
+
+from relu_search.cli.console import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, say
+from relu_search.cli.verbs.export import bench, export
+from relu_search.cli.verbs.judging import confirm, reproduce
+from relu_search.cli.verbs.report import report
+from relu_search.cli.verbs.search import search
+from relu_search.cli.verbs.show import show
+from relu_search.cli.verbs.train import train
+from search_spaces.errors import InputError
+from trials.files.durable import StorageError
+from trials.running.faults import RunStoppedError
+
+TRACEBACK_VARIABLE = "RELU_SEARCH_TRACEBACK"
+
+# Typer does not export the base of its usage errors.
+_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+
+app = typer.Typer(
+    name="relu-search",
+    help="Which ReLUs should a CNN keep? Searches N:M conv-ReLU placements with Ray and Optuna.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+for _verb in (search, train, show, report, confirm, reproduce, export, bench):
+    app.command()(_verb)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line; bad input is one line on stderr and exit code 2."""
+    gc.set_threshold(50_000)  # importing torch and Ray makes objects that stay: no use to search
+    atexit.register(gc.freeze)  # nor at the end, where it takes most of a second
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        code = app(arguments, prog_name="relu-search", standalone_mode=False)
+    except _UsageError as error:
+        message = error.format_message()
+        code = _fail(f"{message} (see relu-search --help)" if message else "", EXIT_BAD_INPUT)
+    except InputError as error:
+        code = _fail(str(error), EXIT_BAD_INPUT)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail("interrupted", EXIT_INTERRUPTED)
+    except (RunStoppedError, StorageError) as error:
+        code = _fail(str(error), EXIT_FAILURE)
+    except BrokenPipeError:
+        code = EXIT_FAILURE
+    except Exception as error:
+        if os.environ.get(TRACEBACK_VARIABLE):
+            raise
+        hint = f"set {TRACEBACK_VARIABLE}=1 to see where"
+        code = _fail(f"{type(error).__name__}: {error} ({hint})", EXIT_FAILURE)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _fail(message: str, code: int) -> int:
+    if message:
+        one_line = " ".join(message.split())
+        say(f"relu-search: {one_line}")
+    return code

@@ -1,0 +1,89 @@
+"""What the verbs print: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from relu_search.cli.live_view import LiveView
+    from relu_search.search.run_search import SearchOutcome
+    from relu_search.settings.search_config import SearchConfig
+
+EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+
+
+def live_view(config: SearchConfig, earlier: int = 0) -> LiveView:
+    from rich.console import Console
+
+    from relu_search.cli.live_view import LiveView
+
+    return LiveView(
+        Console(stderr=True),
+        headline=_headline(config),
+        trials=config.trials,
+        epochs=config.training_recipe.epochs,
+        metric=config.metric,
+        earlier=earlier,
+    )
+
+
+def _headline(config: SearchConfig) -> str:
+    size, left_out = config.search_space().size, [*config.references][config.trials :]
+    count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
+    return (
+        f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
+        f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
+        f"{config.epochs} epochs; hand-designed modules first"
+        + (f" (no room in the budget for {', '.join(left_out)})" if left_out else "")
+    )
+
+
+def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
+    from relu_search.analysis.answer import report_text
+    from relu_search.analysis.leaderboard import ranked, rows_of
+
+    run = outcome.run
+    trials = run.read_trials()
+    if as_json:
+        config, _ = run.read_config()
+        print_json(
+            {
+                "run": str(run.path),
+                "ending": outcome.ending,
+                "best": outcome.best,
+                "trials": rows_of(ranked(trials, config.metric)),
+            }
+        )
+    elif not trials.empty:
+        print_parts(*report_text(run))
+    if outcome.ending == "space exhausted":
+        say("Every placement of the space has been tried; the search ended before its budget.")
+    if outcome.ending == "interrupted":
+        say(f"Interrupted; go on with: relu-search search --resume {run.path}")
+    elif outcome.best is None:
+        say("No trial trained to the end; see the reasons above.")
+    elif not run.best.is_dir():
+        say(f"The best weights did not reach {run.path}: workers must be able to write there.")
+    else:
+        say(f"Best model: {run.best}. Everything is in {run.path}.")
+
+
+def print_parts(*parts: Any) -> None:
+    """Print to stdout; to a file or pipe without folding lines."""
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    for part in parts:
+        console.print(part, markup=False)
+
+
+def print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+def say(line: str) -> None:
+    sys.stderr.write(line + "\n")

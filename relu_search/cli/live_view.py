@@ -1,0 +1,136 @@
+"""What a user sees while a search runs. On a terminal a live panel, elsewhere a line per trial."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from relu_search.analysis.leaderboard import is_control
+from relu_search.run_folder.study import history_of
+from relu_search.settings.metrics import MetricName
+from trials.running.proposals import Proposal
+from trials.training.metrics import EpochMetrics
+
+_STATES = {
+    TrialState.COMPLETE: "full length",
+    TrialState.PRUNED: "stopped early",
+    TrialState.FAIL: "failed",
+}
+
+
+class LiveView:
+    """Shows a search on a console; a `SearchListener` and a context manager.
+
+    Args:
+        console: where to draw; stderr, so that stdout stays for results.
+        headline: said once, when the first trial starts.
+        trials: budget.
+        epochs: full length of a trial.
+        metric: what the search optimises.
+        earlier: trials of the budget that were finished before, on a resume.
+    """
+
+    def __init__(
+        self,
+        console: Console,
+        *,
+        headline: str,
+        trials: int,
+        epochs: int,
+        metric: MetricName,
+        earlier: int = 0,
+    ) -> None:
+        self._console = console
+        self._headline: str | None = headline
+        self._trials = trials
+        self._epochs = epochs
+        self._metric: MetricName = metric
+        self._earlier = earlier
+        self._began = time.monotonic()
+        self._counts = dict.fromkeys(_STATES, 0)
+        self._running: dict[int, tuple[Proposal, EpochMetrics | None]] = {}
+        self._best: tuple[float, FrozenTrial] | None = None
+        self._live = Live(console=console, get_renderable=self._panel, refresh_per_second=4)
+
+    def __enter__(self) -> LiveView:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def started(self, proposal: Proposal) -> None:
+        if self._headline is not None:
+            self._console.print(self._headline, highlight=False, soft_wrap=True)
+            self._headline = None
+            if self._console.is_terminal:
+                self._live.start()
+        self._running[proposal.number] = (proposal, None)
+
+    def epoch(self, number: int, metrics: EpochMetrics) -> None:
+        self._running[number] = (self._running[number][0], metrics)
+
+    def finished(self, trial: FrozenTrial) -> None:
+        self._running.pop(trial.number, None)
+        self._counts[trial.state] += 1
+        if trial.state == TrialState.COMPLETE:
+            value = trial.values[0] if self._metric == "val_accuracy" else -trial.values[0]
+            found = not is_control(trial.user_attrs["module"])
+            if found and (self._best is None or value > self._best[0]):
+                self._best = (value, trial)
+        if not self._console.is_terminal:
+            done = self._earlier + sum(self._counts.values())
+            line = f"{done}/{self._trials}  {_summary(trial)}"
+            self._console.print(line, highlight=False, soft_wrap=True)
+
+    def _panel(self) -> Group:
+        done = self._earlier + sum(self._counts.values())
+        head = Table.grid(padding=(0, 2))
+        head.add_row(
+            ProgressBar(total=self._trials, completed=done, width=30),
+            f"{done}/{self._trials} trials",
+            f"{self._counts[TrialState.PRUNED]} stopped early",
+            f"{self._counts[TrialState.FAIL]} failed",
+            f"{len(self._running)} running",
+            self._time_left(done),
+        )
+        best = "best so far: none yet"
+        if self._best is not None:
+            best = f"best so far: {_summary(self._best[1])}"
+        rows = Table.grid(padding=(0, 2))
+        for number, (proposal, metrics) in sorted(self._running.items()):
+            epoch = metrics.epoch if metrics else 0
+            score = f"val acc {metrics.val_accuracy:.1%}" if metrics else "starting"
+            rows.add_row(
+                f"  trial {number}", f"epoch {epoch}/{self._epochs}", score, proposal.spec.placement
+            )
+        return Group(head, Text(best), rows)
+
+    def _time_left(self, done: int) -> str:
+        here = done - self._earlier
+        if here == 0:
+            return "time left: ?"
+        seconds = (time.monotonic() - self._began) / here * (self._trials - done)
+        return f"time left: {int(seconds) // 60}:{int(seconds) % 60:02d}"
+
+
+def _summary(trial: FrozenTrial) -> str:
+    history = history_of(trial)
+    name = trial.user_attrs["module"] or trial.user_attrs["placement"]
+    score = f"val acc {history[-1]['val_accuracy']:.1%}" if history else "no epoch finished"
+    reason = f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs else ""
+    return (
+        f"trial {trial.number}  {name}  {score}  epoch {len(history)}  "
+        f"{_STATES[trial.state]}{reason}"
+    )

@@ -1,0 +1,89 @@
+"""The verb `show`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from relu_search.cli.console import print_json, print_parts
+from relu_search.cli.options import (
+    FAMILIES_HELP,
+    PLACEMENT_HELP,
+    ActivationOption,
+    JsonOption,
+    NormOption,
+)
+from search_spaces.backbones import STAGES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def show(
+    backbone: Annotated[str, typer.Argument(help=FAMILIES_HELP)],
+    placement: Annotated[str, typer.Argument(help=PLACEMENT_HELP)] = "paired",
+    num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
+    in_channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
+    image_size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 32,
+    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
+    norm: NormOption = None,
+    activation: ActivationOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a placement is and costs: ratio, parameters, MACs, ReLU elements, sites.
+
+    Example: `relu-search show preresnet-110 2:1/first --num-classes 100`
+    """
+    from relu_search.analysis.placement_facts import describe
+
+    facts = describe(
+        backbone,
+        placement,
+        num_classes=num_classes,
+        in_channels=in_channels,
+        image_size=image_size,
+        width=width,
+        norm=norm or "keep",
+        activation=activation or "relu",
+    )
+    if as_json:
+        print_json(facts)
+    else:
+        print_parts(description_table(facts))
+
+
+def description_table(facts: dict[str, Any]) -> Table:
+    """The facts as a two-column table, sites drawn stage by stage."""
+    from rich.table import Table
+
+    table = Table.grid(padding=(0, 2))
+    table.add_row("backbone", f"{facts['backbone']}, width {facts['width']}: {facts['family']}")
+    module = f" ({facts['module']})" if facts["module"] else ""
+    table.add_row("placement", facts["placement"] + module)
+    table.add_row("ratio", f"{facts['ratio']} ({facts['convs']} convs : {facts['relus']} ReLUs)")
+    if facts["norm"] == "drop":
+        table.add_row("norm", "the BatchNorm directly before a dropped ReLU is dropped with it")
+    if facts["activation"] != "relu":
+        extra = facts["over_relu"]
+        table.add_row(
+            "activation",
+            f"{facts['activation']} at the kept sites: {extra['params']:+,} params and "
+            f"{extra['macs']:+,} MACs against relu",
+        )
+    table.add_row("params", f"{facts['params']:,}")
+    table.add_row("MACs", f"{facts['macs']:,} per image")
+    table.add_row(
+        "ReLUs run",
+        f"{facts['relu_layers']} layers, {facts['relu_elements']:,} elements per image "
+        "(stem and final included)",
+    )
+    for stage in range(1, STAGES + 1):
+        marks: dict[int, str] = {}
+        for site in facts["sites"]:
+            if site["stage"] == stage:
+                mark = "●" if site["kept"] else "○"
+                marks[site["block"]] = marks.get(site["block"], "") + mark
+        table.add_row(f"stage {stage}", " ".join(marks.values()))
+    table.add_row("", "● ReLU kept, ○ dropped; one group per block")
+    return table

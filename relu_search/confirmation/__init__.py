@@ -1,0 +1,1 @@
+"""Finds become verdicts: retrained on fresh seeds, judged on the test split."""

@@ -1,0 +1,95 @@
+"""Who competes in a confirmation: the best found placements and the hand-designed modules."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from relu_search.analysis.leaderboard import admitted, is_control, ranked, rows_of
+from relu_search.run_folder.folder import RunFolder
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import (
+    InputError,
+    Placement,
+    module_name_of,
+    ratio_text,
+    reference_modules,
+    resolve_placement,
+)
+
+PAIRED = "paired"
+Origin = Literal["found", "module", "control"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One competitor.
+
+    Attributes:
+        name: `paired`, a module's name, or `trial N` of the search that found it.
+        origin: found by the search, a hand-designed module, or the all-linear control.
+        placement: what is trained.
+        search_trial, search_accuracy: of the search, where it trained the placement to the end;
+            the validation accuracy in 0 to 1.
+    """
+
+    name: str
+    origin: Origin
+    placement: Placement
+    ratio: str
+    search_trial: int | None
+    search_accuracy: float | None
+
+
+def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> list[Arm]:
+    """Paired, then the hand-designed modules, then the best found placements.
+
+    Args:
+        top: how many found placements, within the search's ReLU limits.
+        modules: module names or placement texts; None: those that the search trained. Paired is
+            always among them.
+
+    Raises:
+        InputError: the search has no trial of full length, or a module does not exist.
+    """
+    config = run.read_config()[0]
+    trials = run.read_trials()
+    finished = trials[trials["state"] == "COMPLETE"]
+    if finished.empty:
+        raise InputError(f"{run.path} has no trial of full length yet; let the search run longer")
+    finished = ranked(finished, config.metric).drop_duplicates("placement")  # the best of each
+    rows = rows_of(admitted(finished, config))
+    found = [row for row in rows if not row["module"]][:top]
+    earlier = {row["placement"]: row for row in rows_of(finished)}
+
+    hand_designed = reference_modules(config.network, config.norm)
+    if modules is not None:
+        chosen = (resolve_placement(config.network, text, config.norm) for text in modules)
+        hand_designed = {
+            PAIRED: hand_designed[PAIRED],
+            **{module_name_of(config.network, p) or p.text: p for p in chosen},
+        }
+    arms = [_arm(config, name, placement, earlier) for name, placement in hand_designed.items()]
+    taken = {arm.placement for arm in arms}
+    for row in found:
+        placement = Placement.parse(row["placement"])
+        if placement not in taken:
+            arms.append(_arm(config, f"trial {row['trial']}", placement, earlier))
+    return arms
+
+
+def _arm(
+    config: SearchConfig, name: str, placement: Placement, earlier: dict[str, dict[str, object]]
+) -> Arm:
+    row = earlier.get(placement.text, {})
+    trial, accuracy = row.get("trial"), row.get("val_accuracy")
+    found = name.startswith("trial ")
+    return Arm(
+        name=name,
+        origin="found" if found else "control" if is_control(name) else "module",
+        placement=placement,
+        ratio=ratio_text(config.network, placement),
+        search_trial=trial if isinstance(trial, int) else None,
+        search_accuracy=accuracy if isinstance(accuracy, float) else None,
+    )

@@ -1,0 +1,161 @@
+"""From the runs of a confirmation to `verdict.csv`, and to the lines that a user reads."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from relu_search.analysis.leaderboard import rows_of
+from relu_search.confirmation.arms import PAIRED, Arm
+from relu_search.confirmation.statistics import Scores, judge
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from rich.table import Table
+
+
+def verdict_rows(
+    runs: pd.DataFrame, arms: Sequence[Arm], *, margin: float, dropped_after: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    """Every arm against paired, then against the best hand-designed module if that is another.
+
+    The best hand-designed module is the one with the highest mean test accuracy; since it is
+    chosen by the very figures it is compared on, comparisons with it lean to its favour.
+
+    Args:
+        runs: `confirm.csv`.
+        arms: in the order of the table.
+        margin: of equivalence, in 0 to 1.
+        dropped_after: arm -> seeds after which the race dropped it.
+    """
+    rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
+    scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
+    validation: dict[str, list[float]] = {arm.name: [] for arm in arms}
+    diverged = dict.fromkeys(scores, 0)
+    for row in rows:
+        if row["arm"] in scores:
+            scores[row["arm"]][row["seed"]] = row["test_accuracy"]
+            diverged[row["arm"]] += row["state"] == "DIVERGED"
+            if row["val_accuracy"] is not None:
+                validation[row["arm"]].append(row["val_accuracy"])
+    designed = [arm.name for arm in arms if arm.origin == "module" and scores[arm.name]]
+    best = max(designed, key=lambda name: fmean(scores[name].values()), default=PAIRED)
+    table: list[dict[str, Any]] = []
+    for reference in dict.fromkeys([PAIRED, best]):
+        others: dict[str, Scores] = {n: s for n, s in scores.items() if n != reference}
+        judgements = judge(others, scores[reference], margin=margin)
+        for arm in arms:
+            if arm.name not in judgements:
+                continue
+            judged = judgements[arm.name]
+            g = judged.comparison.hedges_g
+            confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
+            found = arm.search_accuracy
+            shrunk = None if found is None or confirmed is None else found - confirmed
+            table.append(
+                {
+                    "arm": arm.name,
+                    "versus": reference,
+                    "placement": arm.placement.text,
+                    "ratio": arm.ratio,
+                    "relus": arm.placement.kept,
+                    **asdict(judged.comparison),
+                    "hedges_g": g if math.isfinite(g) else None,  # infinite without any spread
+                    "p_t_holm": judged.p_t_holm,
+                    "margin": margin,
+                    "verdict": judged.verdict,
+                    "more_seeds": judged.more_seeds,
+                    "diverged": diverged[arm.name],
+                    "dropped_after": dropped_after.get(arm.name),
+                    "search_accuracy": found,
+                    "confirmed_val_accuracy": confirmed,
+                    "shrinkage": shrunk,
+                }
+            )
+    return table
+
+
+def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
+    """A rich table of all arms against one reference; differences in percentage points."""
+    from rich.table import Table
+
+    chosen = [row for row in rows if row["versus"] == versus]
+    table = Table(
+        title=f"against {versus}",
+        title_justify="left",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+    )
+    for name in (
+        "arm",
+        "ratio",
+        "n",
+        "test acc",
+        "difference",
+        "95 % interval",
+        "p Holm",
+        "p exact",
+        "g",
+        "P(A>B)",
+        "verdict",
+    ):
+        is_text = name in ("arm", "verdict")
+        table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
+    for row in chosen:
+        table.add_row(
+            row["arm"],
+            row["ratio"],
+            str(row["n"]),
+            f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}",
+            f"{100 * row['difference']:+.2f}",
+            f"{100 * row['t_low']:+.2f} to {100 * row['t_high']:+.2f}",
+            _p(row["p_t_holm"]),
+            _p(row["p_sign_flip"]),
+            "-" if row["hedges_g"] is None else f"{row['hedges_g']:+.1f}",
+            f"{row['p_superior']:.2f}",
+            verdict_words(row),
+        )
+    return table
+
+
+def verdict_words(row: Mapping[str, Any]) -> str:
+    """The verdict of a row of `verdict.csv`, with what a reader must know beside it.
+
+    Missing numbers may be None or NaN.
+    """
+    words: str = row["verdict"]
+    more, diverged, dropped = (
+        int(row[name]) if row[name] == row[name] and row[name] else 0  # noqa: PLR0124: NaN
+        for name in ("more_seeds", "diverged", "dropped_after")
+    )
+    if words == "inconclusive":
+        words += f", about {more} more seeds needed" if more else ", over 1,000 seeds needed"
+    if words == "equivalent":
+        words += f" within ±{100 * row['margin']:g} points"
+    if diverged:
+        words += f"; {diverged} diverged"
+    if dropped:
+        words += f"; raced out after {dropped} seeds"
+    return words
+
+
+def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the search said of each found placement, and what fresh seeds say."""
+    lines = {}
+    for row in rows:
+        if row["arm"].startswith("trial ") and row["shrinkage"] is not None:
+            lines[row["arm"]] = (
+                f"{row['arm']} ({row['placement']}): the search said {row['search_accuracy']:.1%} "
+                f"(validation), fresh seeds say {row['confirmed_val_accuracy']:.1%}: it "
+                f"{'shrank' if row['shrinkage'] >= 0 else 'grew'} by "
+                f"{100 * abs(row['shrinkage']):.1f} points"
+            )
+    return list(lines.values())
+
+
+def _p(value: float) -> str:
+    return "<0.001" if value < 0.001 else f"{value:.3f}"

@@ -1,0 +1,146 @@
+"""The card of an exported model: what is in it, how it is read. docs/card.md lists the keys."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from search_spaces import InputError
+from trials.files.paths import user_path
+
+CARD = "card.json"
+WEIGHTS = "model.safetensors"
+CARD_SCHEMA = 2
+
+_MAX_CARD_BYTES = 1_000_000
+_REQUIRED = {
+    "schema": int,
+    "backbone": str,
+    "width": int,
+    "placement": str,
+    "num_classes": int,
+    "in_channels": int,
+    "files": dict,
+}
+
+
+def read_card(path: str | Path) -> dict[str, Any]:
+    """Read and check a card, of this schema or an older one.
+
+    Args:
+        path: of the card, or of the folder that holds it.
+
+    Raises:
+        InputError: missing, not JSON, of a newer schema, or without a needed entry.
+    """
+    file = card_path(path)
+    try:
+        if file.exists() and not file.is_file():
+            raise InputError(f"card {file} is no regular file; give a card.json or its folder")
+        if file.stat().st_size > _MAX_CARD_BYTES:
+            raise InputError(f"card {file} is larger than {_MAX_CARD_BYTES} bytes; not a card")
+        text = file.read_text(encoding="utf-8")
+        card = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except InputError:
+        raise
+    except OSError as error:
+        raise InputError(f"card {file} cannot be read: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"card {file} is not valid JSON: {error}") from error
+    if not isinstance(card, dict):
+        raise InputError(f"card {file} must be a JSON object")
+    for key, kind in _REQUIRED.items():
+        if type(card.get(key)) is not kind:
+            raise InputError(
+                f"card {file}: {key!r} is {card.get(key)!r:.80}; it must be a {kind.__name__}"
+            )
+    if not 1 <= card["schema"] <= CARD_SCHEMA:
+        raise InputError(
+            f"card {file} has schema {card['schema']}; this version reads 1 to {CARD_SCHEMA}, "
+            "so update relu-search"
+        )
+    return card
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text[:20]} is not a finite number")
+    return number
+
+
+def image_size_of(card: dict[str, Any]) -> tuple[int, int] | None:
+    """(height, width) in pixels of the images that the card's model was made for, or None.
+
+    Raises:
+        InputError: the entry is not two whole numbers.
+    """
+    size = card.get("image_size")
+    if size is None:
+        return None
+    if not (
+        isinstance(size, list | tuple)
+        and len(size) == 2
+        and all(type(n) is int and 8 <= n <= 4096 for n in size)
+    ):
+        raise InputError(
+            f"the card's image_size is {size!r:.80}; it must be [height, width], 8 to 4096 pixels"
+        )
+    return size[0], size[1]
+
+
+def normalisation_of(card: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Per-channel mean and standard deviation in 0-255, or None where the card has none.
+
+    Raises:
+        InputError: the entry is damaged.
+    """
+    entry = card.get("normalisation")
+    if entry is None:
+        return None
+    channels = card["in_channels"]
+    both: list[tuple[float, ...]] = []
+    for key in ("mean", "std"):
+        numbers = entry.get(key) if isinstance(entry, dict) else None
+        if not (
+            isinstance(numbers, list | tuple)
+            and len(numbers) == channels
+            and all(type(n) in (int, float) for n in numbers)
+        ):
+            raise InputError(
+                f"the card's normalisation is {entry!r:.80}; it must have a mean and a std with "
+                f"{channels} numbers each"
+            )
+        both.append(tuple(float(n) for n in numbers))
+    mean, std = both
+    if min(std) <= 0:
+        raise InputError(f"the card's std is {list(std)}; every one must be above 0")
+    return mean, std
+
+
+def versions() -> dict[str, str]:
+    """Versions of this project and of the libraries that shape a result."""
+    import platform
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    names = ("relu-search", "torch", "torchvision", "ray", "optuna", "numpy", "onnx", "onnxruntime")
+    for name in names:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def card_path(path: str | Path) -> Path:
+    given = user_path(path)
+    return given / CARD if given.is_dir() else given
+
+
+def sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

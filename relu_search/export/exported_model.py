@@ -1,0 +1,342 @@
+"""Hand over a model: a card that says what it is, its weights, and forms that run elsewhere.
+
+Everything is written to a hidden folder first, read back, run, and compared with the eager
+original; only then does it move into place. `load_exported` rebuilds the network from card and
+weights alone; nothing is unpickled.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relu_search.export.card import (
+    CARD,
+    CARD_SCHEMA,
+    WEIGHTS,
+    card_path,
+    image_size_of,
+    normalisation_of,
+    read_card,
+    sha256,
+    versions,
+)
+from search_spaces import (
+    Backbone,
+    InputError,
+    Placement,
+    build,
+    measure_complexity,
+    module_name_of,
+    ratio_text,
+    resolve_placement,
+)
+from search_spaces.networks import Network
+from trials.files.paths import user_path
+from trials.training.checkpoint import load_weights, require_fit, save_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from relu_search.export.proof import Run
+
+FORMATS = {
+    "safetensors": WEIGHTS,
+    "onnx": "model.onnx",
+    "pt2": "model.pt2",
+    "python": "model.py",
+}
+"""Name of a format -> its file. Card and safetensors are always written."""
+FOLDS = ("never", "auto", "always")
+DEFAULT_IMAGE_SIZE = (32, 32)
+
+_GRAPHS = ("onnx", "pt2")
+
+
+def export_model(
+    model: Network | str | Path,
+    out: str | Path,
+    formats: Sequence[str] = ("safetensors",),
+    *,
+    details: Mapping[str, Any] | None = None,
+    weights: str | Path | None = None,
+    fold: str = "never",
+    normalise_inside: bool = False,
+    real_images: Tensor | None = None,
+) -> Path:
+    """Write `card.json` and the model in the formats asked for, each proven to be the network.
+
+    ```python
+    export_model(build("plain-20", "2:1"), "out/", formats=["safetensors", "onnx", "pt2"])
+    load_exported("out/")
+    ```
+
+    Args:
+        model: a built network, or the path of a card or of its folder.
+        out: folder to write to; made when missing.
+        formats: of `FORMATS`; safetensors comes along in any case.
+        details: more entries for the card: image_size, normalisation, classes, ...
+        weights: a safetensors file that was made elsewhere, for the network of a card.
+        fold: pairs of convolutions in the onnx and pt2 forms: `never`, `auto` (where measured
+            faster) or `always`. BatchNorms behind a convolution are folded there in any case.
+        normalise_inside: the onnx and pt2 forms take uint8 (N, H, W, C) images in 0-255.
+        real_images: uint8 (N, H, W, C), for the proof beside random ones.
+
+    Returns:
+        The path of the card.
+
+    Raises:
+        InputError: bad options, a model that is not ours, weights that do not fit, a form that is
+            not the network, or a folder that cannot be written. Then nothing is written.
+    """
+    formats = list(dict.fromkeys(["safetensors", *formats]))
+    check_options(formats, fold=fold, normalise_inside=normalise_inside)
+    known = dict(details or {})
+    if isinstance(model, str | Path):
+        card = read_card(model)
+        if weights is not None:
+            network = _network_of(card, user_path(weights))
+            card = {**card, "training": None, "verdict": None}
+        else:
+            network = load_exported(model)
+        known = {**card, **known}
+    elif weights is not None:
+        raise InputError("weights made elsewhere need the card of their network; give its path")
+    elif isinstance(model, Network):
+        network = copy.deepcopy(model)
+    else:
+        raise InputError(
+            f"cannot export a {type(model).__name__}; give a network made by search_spaces.build, "
+            "or the path of a card"
+        )
+    network = network.cpu().float().eval()
+    card = _describe(network, known)
+    if normalise_inside and normalisation_of(card) is None:
+        raise InputError(
+            "the card has no normalisation to put inside; leave --normalise-inside out, or add "
+            'an entry such as "normalisation": {"mean": [127.5], "std": [64.0]} to it'
+        )
+    folder = user_path(out)
+    with _staged(folder) as staging:
+        proven = _write_forms(
+            network,
+            card,
+            staging,
+            formats=formats,
+            fold=fold,
+            normalise_inside=normalise_inside,
+            real_images=real_images,
+        )
+        card |= proven
+        card["files"] = {FORMATS[name]: sha256(staging / FORMATS[name]) for name in formats}
+        text = json.dumps(card, indent=2, allow_nan=False) + "\n"
+        (staging / CARD).write_text(text, encoding="utf-8")
+    return folder / CARD
+
+
+def load_exported(path: str | Path) -> Network:
+    """Rebuild an exported network, in eval mode.
+
+    Args:
+        path: of the card, or of the folder that holds it.
+
+    Raises:
+        InputError: a damaged card, or weights that are missing, altered, or do not fit.
+    """
+    file = card_path(path)
+    card = read_card(file)
+    weights = file.parent / WEIGHTS
+    model = _network_of(card, weights)
+    if sha256(weights) != card["files"].get(WEIGHTS):
+        raise InputError(
+            f"weights {weights} are not those of {file}: the checksum differs; "
+            "export the model again"
+        )
+    return model.eval()
+
+
+def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) -> None:
+    """Check the options of an export, and that the packages they need are installed.
+
+    Raises:
+        InputError: names the bad one.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise InputError(f"format {name!r} is unknown; use one of {', '.join(FORMATS)}")
+    if fold not in FOLDS:
+        raise InputError(f"fold {fold!r} is unknown; use one of {', '.join(FOLDS)}")
+    if not set(formats) & set(_GRAPHS) and (fold != "never" or normalise_inside):
+        what = "--normalise-inside" if normalise_inside else f"--fold {fold}"
+        raise InputError(f"{what} changes the onnx and pt2 forms only; add one of them to --format")
+    if "onnx" in formats:
+        from relu_search.export.formats import require_onnx
+
+        require_onnx()
+
+
+def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
+    """The network of a card with its weights.
+
+    It takes memory only once the header of the weights has shown that they have its very shapes.
+    """
+
+    def network() -> Network:
+        return build(
+            Backbone.parse(card["backbone"], card["width"]),
+            Placement.parse(card["placement"]),
+            num_classes=card["num_classes"],
+            in_channels=card["in_channels"],
+            activation=card.get("activation", "relu"),
+        )
+
+    import torch
+
+    with torch.device("meta"):
+        skeleton = network()
+    require_fit(skeleton, weights)
+    model = network()
+    load_weights(model, weights)
+    return model
+
+
+def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The card's entries that do not depend on the forms."""
+    backbone, placement = network.backbone, network.placement
+    size = image_size_of(dict(known)) or DEFAULT_IMAGE_SIZE
+
+    def elements(of: Placement) -> int:
+        return measure_complexity(
+            backbone,
+            of,
+            num_classes=network.num_classes,
+            in_channels=network.in_channels,
+            image_size=size,
+        ).relu_elements
+
+    before = elements(resolve_placement(backbone, None))
+    cost = measure_complexity(
+        backbone,
+        placement,
+        num_classes=network.num_classes,
+        in_channels=network.in_channels,
+        image_size=size,
+        activation=network.activation,
+    )
+    computed = {
+        "schema": CARD_SCHEMA,
+        "backbone": backbone.name,
+        "width": backbone.width,
+        "placement": placement.text,
+        "module": module_name_of(backbone, placement),
+        "ratio": ratio_text(backbone, placement),
+        "norm": {"dropped": placement.dropped_norm, "block_end": placement.block_norm},
+        "activation": network.activation,
+        "num_classes": network.num_classes,
+        "in_channels": network.in_channels,
+        "image_size": list(size),
+        "relu_elements": {"paired": before, "this": cost.relu_elements},
+        "params": cost.params,
+        "macs": cost.macs,
+        "versions": versions(),
+    }
+    optional = {"normalisation": None, "classes": None, "training": None, "verdict": None}
+    return {**computed, **optional, **known, **computed}
+
+
+def _write_forms(
+    network: Network,
+    card: Mapping[str, Any],
+    folder: Path,
+    *,
+    formats: Sequence[str],
+    fold: str,
+    normalise_inside: bool,
+    real_images: Tensor | None,
+) -> dict[str, Any]:
+    """Write and prove every form; the card's entries `forms` and `folding`."""
+    from relu_search.export import formats as forms
+    from relu_search.export.proof import ProofImages, prove, reference_logits
+
+    size, normalisation = image_size_of(dict(card)), normalisation_of(dict(card))
+    assert size is not None
+    normalise = forms.Normalise(*normalisation) if normalisation else None
+    images = ProofImages.make(
+        channels=network.in_channels, size=size, normalise=normalise, real=real_images
+    )
+    wanted = reference_logits(network, images)
+    folding = None
+    entries: dict[str, dict[str, Any]] = {}
+    floats = {"dtype": "float32", "layout": "NCHW", "normalised": True}
+    pixels = {"dtype": "uint8", "layout": "NHWC", "normalised": False}
+
+    def enter(name: str, run: Run, **facts: Any) -> None:
+        given = images.pixels if facts["input"] is pixels else images.inputs
+        proof = prove(name, run, given, wanted)
+        entries[name] = {"file": FORMATS[name], **facts, "proof": proof.to_json()}
+
+    save_weights(network, folder / WEIGHTS)
+    again = _network_of(card, folder / WEIGHTS).eval()
+    enter("safetensors", forms.run_module(again), input=floats)
+    if "python" in formats:
+        from relu_search.export.python_source import python_source, run_python
+
+        file = folder / FORMATS["python"]
+        source = python_source(
+            network,
+            title=f"{network.backbone.name}, width {network.backbone.width}, "
+            f"{card['ratio']} ({network.activation}).",
+            weights=WEIGHTS,
+            size=size,
+            normalisation=normalisation,
+            classes=card["classes"],
+        )
+        file.write_text(source, encoding="utf-8")
+        enter("python", run_python(file), input=floats)
+    graphs = [name for name in _GRAPHS if name in formats]
+    if graphs:
+        from relu_search.export.folded_pairs import fold_for
+
+        folded = fold_for(network, fold, graphs, (network.in_channels, *size))
+        folding = folded.to_json()
+        for name in graphs:
+            inside = normalise if normalise_inside else None
+            program = forms.export_graph(folded.networks[name], images.inputs["random"], inside)
+            file = folder / FORMATS[name]
+            facts: dict[str, Any] = {"input": pixels if normalise_inside else floats}
+            if name == "onnx":
+                facts["opset"] = forms.write_onnx(program, file)
+                enter(name, forms.run_onnx(file), **facts)
+            else:
+                forms.write_pt2(program, file)
+                enter(name, forms.run_pt2(file), **facts)
+    return {"forms": entries, "folding": folding}
+
+
+@contextlib.contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A hidden folder on the same disk, whose files move into `folder` on success, the card last.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    staging = nearest / f".export-{os.getpid()}"
+    try:
+        staging.mkdir()
+        yield staging
+        folder.mkdir(parents=True, exist_ok=True)
+        for file in sorted(staging.iterdir(), key=lambda file: file.name == CARD):
+            os.replace(file, folder / file.name)
+    except OSError as error:
+        raise InputError(
+            f"output folder {folder} cannot be written ({error.strerror or error}); give another"
+        ) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)

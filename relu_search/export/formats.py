@@ -1,0 +1,169 @@
+"""The forms of an exported model: how each is written, and how it is run again for the proof.
+
+TorchScript is not among them: PyTorch has deprecated `torch.jit` in favour of `torch.export`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from relu_search.export.proof import Run
+from search_spaces import InputError
+
+ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+INPUT, OUTPUT = "images", "logits"
+
+
+class Normalise(nn.Module):
+    """uint8 (N, H, W, C) -> float32 (N, C, H, W): (x - mean) / std per channel, all in 0-255."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+
+def require_onnx() -> None:
+    """Check that the packages of the `export` extra are installed.
+
+    Raises:
+        InputError: names the missing ones and how to get them.
+    """
+    missing = _missing_packages()
+    if missing:
+        raise InputError(
+            f"format onnx needs {', '.join(missing)}, which {'is' if len(missing) == 1 else 'are'} "
+            "not installed; run: pip install 'relu-search[export]'"
+        )
+
+
+def has_onnx() -> bool:
+    return not _missing_packages()
+
+
+def _missing_packages() -> list[str]:
+    return [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
+
+
+def run_module(module: nn.Module) -> Run:
+    """A module as it is, in eager mode."""
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        return module(images)
+
+    return run
+
+
+def export_graph(
+    network: nn.Module, example: Tensor, normalise: Normalise | None = None
+) -> torch.export.ExportedProgram:
+    """The network as a `torch.export` graph with a free batch size and no paths of this machine.
+
+    Args:
+        example: float32 (N, C, H, W) with N at least 2; the graph takes images of this size.
+        normalise: put in front; the graph then takes uint8 (N, H, W, C).
+    """
+    if normalise is not None:
+        network = nn.Sequential(normalise, network).eval()
+        example = example.permute(0, 2, 3, 1).to(torch.uint8)
+    batch = torch.export.Dim("batch")
+    program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
+    for node in program.graph.nodes:
+        for key in ("stack_trace", "nn_module_stack", "source_fn_stack"):
+            node.meta.pop(key, None)
+    return program
+
+
+def write_pt2(program: torch.export.ExportedProgram, file: Path) -> None:
+    torch.export.save(program, file)
+
+
+def run_pt2(file: Path) -> Run:
+    """The `.pt2` file, read back."""
+    module = torch.export.load(file).module()
+
+    @torch.no_grad()
+    def run(images: Tensor) -> Tensor:
+        return module(images)
+
+    return run
+
+
+def write_onnx(program: torch.export.ExportedProgram, file: Path) -> int:
+    """Write one self-contained ONNX file; returns its opset.
+
+    Raises:
+        InputError: the `export` extra is not installed.
+    """
+    require_onnx()
+    import onnx
+
+    with _quiet():
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    if exported is None:
+        raise RuntimeError("torch.onnx.export returned nothing")
+    model = exported.model_proto
+    for part in (model, model.graph, *model.graph.node, *model.graph.value_info):
+        del part.metadata_props[:]
+    for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        del value.metadata_props[:]
+    onnx.checker.check_model(model, full_check=True)
+    file.write_bytes(model.SerializeToString())
+    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+
+
+def run_onnx(file: Path) -> Run:
+    """The ONNX file in ONNX Runtime, on the CPU with as many threads as torch uses."""
+    session = onnx_session(file)
+
+    def run(images: Tensor) -> Tensor:
+        return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])
+
+    return run
+
+
+def onnx_session(file: Path) -> Any:
+    """An ONNX Runtime session; `Any` because the package is optional."""
+    require_onnx()
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        str(file), sess_options=options, providers=["CPUExecutionProvider"]
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter prints its progress and logs what it skips; stdout is for results."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,194 @@
+"""From a run folder to an exported model: the best trial, another one, or a card."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relu_search.analysis.leaderboard import rows_of
+from relu_search.export.card import CARD, read_card
+from relu_search.export.exported_model import check_options, export_model
+from relu_search.run_folder.folder import RunFolder
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError, build
+from trials.data.splits import TrainingData
+from trials.files.paths import user_path
+from trials.training.checkpoint import load_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def export_from(
+    source: str,
+    out: str,
+    formats: Sequence[str],
+    *,
+    trial: int | None = None,
+    weights: str | None = None,
+    fold: str = "never",
+    normalise_inside: bool = False,
+) -> Path:
+    """Export from a run folder (its best trial, or `trial`) or from a card; the new card's path.
+
+    A run's validation images, where they can be loaded, take part in the proof.
+
+    Args:
+        weights: a safetensors file made elsewhere, for the network of a card.
+        fold, normalise_inside: as of `export_model`.
+
+    Raises:
+        InputError: no such source or trial, a trial without weights, or an `out` that is not free.
+    """
+    folder = free_folder(out)
+    path = user_path(source)
+    options: dict[str, Any] = {"fold": fold, "normalise_inside": normalise_inside}
+    check_options(formats, fold=fold, normalise_inside=normalise_inside)
+    if not (path / "config.toml").is_file():
+        if trial is not None:
+            raise InputError(f"{path} is not a run folder, so --trial {trial} means nothing there")
+        return export_model(path, folder, formats, weights=weights, **options)
+    if weights is not None:
+        raise InputError(
+            f"{path} is a run folder with weights of its own; give --weights with a card"
+        )
+    run = RunFolder.open(path)
+    row = trial_row(run, trial)
+    options["real_images"] = _validation_images(run)
+    return export_trial(run, row, folder, formats, **options)
+
+
+def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
+    """The row of `trials.csv` of a trial that has weights; of the best one when `trial` is None.
+
+    Raises:
+        InputError: there is no such trial.
+    """
+    if trial is None:
+        if not (run.best / CARD).is_file():
+            raise InputError(
+                f"{run.path} has no trial of full length yet; let the search run longer"
+            )
+        trial = (read_card(run.best).get("training") or {}).get("trial")
+    rows = [row for row in rows_of(run.read_trials()) if row["trial"] == trial]
+    if not rows or rows[0]["state"] != "COMPLETE":
+        state = rows[0]["state"] if rows else "not in trials.csv"
+        raise InputError(
+            f"trial {trial} of {run.path} is {state}; only trials of full length have weights, "
+            "see relu-search report"
+        )
+    return rows[0]
+
+
+def export_trial(
+    run: RunFolder,
+    row: Mapping[str, Any],
+    out: Path,
+    formats: Sequence[str] = ("safetensors",),
+    **options: Any,
+) -> Path:
+    """Write card and weights of one trial of full length; the path of the card.
+
+    Args:
+        row: the trial's row of `trials.csv`.
+        options: more of `export_model`'s.
+    """
+    config, record = run.read_config()
+    data = record["data"]
+    model = build(
+        config.network,
+        row["placement"],
+        num_classes=len(data["classes"]),
+        in_channels=data["in_channels"],
+        activation=config.activation,
+    )
+    load_weights(model, run.trial_weights(row["trial"]))
+    details = {**card_details(config, data, row), "verdict": _verdict(run, row["placement"])}
+    return export_model(model, out, formats, details=details, **options)
+
+
+def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
+    """The row of `verdict.csv` about this placement, where the run was confirmed.
+
+    Of several references, the comparison with the paired module comes first.
+    """
+    try:
+        with (run.path / "verdict.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, csv.Error) as error:
+        raise InputError(
+            f"{run.path / 'verdict.csv'} cannot be read ({error}); confirm the run again"
+        ) from error
+    about = [row for row in rows if row.get("placement") == placement]
+    return min(about, key=lambda row: row.get("versus") != "paired", default=None)
+
+
+def _validation_images(run: RunFolder) -> Tensor | None:
+    """A run's first validation images, uint8 (N, H, W, C); None where its data is not there."""
+    import torch
+
+    try:
+        images = run.read_config()[0].load_data().validation.images
+    except InputError:
+        return None
+    return torch.from_numpy(images[:32].copy())
+
+
+def data_facts(data: TrainingData) -> dict[str, Any]:
+    """What a card and a run folder keep of the data: enough to feed the model, no images."""
+    return {
+        "name": data.name,
+        "train_images": len(data.train),
+        "validation_images": len(data.validation),
+        "split_seed": data.split_seed,
+        "split_digest": data.split_digest,
+        "image_size": list(data.image_size),
+        "in_channels": data.in_channels,
+        "classes": list(data.classes),
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
+
+
+def card_details(
+    config: SearchConfig, data: Mapping[str, Any], row: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The entries of a card that tell where a model comes from and how to feed it.
+
+    Args:
+        data: `data_facts` of the training data.
+        row: of the trial: seed, metrics, and its number where it belongs to a search.
+    """
+    recipe = config.training_recipe
+    return {
+        "image_size": data["image_size"],
+        "classes": data["classes"],
+        "normalisation": {"mean": data["mean"], "std": data["std"], "range": "0-255"},
+        "training": {
+            "data": data["name"],
+            "train_images": data["train_images"],
+            "validation_images": data["validation_images"],
+            "split_digest": data["split_digest"],
+            "recipe": {name: getattr(recipe, name) for name in recipe.__dataclass_fields__},
+            "seed": row["seed"],
+            "trial": row.get("trial"),
+            "val_accuracy": row["val_accuracy"],
+            "val_loss": row["val_loss"],
+        },
+    }
+
+
+def free_folder(out: str) -> Path:
+    """A folder that does not exist yet or is empty.
+
+    Raises:
+        InputError: it exists and holds something.
+    """
+    path = user_path(out)
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"output {path} exists and is not an empty folder; give another --out")
+    return path

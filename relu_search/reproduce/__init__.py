@@ -1,0 +1,1 @@
+"""The paper's experiments, run by the paper's own protocol."""

@@ -1,0 +1,309 @@
+"""The run folder: what is in it, how it is written and read. Reading needs neither Ray nor torch.
+
+config.toml     every option, resolved, and a `[record]` of versions, split and space
+study.journal   the Optuna study (unless a storage URL was given)
+trials.csv      one row per finished trial
+epochs.csv      one row per finished epoch
+supernet.csv    what a supernet ranked, after --warm-start supernet
+weights/        weights of every trial that trained to the end
+checkpoints/    of the trials that are running, after each epoch
+best/           card.json + model.safetensors of the best trial so far
+report.html     the report, and its figures/ as PNG and PDF, once asked for
+
+and after a confirmation
+
+confirm.toml        its settings
+confirm.csv         one row per arm and seed
+confirm_epochs.csv  their learning curves
+confirm/            their weights
+verdict.csv         one row per arm and reference
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
+
+from relu_search.run_folder.tables import append_rows, read_table, write_table
+from relu_search.settings.search_config import RECORD, SearchConfig
+from relu_search.settings.toml_files import read_toml
+from search_spaces import InputError
+from trials.files.durable import remove_partial_files, write_whole
+from trials.files.locks import locked
+from trials.files.paths import user_path
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from trials.running.trial_files import TrialFiles
+
+# What a search, its confirmation and its report write into a folder, and what --overwrite removes;
+# config.toml last, so that a folder which is half removed still counts as a run.
+_ENTRIES = (
+    "study.journal",
+    "study.journal.lock",
+    "trials.csv",
+    "epochs.csv",
+    "supernet.csv",
+    "weights",
+    "checkpoints",
+    "best",
+    "confirm.toml",
+    "confirm.csv",
+    "confirm_epochs.csv",
+    "confirm",
+    "verdict.csv",
+    "report.html",
+    "figures",
+    "config.toml",
+)
+_LOCK = ".lock"
+_DATA_FACTS = {
+    "name",
+    "classes",
+    "in_channels",
+    "image_size",
+    "mean",
+    "std",
+    "split_digest",
+    "train_images",
+    "validation_images",
+}
+
+
+class RunFolder:
+    """One search on disk.
+
+    Attributes:
+        path: the folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def check_free(cls, out: str | None, *, overwrite: bool = False) -> Path:
+        """The path of a new run folder; `out` None means `runs/DATE-TIME`. Writes nothing.
+
+        Raises:
+            InputError: the folder exists and holds something, or could not be written.
+        """
+        path = user_path(out) if out else fresh_path(Path("runs"))
+        existing = next(p for p in (path, *path.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise InputError(f"output {existing} is a file; give a new folder with --out")
+        if not os.access(existing, os.W_OK | os.X_OK):
+            raise InputError(
+                f"output folder {path} cannot be written: {existing} is read-only for you; give "
+                "another with --out"
+            )
+        if path.exists() and any(entry.name != _LOCK for entry in path.iterdir()):
+            if not cls(path).is_run():
+                raise InputError(
+                    f"output folder {path} exists and holds files that are no search's; give "
+                    "another with --out"
+                )
+            if not overwrite:
+                raise InputError(
+                    f"output folder {path} holds a search; go on with --resume {path}, replace it "
+                    "with --overwrite, or give another with --out"
+                )
+        return path
+
+    @classmethod
+    @contextlib.contextmanager
+    def create(cls, out: str | None, *, overwrite: bool = False) -> Iterator[RunFolder]:
+        """Make and hold a new run folder, replacing an earlier run if `overwrite` says so.
+
+        Raises:
+            InputError: as `check_free`, the disk refuses, or another process is at work in it.
+        """
+        run = cls(cls.check_free(out, overwrite=overwrite))
+        refused = f"output folder {run.path} cannot be written; give another with --out"
+        try:
+            run.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{refused} ({error.strerror or error})") from error
+        with run.lock():
+            try:
+                for name in _ENTRIES:
+                    _remove(run.path / name)
+            except OSError as error:
+                raise InputError(f"{refused} ({error.strerror or error})") from error
+            yield run
+
+    @classmethod
+    def open(cls, path: str | Path) -> RunFolder:
+        """An existing run folder.
+
+        Raises:
+            InputError: there is none.
+        """
+        folder = user_path(path)
+        if not (folder / "config.toml").is_file():
+            raise InputError(
+                f"{folder} is not a run folder: it has no config.toml; give the folder that "
+                "relu-search search wrote"
+            )
+        return cls(folder)
+
+    def is_run(self) -> bool:
+        """Whether a search wrote this folder: its `config.toml` has the record of one."""
+        try:
+            return RECORD in read_toml(self.path / "config.toml")
+        except InputError:
+            return False
+
+    def lock(self) -> contextlib.AbstractContextManager[None]:
+        """Hold the folder for one process; the system lets go of it when the process ends.
+
+        Raises:
+            InputError: another process is at work in it.
+        """
+        return locked(self.path)
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half-written."""
+        remove_partial_files(self.path)
+        for folder in (self.path, self.best):
+            for staging in folder.glob(".export-*"):
+                _remove(staging)
+
+    @property
+    def weights(self) -> Path:
+        return self.path / "weights"
+
+    @property
+    def trial_files(self) -> TrialFiles:
+        """Folders for weights and checkpoints; absolute, for workers that run elsewhere."""
+        from trials.running.trial_files import TrialFiles  # torch
+
+        path = self.path.resolve()
+        return TrialFiles(weights=path / "weights", checkpoints=path / "checkpoints")
+
+    @property
+    def best(self) -> Path:
+        return self.path / "best"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def journal(self) -> Path:
+        return self.path / "study.journal"
+
+    def trial_weights(self, trial: int) -> Path:
+        return self.weights / f"trial-{trial:04d}.safetensors"
+
+    def write_config(self, config: SearchConfig, record: Mapping[str, Any]) -> None:
+        """Write every option, and the facts of this run as a table of their own."""
+        text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
+        write_whole(self.path / "config.toml", text)
+
+    def read_config(self) -> tuple[SearchConfig, dict[str, Any]]:
+        """The options of this run and the record beside them.
+
+        Raises:
+            InputError: `config.toml` is damaged.
+        """
+        file = self.path / "config.toml"
+        record = read_toml(file).get(RECORD)
+        facts = record.get("data") if isinstance(record, dict) else None
+        if not (isinstance(record, dict) and "study" in record and isinstance(facts, dict)):
+            raise InputError(f"{file} has no [{RECORD}] of a search; it is not a run's config")
+        missing = _DATA_FACTS - facts.keys()
+        if missing:
+            raise InputError(f"{file}: [{RECORD}.data] lacks {', '.join(sorted(missing))}")
+        return SearchConfig.from_options({}, file), record
+
+    def start_tables(
+        self,
+        trials: Iterable[Mapping[str, Any]] = (),
+        epochs: Iterable[Mapping[str, Any]] = (),
+    ) -> None:
+        """Write `trials.csv` and `epochs.csv` anew with these rows."""
+        write_table(self.path / "trials.csv", trials)
+        write_table(self.path / "epochs.csv", epochs)
+
+    def add_trial(self, row: Mapping[str, Any]) -> None:
+        append_rows(self.path / "trials.csv", [row])
+
+    def add_epoch(self, row: Mapping[str, Any]) -> None:
+        append_rows(self.path / "epochs.csv", [row])
+
+    def read_trials(self) -> pd.DataFrame:
+        """`trials.csv`, one row per finished trial.
+
+        Raises:
+            InputError: the table is missing or damaged.
+        """
+        return read_table(self.path / "trials.csv")
+
+    def count_trials(self) -> int:
+        """Finished trials so far, as far as the table can be read; for a progress display."""
+        try:
+            return len(self.read_trials())
+        except InputError:
+            return 0
+
+    def read_epochs(self) -> pd.DataFrame:
+        """`epochs.csv`, one row per finished epoch.
+
+        Raises:
+            InputError: the table is missing or damaged.
+        """
+        return read_table(self.path / "epochs.csv")
+
+    @property
+    def confirm_weights(self) -> Path:
+        return self.path / "confirm"
+
+    @property
+    def confirm_files(self) -> TrialFiles:
+        """As `trial_files`, for the trainings of a confirmation."""
+        from trials.running.trial_files import TrialFiles
+
+        weights = self.confirm_weights.resolve()
+        return TrialFiles(weights=weights, checkpoints=weights / "checkpoints")
+
+    def has_confirmation(self) -> bool:
+        return (self.path / "confirm.csv").is_file()
+
+    def read_supernet(self) -> pd.DataFrame | None:
+        """`supernet.csv`; None where none was asked for.
+
+        Raises:
+            InputError: the table is damaged.
+        """
+        file = self.table("supernet.csv")
+        return read_table(file) if file.is_file() else None
+
+    def table(self, name: str) -> Path:
+        """Path of a table by its file name, a key of `relu_search.run_folder.tables.COLUMNS`."""
+        return self.path / name
+
+
+def fresh_path(parent: Path, prefix: str = "") -> Path:
+    """A path under `parent` named by date and time that does not exist yet."""
+    stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
+    path = parent / stamp
+    number = 2
+    while path.exists():
+        path = parent / f"{stamp}-{number}"
+        number += 1
+    return path
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,154 @@
+"""Open the Optuna study of a search: a journal file by default, any Optuna database by URL."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import optuna
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.trial import FrozenTrial
+
+from relu_search.run_folder.journal import open_journal
+from relu_search.settings.storage_urls import without_password
+from search_spaces import InputError
+
+_OWN_ATTRIBUTES = {"placement", "module", "seed", "history"}
+METRIC, COSTS = "metric", "costs"
+"""User attributes of a study with several objectives, their names; of its trials, the costs."""
+_PIECE = 100
+"""Epochs whose metrics make one attribute of a trial: about 20 KB; MySQL takes 64."""
+SCHEMES = ("sqlite", "postgresql", "mysql")
+
+
+def check_storage(url: str | None) -> None:
+    """Connect once, before any work is done.
+
+    Raises:
+        InputError: not a URL, of another scheme than `SCHEMES`, or nothing answers there.
+    """
+    if url is not None:
+        _database(url).engine.dispose()
+
+
+def new_study_name(run: Path) -> str:
+    """A name that no other run has, also where many share one database."""
+    return f"{run.resolve().name}-{uuid.uuid4().hex[:8]}"
+
+
+def open_study(
+    journal: Path,
+    name: str,
+    directions: Sequence[Literal["maximize", "minimize"]],
+    *,
+    storage: str | None = None,
+    resume: bool = False,
+) -> optuna.Study:
+    """The study of a run, new or to go on with. The caller holds the run folder's lock.
+
+    Args:
+        journal: file of the journal storage, used when no URL is given.
+        name: of the study within its storage.
+        directions: of the metric, then of the costs.
+        storage: database URL.
+        resume: the study must exist already; else it must not.
+
+    Raises:
+        InputError: the storage does not answer or is damaged, or has or lacks the study.
+    """
+    where = str(journal) if storage is None else without_password(storage)
+    try:
+        backend: BaseStorage = _database(storage) if storage else open_journal(journal)
+    except InputError:
+        raise
+    except Exception as error:  # a journal is replayed, and any of its records may be wrong
+        raise InputError(f"storage {where} is damaged: {error!r:.160}") from error
+    try:
+        if resume:
+            return optuna.load_study(study_name=name, storage=backend)
+        return optuna.create_study(study_name=name, storage=backend, directions=directions)
+    except optuna.exceptions.DuplicatedStudyError as error:
+        raise InputError(f"storage {where} already has a study {name!r}") from error
+    except KeyError as error:
+        raise InputError(f"storage {where} has no study {name!r} to go on with") from error
+
+
+def has_study(journal: Path, name: str, *, storage: str | None = None) -> bool:
+    """Whether a run that was cut off came as far as creating its study.
+
+    Raises:
+        InputError: the storage does not answer or is damaged.
+    """
+    if storage is None and not journal.exists():
+        return False
+    try:
+        open_study(journal, name, ["maximize"], storage=storage, resume=True)
+    except InputError as error:
+        if isinstance(error.__cause__, KeyError):
+            return False
+        raise
+    return True
+
+
+def store_history(trial: optuna.Trial, history: list[dict[str, Any]]) -> None:
+    """Keep the metrics of every epoch with a trial, in pieces: databases limit an attribute."""
+    pieces = range(0, max(1, len(history)), _PIECE)
+    for number, start in enumerate(pieces):
+        trial.set_user_attr(_piece_name(number), history[start : start + _PIECE])
+
+
+def history_of(trial: FrozenTrial) -> list[dict[str, Any]]:
+    """The metrics of every epoch of a trial that has ended."""
+    history: list[dict[str, Any]] = []
+    number = 0
+    while (piece := trial.user_attrs.get(_piece_name(number))) is not None:
+        history += piece
+        number += 1
+    return history
+
+
+def _piece_name(number: int) -> str:
+    return f"history-{number}" if number else "history"
+
+
+def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
+    """The trials of a search that have ended, in order.
+
+    Raises:
+        InputError: some are of another origin.
+    """
+    finished = [trial for trial in study.trials if trial.state.is_finished()]
+    strange = [t.number for t in finished if not t.user_attrs.keys() >= _OWN_ATTRIBUTES]
+    if strange:
+        raise InputError(
+            f"study {study.study_name!r} has trials that no search recorded, such as number "
+            f"{strange[0]}; give a search a study of its own"
+        )
+    return finished
+
+
+def _database(url: str) -> RDBStorage:
+    shown = without_password(url)
+    scheme = url.partition("://")[0].partition("+")[0]
+    if "://" not in url or scheme not in SCHEMES or ":memory:" in url:
+        raise InputError(
+            f"storage {shown!r} is no lasting database of {', '.join(SCHEMES)}; write for example "
+            "sqlite:///study.db, or leave --storage out for a journal file"
+        )
+    options = {} if scheme == "sqlite" else {"pool_pre_ping": True}  # a server may restart
+    try:
+        return RDBStorage(url, engine_kwargs=options)
+    except ImportError as error:
+        driver = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}.get(scheme, scheme)
+        raise InputError(
+            f"storage {shown} needs a Python driver that is not installed: pip install "
+            f"'relu-search[{scheme}]', and write {driver}://..."
+        ) from error
+    except Exception as error:  # each database driver has its own exceptions
+        lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+        hint = "; a run folder keeps no password, so give it in the URL, PGPASSWORD or ~/.pgpass"
+        raise InputError(
+            f"storage {shown} cannot be opened: {lines[0][:160]}{hint if options else ''}"
+        ) from error

@@ -1,0 +1,1 @@
+"""What to try next? Every strategy is an Optuna sampler."""

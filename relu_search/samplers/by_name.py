@@ -1,0 +1,100 @@
+"""A sampler by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+
+from relu_search.samplers.distinct import DistinctSampler, GridSampler, order_of
+from relu_search.samplers.gaussian_process import CoarseToFineSampler, Level, SurrogateSampler
+from relu_search.samplers.local_search import EvolutionSampler, GreedySampler, LocalSampler
+from relu_search.samplers.moves import LARGEST_POOL, Region
+from relu_search.samplers.reinforce import ReinforceSampler
+from relu_search.settings.search_config import SAMPLERS
+from search_spaces import InputError, Placement, SearchSpace
+from search_spaces.space import Granularity
+
+_STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
+
+
+def make_sampler(
+    name: str,
+    space: SearchSpace,
+    *,
+    tried: Collection[Placement],
+    trials: int,
+    seed: int,
+    site_costs: NDArray[np.float64] | None = None,
+) -> DistinctSampler:
+    """A sampler by name, wrapped so that it proposes only placements that are not in `tried`.
+
+    Args:
+        name: one of `SAMPLERS`, of which `grid` is every placement, in random order; or
+            `coarse-to-fine`, for a space of block granularity.
+        tried: canonical placements already proposed; may grow while the sampler lives.
+        trials: budget of the search, which scales start-up and population.
+        seed: of the search.
+        site_costs: as of `Region.of`, with several objectives.
+
+    Raises:
+        InputError: unknown name, or `grid` over a space too large to enumerate.
+    """
+    base_of: Callable[..., BaseSampler]
+    region = Region.of(space, site_costs)
+    match name:
+        case "tpe":
+            startup = max(1, min(10, trials // _STARTUP_SHARE))
+            base_of = partial(TPESampler, n_startup_trials=startup)
+        case "random":
+            base_of = RandomSampler
+        case "nsga2":
+            base_of = partial(NSGAIISampler, population_size=max(4, min(50, trials // 4)))
+        case "local":
+            base_of = partial(LocalSampler, region=region)
+        case "greedy":
+            base_of = partial(GreedySampler, region=region)
+        case "evolution":
+            base_of = partial(
+                EvolutionSampler, region=region, population=max(8, min(50, trials // 4))
+            )
+        case "reinforce":
+            base_of = partial(ReinforceSampler, region=region)
+        case "gp":
+            base_of = partial(SurrogateSampler, region=region)
+        case "coarse-to-fine":
+            base_of = partial(
+                CoarseToFineSampler, region=region, levels=levels_of(space, region, trials)
+            )
+        case "grid":
+            base_of = partial(GridSampler, space, tried, order_of(space, seed))
+        case _:
+            raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
+    return DistinctSampler(base_of, space, tried, seed, trials)
+
+
+def levels_of(space: SearchSpace, region: Region, trials: int) -> list[Level]:
+    """The coarse levels of a space of blocks: a sixth of the budget is for the pattern of the
+    whole net, but no more trials than it has patterns; until half, one pattern per stage."""
+    levels: list[Level] = []
+    coarse: tuple[tuple[Granularity, int], ...] = (("network", trials // 6), ("stage", trials // 2))
+    for granularity, until in coarse:
+        try:
+            patterns = SearchSpace(
+                space.backbone,
+                granularity,
+                min_relus=space.min_relus,
+                max_relus=space.max_relus,
+                norm=space.norm,
+            )
+        except InputError:  # no such pattern is within the limits
+            continue
+        if patterns.combinations <= LARGEST_POOL:
+            known = (space.encode(placement) for placement in patterns.enumerate())
+            points = [region.point_of(params) for params in known if params is not None]
+            spent = levels[-1].trials if levels else 0
+            levels.append(Level(min(until, spent + len(points)), np.array(points)))
+    return levels

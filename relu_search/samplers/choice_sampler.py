@@ -1,0 +1,97 @@
+"""What all strategies of this package share.
+
+All are functions of the study and a seed: nothing is remembered between trials, so a search that
+was cut off goes on as it would have, and several processes may share a study.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.search_space import IntersectionSearchSpace
+from optuna.study import Study
+from optuna.trial import FrozenTrial
+
+from relu_search.samplers.moves import Point, Region
+from relu_search.samplers.study_arrays import Evidence
+
+
+class ChoiceSampler(BaseSampler, abc.ABC):
+    """Proposes a choice for all categorical parameters at once; the rest is drawn at random.
+
+    Args:
+        seed: of all random draws.
+        startup: so many trials are drawn at random first.
+        region: where it may move; None: anywhere.
+    """
+
+    repeats = False
+    """Whether a proposal that was tried is meant: another seed of the same placement."""
+
+    def __init__(
+        self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
+    ) -> None:
+        self._intersection = IntersectionSearchSpace()
+        self._region = region
+        self._rng = np.random.default_rng(seed)
+        self._independent = RandomSampler(seed=seed)
+        self._startup = startup
+
+    def infer_relative_search_space(
+        self, study: Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        known = self._intersection.calculate(study)
+        return {
+            name: distribution
+            for name, distribution in known.items()
+            if isinstance(distribution, CategoricalDistribution) and not distribution.single()
+        }
+
+    def sample_relative(
+        self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        choices = {
+            name: distribution
+            for name, distribution in search_space.items()
+            if isinstance(distribution, CategoricalDistribution)
+        }
+        if not choices:
+            return {}
+        evidence = Evidence.of(study, choices)
+        sizes = tuple(len(distribution.choices) for distribution in choices.values())
+        if len(evidence.scores) < self._startup:
+            first = self._first(evidence)
+            if first is None:
+                return {}
+            point = first
+        else:
+            point = self._propose(evidence, self._region or Region.free(sizes))
+        return {
+            name: distribution.choices[index]
+            for (name, distribution), index in zip(choices.items(), point, strict=True)
+        }
+
+    def sample_independent(
+        self,
+        study: Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def reseed_rng(self) -> None:
+        self._rng = np.random.default_rng()
+        self._independent.reseed_rng()
+
+    def _first(self, evidence: Evidence) -> Point | None:
+        """What to begin with; None: each unit at random."""
+        return None
+
+    @abc.abstractmethod
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
+        """The next point, given at least `startup` trials."""

@@ -1,0 +1,112 @@
+"""Bayesian optimisation with a Gaussian process over placements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from relu_search.samplers.choice_sampler import ChoiceSampler
+from relu_search.samplers.moves import Point, Points, Region
+from relu_search.samplers.study_arrays import Evidence
+from relu_search.samplers.surrogate import Surrogate, kept_trials, one_blas_thread
+
+
+class SurrogateSampler(ChoiceSampler):
+    """Bayesian optimisation: the placement of largest augmented expected improvement.
+
+    With several objectives it is the expected gain of hypervolume. Placements that were tried are
+    among the candidates, so another seed of one is proposed when that is worth more than any new
+    placement. Small regions are weighed as a whole, large ones near the best trials and at random.
+    """
+
+    repeats = True
+    _DRAWN = 600
+
+    def __init__(
+        self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
+    ) -> None:
+        super().__init__(seed=seed, startup=max(2, startup), region=region)
+
+    def _propose(self, evidence: Evidence, region: Region) -> Point:
+        with one_blas_thread():
+            return self._most_worth(evidence, region)
+
+    def _most_worth(self, evidence: Evidence, region: Region) -> Point:
+        kept = kept_trials(evidence.scores)
+        points, costs = evidence.points[kept], evidence.costs[kept]
+        model = Surrogate.fit(points, evidence.quality[kept], evidence.noisier[kept])
+        candidates = self._candidates(evidence, region)
+        if candidates is None:
+            candidates = self._near_and_far(points, evidence.scores[kept], region)
+        if costs.shape[1]:
+            fixed = np.mean(costs - region.costs_of(points), axis=0)  # of what no site changes
+            pending, new = (region.costs_of(p) + fixed for p in (evidence.pending, candidates))
+            worth = model.believing(evidence.pending).hypervolume_improvement(
+                candidates, new, np.concatenate([costs, pending])
+            )
+        else:
+            worth = model.believing(evidence.pending).augmented_improvement(candidates)
+        best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
+        return tuple(candidates[self._rng.choice(best)].tolist())
+
+    def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
+        """All that is weighed; None: what is near the best trials, and draws."""
+        return region.pool
+
+    def _near_and_far(
+        self, points: NDArray[np.int64], scores: NDArray[np.float64], region: Region
+    ) -> NDArray[np.int64]:
+        """The best trials, all their neighbours, crosses of them, and points from anywhere."""
+        best = points[np.argsort(-scores, kind="stable")[:8]]
+        near = [p for point in best[:4].tolist() for p in region.neighbours(tuple(point))]
+        mother, father = best[self._rng.integers(len(best), size=(2, self._DRAWN))]
+        crosses = np.where(self._rng.random(mother.shape) < 0.5, mother, father)
+        changed = self._rng.random(crosses.shape) < 1 / len(region.sizes)
+        drawn = self._rng.integers(np.array(region.sizes), size=crosses.shape)
+        parts = [best, np.where(changed, drawn, crosses), np.array(near, dtype=np.int64)]
+        found = np.concatenate([part.reshape(-1, len(region.sizes)) for part in parts])
+        found = found[region.admits(found)]
+        return np.unique(np.concatenate([found, region.draw_many(self._DRAWN, self._rng)]), axis=0)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Proposals up to a number of trials are among these points."""
+
+    trials: int
+    points: Points
+
+
+class CoarseToFineSampler(SurrogateSampler):
+    """The surrogate on ever finer patterns: one for the net, one per stage, one per block.
+
+    Trials of the coarse levels teach the model, so the fine level starts around the winners.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int | None = None,
+        startup: int = 2,
+        region: Region | None = None,
+        levels: Sequence[Level] = (),
+    ) -> None:
+        super().__init__(seed=seed, startup=startup, region=region)
+        self._levels = levels
+
+    def _first(self, evidence: Evidence) -> Point | None:
+        if not self._levels:
+            return None
+        seen = evidence.seen()
+        points = [tuple(p) for p in self._levels[0].points.tolist() if tuple(p) not in seen]
+        return points[self._rng.integers(len(points))] if points else None
+
+    def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
+        spent = len(evidence.scores) + len(evidence.pending)
+        for level in self._levels:
+            if spent < level.trials:
+                return level.points
+        return region.pool

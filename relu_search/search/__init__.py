@@ -1,0 +1,1 @@
+"""The main path: from options to the best model on disk."""

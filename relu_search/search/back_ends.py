@@ -1,0 +1,52 @@
+"""Which code trains the trials of a search: ordinary, compiled, captured, or packed ones."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError
+from trials.data.splits import TrainingData
+from trials.running.trial import run_trial
+
+WORTH_PACKING = 1.05
+"""Gain below which ordinary trials, which are the reference, are kept."""
+
+
+def with_pack_chosen(
+    config: SearchConfig, data: TrainingData, device: str, say: Callable[[str], None]
+) -> SearchConfig:
+    """The options with a number in the place of `pack = "auto"`, by a short measurement here."""
+    if config.pack != "auto":
+        return config
+    from trials.fast.packing import SIZES, measured_rates
+
+    space, rng = config.search_space(), random.Random(config.seed)
+    drawn = (space.decode(space.sample(rng)) for _ in range(max(SIZES)))
+    specs = [config.trial_spec(p) for p in drawn]
+    rates = measured_rates(specs, data, device, captured=config.captured)
+    best = max(rates, key=rates.__getitem__)
+    chosen = best if rates[best] >= WORTH_PACKING * rates[1] else 1
+    measured = ", ".join(f"{size}: {rate:.0f}" for size, rate in rates.items())
+    say(f"pack auto: {chosen} at once in a worker (trial-steps per second, by pack: {measured})")
+    return replace(config, pack=chosen)
+
+
+def run_search_trials(config: SearchConfig, proposer: Any, data: TrainingData, **how: Any) -> None:
+    """`run_trials` or `run_packed`, as the options want it; Ray's own messages if `verbose`."""
+    if config.pack == 1:
+        from trials.on_ray.tune_runs import run_trials
+
+        runner = partial(run_trial, compiled=config.compiled, captured=config.captured)
+        run_trials(proposer, data, runner=runner, **how)
+        return
+    if config.pack == "auto":
+        raise InputError("pack is auto; choose a number with with_pack_chosen first")
+    from trials.on_ray.pack_runs import run_packed
+
+    how.pop("verbose", None)
+    run_packed(proposer, data, pack=config.pack, captured=config.captured, **how)

@@ -1,0 +1,131 @@
+"""Where a list of trainings runs: on Ray, or one after another in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from relu_search.settings.search_config import SMALLEST_SHARE, SearchConfig
+from search_spaces import InputError
+from trials.data.splits import Splits, TrainingData
+from trials.running.exchange import check_exchange
+from trials.running.resources import Resources, plan_resources
+from trials.running.trial import TrialResult, run_trial
+from trials.running.trial_files import TrialFiles
+from trials.running.trial_list import Batch, run_in_process
+from trials.training.recipe import Precision
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """What runs the trainings of a confirmation or a reproduction.
+
+    Attributes:
+        concurrent, cpus_per_trial, gpus_per_trial, max_failures, address, exchange: of Ray, as in
+            a search.
+        in_process: no Ray: one after another in this process, on the GPU if there is one.
+        verbose: show Ray's own messages.
+
+    Raises:
+        InputError: a number out of range.
+    """
+
+    concurrent: int | None = None
+    cpus_per_trial: float = 1
+    gpus_per_trial: float | None = None
+    max_failures: int = 2
+    address: str | None = None
+    exchange: str | None = None
+    in_process: bool = False
+    verbose: bool = False
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("concurrent", self.concurrent, 1),
+            ("max failures", self.max_failures, 0),
+            ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
+            ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
+        ):
+            if value is not None and not least <= value < math.inf:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
+
+    @classmethod
+    def of(cls, config: SearchConfig) -> Compute:
+        """Where a search ran."""
+        return cls(
+            concurrent=config.concurrent,
+            cpus_per_trial=config.cpus_per_trial,
+            gpus_per_trial=config.gpus_per_trial,
+            max_failures=config.max_failures,
+            address=config.address,
+            exchange=config.exchange,
+        )
+
+    @property
+    def resources(self) -> Resources:
+        return Resources(
+            cpus_per_trial=self.cpus_per_trial,
+            gpus_per_trial=self.gpus_per_trial,
+            concurrent=self.concurrent,
+            max_failures=self.max_failures,
+        )
+
+    def run(
+        self,
+        batch: Batch,
+        data: TrainingData | Splits,
+        *,
+        precision: Precision,
+        files: TrialFiles,
+        name: str,
+        runner: Callable[..., TrialResult] = run_trial,
+    ) -> None:
+        """Run the batch; with Ray a Ctrl-C ends it early and quietly.
+
+        Args:
+            name: of the run, for its own folder in the exchange.
+
+        Raises:
+            InputError: resources or an address that Ray cannot give.
+            StorageError: weights, checkpoints or tables cannot be written.
+            RunStoppedError: all trials fail the same way, or Ray itself fails.
+        """
+        files.make_folders()
+        if self.in_process:
+            device = local_device()
+            check_precision(precision, has_gpu=device == "cuda")
+            run_in_process(batch, data, device=device, files=files, runner=runner)
+            return
+        from trials.on_ray.session import ray_session
+        from trials.on_ray.tune_runs import run_trials
+
+        check_exchange(self.exchange)
+        files = files.through(self.exchange, name)
+
+        with contextlib.ExitStack() as stack:
+            cluster = stack.enter_context(ray_session(address=self.address, verbose=self.verbose))
+            per_trial, _ = plan_resources(self.resources, cluster)
+            check_precision(precision, has_gpu=bool(per_trial["gpu"]))
+            run_trials(
+                batch,
+                data,
+                stopping=None,
+                resources=self.resources,
+                files=files,
+                runner=runner,
+                verbose=self.verbose,
+            )
+
+
+def local_device() -> str:
+    """`cuda` if this process sees a GPU, else `cpu`."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_precision(precision: Precision, *, has_gpu: bool) -> None:
+    if precision == "bf16" and not has_gpu:
+        raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")

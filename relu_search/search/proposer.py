@@ -1,0 +1,270 @@
+"""Which placement next? An Optuna study behind the scheduler's `Proposer` protocol.
+
+The study is the one truth: COMPLETE trials trained to the end, PRUNED ones carry every value they
+reported and the epoch they reached, FAIL ones their reason. Nothing in here knows Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.trial import FrozenTrial, TrialState
+
+from relu_search.run_folder.journal import one_write
+from relu_search.run_folder.study import COSTS, METRIC, store_history
+from relu_search.samplers.by_name import make_sampler
+from relu_search.samplers.distinct import distributions
+from relu_search.samplers.study_arrays import curve_of
+from relu_search.settings.metrics import MetricName
+from search_spaces import Placement, SearchSpace, module_name_of
+from trials.running.early_stopping import PastTrial
+from trials.running.proposals import Proposal
+from trials.training.metrics import EpochMetrics
+from trials.training.spec import TrialSpec
+
+REFERENCE = "reference"
+"""User attribute of the trials of hand-designed modules: the module's name."""
+
+
+class SearchListener(Protocol):
+    """Hears what happens in a search, in order."""
+
+    def started(self, proposal: Proposal) -> None: ...
+    def epoch(self, number: int, metrics: EpochMetrics) -> None: ...
+    def finished(self, trial: FrozenTrial) -> None: ...
+
+
+@dataclass(kw_only=True)
+class _OpenTrial:
+    """A trial that is running.
+
+    Attributes:
+        reported: epochs whose metric the study has already, from before an interruption.
+    """
+
+    trial: optuna.Trial
+    proposal: Proposal
+    reported: frozenset[int]
+    history: list[EpochMetrics] = field(default_factory=list)
+
+
+class StudyProposer:
+    """Proposes hand-designed modules first, then what the sampler suggests.
+
+    A placement that the sampler proposes again is trained with another seed.
+
+    On a study with earlier trials it goes on as if it had never stopped: finished trials count as
+    spent, and those that were running are proposed again first, under their own numbers.
+
+    Args:
+        study: opened by this process alone; its sampler is replaced.
+        space: what may be proposed.
+        references: module name -> placement, trained first and protected from early stopping.
+        first: tried next, as other trials are.
+        spec_of: placement, how often it was proposed before -> what to train.
+        metric: what the study optimises, first.
+        costs_of: placement -> what else it minimises, known without training; None: nothing.
+        trials: budget, references included.
+        site_costs: (costs, sites), what keeping each site adds.
+        sampler: a name of `SAMPLERS`.
+        seed: of the sampler.
+        listeners: told of every event.
+
+    Attributes:
+        exhausted: the space had no untried placement left before the budget was spent.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        space: SearchSpace,
+        *,
+        references: Mapping[str, Placement],
+        first: Sequence[Placement] = (),
+        spec_of: Callable[[Placement, int], TrialSpec],
+        metric: MetricName,
+        trials: int,
+        costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
+        site_costs: NDArray[np.float64] | None = None,
+        sampler: str = "gp",
+        seed: int = 0,
+        listeners: tuple[SearchListener, ...] = (),
+    ) -> None:
+        self.exhausted = False
+        self._study = study
+        self._space = space
+        self._spec_of = spec_of
+        self._metric: MetricName = metric
+        self._costs_of = costs_of
+        if costs_of is not None:
+            for key, value in ((METRIC, metric), (COSTS, True)):
+                if key not in study.user_attrs:
+                    study.set_user_attr(key, value)
+        self._trials = trials
+        self._listeners = listeners
+        self._distributions = distributions(space)
+        self._open: dict[int, _OpenTrial] = {}
+        self._cut_off: list[FrozenTrial] = []
+        self._waiting = 0
+        self._tried: dict[Placement, set[int]] = {}  # canonical -> numbers of its trials
+        self._tried_in_space = 0
+        self._spent = 0
+        self._take_over_earlier_trials()
+        self._enqueue_references(references)
+        self._enqueue_first(first)
+        study.sampler = make_sampler(
+            sampler,
+            space,
+            tried=self._tried,
+            trials=trials,
+            seed=seed,
+            site_costs=site_costs,
+        )
+
+    @property
+    def remaining(self) -> int:
+        """Trials of the budget not yet proposed."""
+        return self._trials - self._spent - len(self._open)
+
+    @property
+    def unfinished(self) -> int:
+        """Trials proposed and not concluded."""
+        return len(self._open)
+
+    def past_trials(self) -> list[PastTrial]:
+        """Every finished trial, for rungs that must be filled again.
+
+        Trials that were running are not among them: they report their epochs anew.
+        """
+        trials = self._study.get_trials(deepcopy=False)
+        return [
+            PastTrial(
+                curve=dict(curve_of(trial, self._study)),
+                costs=tuple(trial.user_attrs.get(COSTS, ())),
+            )
+            for trial in trials
+            if trial.state.is_finished()
+        ]
+
+    def propose(self) -> Proposal | None:
+        with one_write(self._study):
+            return self._next()
+
+    def _next(self) -> Proposal | None:
+        if self.remaining <= 0:
+            return None
+        if not self._cut_off and not self._waiting and self._tried_in_space >= self._space.size:
+            self.exhausted = True
+            return None
+        reported: frozenset[int] = frozenset()
+        if self._cut_off:
+            earlier = self._cut_off.pop(0)
+            trial, reported = self._reopened(earlier), frozenset(earlier.intermediate_values)
+        else:
+            trial = self._study.ask(self._distributions)
+            self._waiting = max(0, self._waiting - 1)
+        placement = self._space.decode(trial.params)
+        self._mark_tried(placement, trial.number)
+        numbers = self._tried[self._space.canonical(placement)]
+        spec = self._spec_of(placement, sum(number < trial.number for number in numbers))
+        trial.set_user_attr("placement", placement.text)
+        trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
+        trial.set_user_attr("seed", spec.seed)
+        costs: tuple[float, ...] = ()
+        if self._costs_of is not None:
+            costs = self._costs_of(placement)
+            trial.set_user_attr(COSTS, list(costs))
+        proposal = Proposal(
+            number=trial.number,
+            spec=spec,
+            protected=REFERENCE in trial.user_attrs,
+            costs=costs,
+        )
+        self._open[trial.number] = _OpenTrial(trial=trial, proposal=proposal, reported=reported)
+        for listener in self._listeners:
+            listener.started(proposal)
+        return proposal
+
+    def observe(self, number: int, metrics: EpochMetrics) -> None:
+        running = self._open[number]
+        running.history.append(metrics)
+        is_known = metrics.epoch in running.reported
+        if self._costs_of is None and not is_known:  # Optuna takes no reports with several
+            running.trial.report(getattr(metrics, self._metric), step=metrics.epoch)
+        for listener in self._listeners:
+            listener.epoch(number, metrics)
+
+    def conclude(self, number: int, failure: str | None) -> None:
+        """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
+        with one_write(self._study):
+            frozen = self._told(self._open.pop(number), failure)
+        self._spent += 1
+        for listener in self._listeners:
+            listener.finished(frozen)
+
+    def _told(self, running: _OpenTrial, failure: str | None) -> FrozenTrial:
+        trial, history = running.trial, running.history
+        store_history(trial, [metrics.to_json() for metrics in history])
+        if failure is not None or not history:
+            trial.set_user_attr("reason", failure or "ended before its first epoch")
+            return self._study.tell(trial, state=TrialState.FAIL)
+        if history[-1].epoch < running.proposal.spec.recipe.epochs:
+            return self._study.tell(trial, state=TrialState.PRUNED)
+        values = [getattr(history[-1], self._metric), *running.proposal.costs]
+        return self._study.tell(trial, values=values)
+
+    def _take_over_earlier_trials(self) -> None:
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state.is_finished():
+                self._spent += 1
+            elif trial.state == TrialState.WAITING:
+                self._waiting += 1
+            else:
+                self._cut_off.append(trial)
+            params = _params(trial)
+            if params.keys() == self._distributions.keys():  # else cut off while it was asked for
+                self._mark_tried(self._space.decode(params), trial.number)
+
+    def _reopened(self, trial: FrozenTrial) -> optuna.Trial:
+        """A trial of an earlier process, its choices completed as `Study.ask` would have."""
+        reopened = optuna.Trial(self._study, trial._trial_id)
+        for name, choices in self._space.choices.items():
+            reopened.suggest_categorical(name, choices)
+        return reopened
+
+    def _enqueue_references(self, references: Mapping[str, Placement]) -> None:
+        known = {t.user_attrs.get(REFERENCE) for t in self._study.get_trials(deepcopy=False)}
+        for name, placement in references.items():
+            params = self._space.encode(placement)
+            if params is not None and name not in known:
+                number = len(self._study.get_trials(deepcopy=False))
+                self._study.enqueue_trial(params, user_attrs={REFERENCE: name})
+                self._mark_tried(placement, number)
+                self._waiting += 1
+
+    def _enqueue_first(self, placements: Sequence[Placement]) -> None:
+        for placement in placements:
+            params = self._space.encode(placement)
+            if params is not None and self._space.canonical(placement) not in self._tried:
+                number = len(self._study.get_trials(deepcopy=False))
+                self._study.enqueue_trial(params)
+                self._mark_tried(placement, number)
+                self._waiting += 1
+
+    def _mark_tried(self, placement: Placement, number: int) -> None:
+        canonical = self._space.canonical(placement)
+        if canonical not in self._tried:
+            self._tried[canonical] = set()
+            self._tried_in_space += self._space.admits(canonical)
+        self._tried[canonical].add(number)
+
+
+def _params(trial: FrozenTrial) -> dict[str, Any]:
+    """The choices of a trial, also of one that is enqueued and has not been asked for yet."""
+    params: dict[str, Any] = trial.system_attrs.get("fixed_params", trial.params)
+    return params

@@ -1,0 +1,87 @@
+"""A run that goes on: which of its options may change, and what it says when a fault ends it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import optuna
+
+from relu_search.run_folder.folder import RunFolder
+from relu_search.settings.search_config import PLACES, SearchConfig
+from search_spaces import InputError
+from trials.files.durable import StorageError
+from trials.running.faults import RunStoppedError
+
+if TYPE_CHECKING:
+    from trials.data.splits import TrainingData
+
+
+def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> SearchConfig:
+    """The options of a run that goes on; changes of value None are none.
+
+    Raises:
+        InputError: a change would make it another search.
+    """
+    config = run.read_config()[0]
+    given = {name: value for name, value in changes.items() if value is not None}
+    if given.get("pack") == "auto":  # it was chosen when the run began
+        del given["pack"]
+    changed = SearchConfig.from_options(config.to_toml() | given)
+    contradictions = [
+        f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
+        for name in given
+        if name not in ("trials", *PLACES) and getattr(changed, name) != getattr(config, name)
+    ]
+    if contradictions:
+        raise InputError(
+            f"{', '.join(contradictions)} contradicts {run.path}; a run that goes on keeps its "
+            f"options but for a higher --trials and {', '.join(map(_option, PLACES))}"
+        )
+    if changed.trials < config.trials:
+        raise InputError(
+            f"--trials {changed.trials} is less than the {config.trials} of {run.path}; a budget "
+            "can only be raised"
+        )
+    return replace(changed, out=str(run.path))
+
+
+def require_same_data(run: RunFolder, data: TrainingData) -> None:
+    """Check that a run goes on with the images and the split that it began with.
+
+    Raises:
+        InputError: they have changed.
+    """
+    if run.read_config()[1]["data"]["split_digest"] != data.split_digest:
+        raise InputError(
+            f"data {data.name!r} are not those that {run.path} was started with; its figures "
+            "could not be compared, so restore the data or start anew"
+        )
+
+
+@contextlib.contextmanager
+def says_what_is_safe(run: RunFolder, config: SearchConfig) -> Iterator[None]:
+    """Turn a fault that ends a search into one line about what is kept and how to go on.
+
+    Raises:
+        RunStoppedError: for a full or read-only disk, a database that has gone, a common cause.
+    """
+    try:
+        yield
+    except (RunStoppedError, StorageError, optuna.exceptions.StorageInternalError) as error:
+        cause = str(error)
+        if isinstance(error, optuna.exceptions.StorageInternalError):
+            lines = str(error.__cause__ or error).strip().splitlines() or [type(error).__name__]
+            cause = f"the database cannot be written: {lines[0][:200]}"
+        has_password = config.to_toml().get("storage") != config.storage
+        raise RunStoppedError(
+            f"{cause}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
+            f"is mended, go on with: relu-search search --resume {run.path}"
+            + (" --storage URL" if has_password else "")
+        ) from error
+
+
+def _option(name: str) -> str:
+    return f"--{name.replace('_', '-')}"

@@ -1,0 +1,253 @@
+"""The main path; read this first.
+
+options -> data, search space -> Ray -> run folder, study, proposer -> trials -> best on disk
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from relu_search.analysis.leaderboard import best_trial
+from relu_search.analysis.placement_facts import TrialFacts
+from relu_search.export.card import versions
+from relu_search.export.from_run import data_facts
+from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.study import (
+    check_storage,
+    finished_trials,
+    has_study,
+    new_study_name,
+    open_study,
+)
+from relu_search.search.back_ends import run_search_trials, with_pack_chosen
+from relu_search.search.costs import Costs
+from relu_search.search.machines import Compute, check_precision, local_device
+from relu_search.search.proposer import SearchListener, StudyProposer
+from relu_search.search.recorder import RunRecorder
+from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
+from relu_search.search.warm_start import advised_placements
+from relu_search.settings.metrics import METRICS
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError, Placement, SearchSpace
+from trials.data.splits import TrainingData
+from trials.running.early_stopping import EarlyStopping
+from trials.running.exchange import check_exchange
+from trials.running.resources import Resources, plan_resources
+
+if TYPE_CHECKING:
+    import optuna
+
+Ending = Literal["budget spent", "space exhausted", "interrupted"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOutcome:
+    """How a search ended.
+
+    Attributes:
+        run: its folder; everything else is in there.
+        ending: why it ended.
+        best: row of the best trial of full length within the ReLU limits; None without one.
+    """
+
+    run: RunFolder
+    ending: Ending
+    best: dict[str, Any] | None
+
+
+def run_search(
+    config: SearchConfig,
+    *,
+    overwrite: bool = False,
+    dashboard: bool = False,
+    verbose: bool = False,
+    listeners: tuple[SearchListener, ...] = (),
+) -> SearchOutcome:
+    """Search placements from the beginning.
+
+    ```python
+    outcome = run_search(SearchConfig(backbone="plain-20", trials=12, out="runs/first"))
+    outcome.best["placement"]
+    ```
+
+    Args:
+        config: what to search and how.
+        overwrite: replace an earlier run folder.
+        dashboard: start Ray's dashboard, for this machine alone.
+        verbose: show Ray's messages.
+        listeners: told of every event, such as a live view.
+
+    Raises:
+        InputError: bad input; nothing was written.
+    """
+    RunFolder.check_free(config.out, overwrite=overwrite)
+    with contextlib.ExitStack() as stack:
+        setting = _Setting.of(config)
+        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
+        run = stack.enter_context(RunFolder.create(config.out, overwrite=overwrite))
+        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
+
+
+def resume_search(
+    folder: str | Path,
+    *,
+    dashboard: bool = False,
+    verbose: bool = False,
+    listeners: tuple[SearchListener, ...] = (),
+    **changes: Any,
+) -> SearchOutcome:
+    """Go on with a search that was cut off, or give it more trials.
+
+    ```python
+    resume_search("runs/first", trials=60)
+    ```
+
+    Finished trials count as spent and are not repeated; trials that were running go on behind
+    their last finished epoch.
+
+    Args:
+        folder: of the run.
+        changes: a higher total of `trials`; or other `PLACES`, such as the storage URL, needed
+            again if it had a password. What else is given must be as it was.
+
+    Raises:
+        InputError: not a run folder, a damaged one, another process at work in it, options that
+            contradict the run's, or data that are no longer the same.
+    """
+    run = RunFolder.open(folder)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(run.lock())
+        config = changed_config(run, changes)
+        setting = _Setting.of(config)
+        require_same_data(run, setting.data)
+        _open_earlier_study(run, config)  # a damaged one is noticed before Ray starts
+        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
+        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Setting:
+    """What a search works on; made before anything is written."""
+
+    data: TrainingData
+    space: SearchSpace
+    facts: TrialFacts
+    costs: Costs
+
+    @classmethod
+    def of(cls, config: SearchConfig) -> _Setting:
+        data, space = config.load_data(), config.search_space()
+        facts = TrialFacts(space.backbone, data, config.activation)
+        facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
+        check_storage(config.storage)
+        check_exchange(config.exchange)
+        costs = Costs(
+            config.costs,
+            space.backbone,
+            (data.in_channels, *data.image_size),
+            data.num_classes,
+            config.activation,
+        )
+        return cls(data=data, space=space, facts=facts, costs=costs)
+
+
+def _connect(
+    config: SearchConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
+) -> Resources:
+    """Join or start Ray for the time of the stack; what each trial gets of it."""
+    from trials.on_ray.session import ray_session
+
+    cluster = stack.enter_context(
+        ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
+    )
+    resources = Compute.of(config).resources
+    per_trial, _ = plan_resources(resources, cluster)
+    has_gpu = bool(per_trial["gpu"])
+    check_precision(config.precision, has_gpu=has_gpu)
+    if config.captured and not has_gpu:
+        raise InputError(
+            "captured needs a GPU per trial, and these get none; leave out --captured, or give "
+            "--gpus-per-trial where there are GPUs"
+        )
+    return resources
+
+
+def _search(
+    config: SearchConfig,
+    run: RunFolder,
+    setting: _Setting,
+    resources: Resources,
+    *,
+    verbose: bool,
+    listeners: tuple[SearchListener, ...],
+) -> SearchOutcome:
+    progress = print if listeners else lambda _line: None
+    config = with_pack_chosen(config, setting.data, local_device(), progress)
+    with says_what_is_safe(run, config):
+        study = _study_of(run, config, setting)
+        run.sweep()
+        run.trial_files.make_folders()
+        recorder = RunRecorder(run, config, setting.facts)
+        recorder.restart(finished_trials(study))
+        proposer = StudyProposer(
+            study,
+            setting.space,
+            references=config.references,
+            first=advised_placements(run, config, setting.data, setting.space, progress),
+            spec_of=config.trial_spec,
+            metric=config.metric,
+            costs_of=setting.costs.of if config.costs else None,
+            site_costs=setting.costs.of_sites() if config.costs else None,
+            trials=config.trials,
+            sampler=config.proposed_by,
+            seed=config.seed,
+            listeners=(recorder, *listeners),
+        )
+        if proposer.remaining > 0:
+            run_search_trials(
+                config,
+                proposer,
+                setting.data,
+                stopping=EarlyStopping(
+                    metric=config.metric,
+                    mode=METRICS[config.metric].mode,
+                    max_epochs=config.training_recipe.epochs,
+                    grace_epochs=config.grace_epochs or 1,
+                    reduction_factor=config.reduction_factor,
+                ),
+                resources=resources,
+                past=proposer.past_trials(),
+                files=run.trial_files.through(config.exchange, study.study_name),
+                verbose=verbose,
+            )
+    ending: Ending = "budget spent"
+    if proposer.exhausted and not proposer.unfinished:
+        ending = "space exhausted"
+    elif proposer.unfinished or proposer.remaining > 0:
+        ending = "interrupted"
+    return SearchOutcome(run=run, ending=ending, best=best_trial(run.read_trials(), config))
+
+
+def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna.Study:
+    """The study of a run, new or to go on with; the config is written before it is made."""
+    study = _open_earlier_study(run, config) if run.is_run() else None
+    name = new_study_name(run.path) if study is None else study.study_name
+    record = {
+        "study": name,
+        "space_size": str(setting.space.size),
+        "versions": versions(),
+        "data": data_facts(setting.data),
+    }
+    run.write_config(config, record)
+    return study or open_study(run.journal, name, config.directions, storage=config.storage)
+
+
+def _open_earlier_study(run: RunFolder, config: SearchConfig) -> optuna.Study | None:
+    """The study of a run that goes on; None if it was cut off before its study was made."""
+    name = run.read_config()[1]["study"]
+    if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
+        return None
+    return open_study(run.journal, name, config.directions, storage=config.storage, resume=True)

@@ -1,0 +1,79 @@
+"""Train one placement on its own, for `relu-search train`. Needs no Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from relu_search.analysis.placement_facts import TrialFacts
+from relu_search.export.exported_model import export_model
+from relu_search.export.from_run import card_details, data_facts, free_folder
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError, resolve_placement
+from trials.running.trial import run_trial
+from trials.training.metrics import EpochMetrics
+
+
+def train_single(
+    config: SearchConfig,
+    placement: str,
+    *,
+    device: str = "auto",
+    report: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Train a placement as a search would, and export it if `config.out` is given.
+
+    Returns:
+        Facts, last metrics, all epochs, and `failure` (None, or why the training ended early).
+
+    Raises:
+        InputError: bad input, or a `config.out` that holds something already.
+    """
+    folder = free_folder(config.out) if config.out is not None else None
+    network = config.network
+    resolved = resolve_placement(network, placement, config.norm)
+    chosen = _device(device)
+    data = config.load_data()
+    facts = TrialFacts(network, data, config.activation).of(resolved)
+    report(
+        f"training {network.name}, width {network.width}, {facts['placement']} "
+        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {chosen}"
+    )
+    spec = config.trial_spec(resolved)
+
+    def line(metrics: EpochMetrics) -> None:
+        report(
+            f"epoch {metrics.epoch}/{spec.recipe.epochs}  train loss {metrics.train_loss:.3f}  "
+            f"val loss {metrics.val_loss:.3f}  val acc {metrics.val_accuracy:.1%}  "
+            f"{metrics.seconds:.1f} s"
+        )
+
+    result = run_trial(spec, data, device=chosen, on_epoch=line)
+    last = result.epochs[-1].to_json() if result.epochs else {}
+    row = {
+        "backbone": network.name,
+        **facts,
+        "seed": config.seed,
+        "epochs": len(result.epochs),
+        **{key: last.get(key) for key in ("train_loss", "val_loss", "val_accuracy")},
+        "history": [metrics.to_json() for metrics in result.epochs],
+        "failure": result.failure,
+        "out": config.out,
+    }
+    if folder is not None and result.failure is None:
+        card = export_model(
+            result.model, folder, details=card_details(config, data_facts(data), row)
+        )
+        report(f"wrote {card}")
+    return row
+
+
+def _device(name: str) -> str:
+    import torch
+
+    if name not in ("auto", "cpu", "cuda"):
+        raise InputError(f"device {name!r} is unknown; use auto, cpu or cuda")
+    available = torch.cuda.is_available()
+    if name == "cuda" and not available:
+        raise InputError("device cuda is not available here; use --device cpu")
+    return "cuda" if available and name != "cpu" else "cpu"

@@ -1,0 +1,82 @@
+"""The metrics that a search optimises: which way is better, and how they are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+MetricName = Literal["val_accuracy", "val_loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metric:
+    """A metric of a trial: a column of `trials.csv` and of `epochs.csv`.
+
+    Attributes:
+        name: of the column.
+        title: in a sentence.
+        higher_is_better: whether a larger value is better.
+        factor: from the value to the number that people read; 100 for percent.
+        unit: of that number, as it is written behind it.
+        difference_unit: of a difference between two such numbers.
+        decimals: of that number as text.
+        log: whether ratios count rather than differences, so that models take the logarithm.
+    """
+
+    name: MetricName
+    title: str
+    higher_is_better: bool
+    factor: float
+    unit: str
+    difference_unit: str
+    decimals: int
+    log: bool
+
+    @property
+    def sign(self) -> int:
+        """1 if a larger value is better, else -1: `sign * value` is always to be maximised."""
+        return 1 if self.higher_is_better else -1
+
+    @property
+    def direction(self) -> Literal["maximize", "minimize"]:
+        """The same as Optuna says it."""
+        return "maximize" if self.higher_is_better else "minimize"
+
+    @property
+    def mode(self) -> Literal["max", "min"]:
+        """The same as schedulers say it."""
+        return "max" if self.higher_is_better else "min"
+
+    @property
+    def axis_label(self) -> str:
+        """Title and unit, for the axis of a figure."""
+        return f"{self.title} ({self.unit or self.difference_unit})"
+
+    def text(self, value: float) -> str:
+        """A value with its unit: `96.2 %`, `0.136`."""
+        number = f"{value * self.factor:.{self.decimals}f}"
+        return f"{number} {self.unit}" if self.unit else number
+
+
+METRICS: dict[str, Metric] = {
+    "val_accuracy": Metric(
+        name="val_accuracy",
+        title="validation accuracy",
+        higher_is_better=True,
+        factor=100,
+        unit="%",
+        difference_unit="percentage points",
+        decimals=1,
+        log=False,
+    ),
+    "val_loss": Metric(
+        name="val_loss",
+        title="validation loss",
+        higher_is_better=False,
+        factor=1,
+        unit="",
+        difference_unit="nats",
+        decimals=3,
+        log=True,
+    ),
+}

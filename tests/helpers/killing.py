@@ -1,0 +1,103 @@
+"""Searches in processes of their own, to be killed: start, watch the run folder, strike."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+
+PATIENCE = 240
+"""Seconds after which a condition that does not come true fails a test."""
+SEARCH = (
+    *("search", "--backbone", "plain-8", "--width", "4", "--train-limit", "200"),
+    *("--epochs", "3", "--trials", "12", "--concurrent", "1"),
+)
+
+
+class Run:
+    """`relu-search` with some arguments, in a process of its own, started by `under` if given."""
+
+    def __init__(self, *arguments: object, under: tuple[str, ...] = ()) -> None:
+        self.process = subprocess.Popen(
+            [*under, sys.executable, "-m", "relu_search.cli.app", *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    @property
+    def ended(self) -> bool:
+        return self.process.poll() is not None
+
+    def wait_for(self, condition: Callable[[], bool]) -> bool:
+        """Until the condition holds; False if the process has ended before."""
+        end = time.monotonic() + PATIENCE
+        while not condition():
+            if self.ended:
+                return False
+            assert time.monotonic() < end, "the condition never came true"
+            time.sleep(0.005)
+        return True
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+
+    def finish(self) -> tuple[int, str]:
+        """(exit code, all that was printed)."""
+        text, _ = self.process.communicate(timeout=PATIENCE)
+        return self.process.returncode, text
+
+    def workers(self) -> list[int]:
+        """Process ids of the Ray workers that are training for this run."""
+        return [pid for pid in _descendants(self.process.pid) if "Implicit" in _title(pid)]
+
+
+@contextlib.contextmanager
+def running(*arguments: object, under: tuple[str, ...] = ()) -> Iterator[Run]:
+    run = Run(*arguments, under=under)
+    try:
+        yield run
+    finally:
+        if not run.ended:
+            run.kill()
+
+
+def lines(path: Path) -> int:
+    """Whole lines of a file; 0 without it."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def results(folder: Path) -> tuple[list[dict], list[dict]]:
+    """trials.csv and epochs.csv, wall times aside."""
+    tables = (pd.read_csv(folder / name, dtype=str) for name in ("trials.csv", "epochs.csv"))
+    trials, epochs = (table.drop(columns="seconds").fillna("") for table in tables)
+    return trials.to_dict("records"), epochs.to_dict("records")
+
+
+def strike(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        with contextlib.suppress(OSError):
+            for child in map(int, children.read_text().split()):
+                found += [child, *_descendants(child)]
+    return found
+
+
+def _title(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
+    except OSError:
+        return ""

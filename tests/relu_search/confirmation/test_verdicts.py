@@ -1,0 +1,259 @@
+"""verdict.csv, worked out again from confirm.csv by scipy, statsmodels and by hand."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import random
+from bisect import bisect_left
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from helpers.judging import HERE, PLACEMENTS, Runner, make_search
+from scipy import stats
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.weightstats import ttost_paired
+
+from relu_search import confirm
+from relu_search.cli.console import print_json
+from trials.training.checkpoint import save_weights
+
+COLUMNS = (
+    *("arm", "versus", "placement", "ratio", "relus", "n", "mean", "std", "reference_mean"),
+    *("difference", "t_low", "t_high", "bca_low", "bca_high", "p_t", "p_t_holm", "p_sign_flip"),
+    *("hedges_g", "p_superior", "p_tost", "margin", "verdict", "more_seeds", "diverged"),
+    *("dropped_after", "search_accuracy", "confirmed_val_accuracy", "shrinkage"),
+)
+RATIOS = {"paired": "1:1", "2:1": "2:1", "linear": "1:0", "trial 5": "6:5", "trial 3": "6:5"}
+SEARCH = {"paired": 0.50, "2:1": 0.60, "linear": 0.40, "trial 5": 0.70, "trial 3": 0.55}
+SEEDS = 8
+
+
+def validation(placement, seed):
+    """All alike but for the linear control, which is hopeless."""
+    middle = 0.1 if placement == "0*6" else 0.5
+    return middle + random.Random(f"{placement} {seed}").uniform(-0.01, 0.01)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A search whose confirmation has fitted, untrained, diverged and raced-out arms."""
+    folder = make_search(tmp_path_factory.mktemp("judged") / "run")
+    diverged = {("1*5+0", 2): "diverged: training loss became nan in epoch 2"}
+    runner = Runner(accuracy=validation, failing=diverged, fitted=("01*3", "0+1*5", "1*5+0"))
+    confirm(folder, seeds=SEEDS, compute=HERE, runner=runner)
+    return folder
+
+
+@pytest.fixture(scope="module", params=[0.3, 10], ids=["margin 0.3", "margin 10"])
+def judged(request, folder):
+    """(runs, verdicts, margin): the two tables; judging once more trains nothing."""
+    margin = request.param / 100
+
+    def refuse(*_arguments, **_options):
+        raise AssertionError("nothing is left to train")
+
+    confirm(folder, seeds=SEEDS, margin=margin, compute=HERE, runner=refuse)
+    runs = pd.read_csv(folder / "confirm.csv")
+    texts = {"more_seeds": str, "dropped_after": str}
+    verdicts = pd.read_csv(folder / "verdict.csv", dtype=texts, keep_default_na=False)
+    return runs, verdicts, margin
+
+
+def scores_of(runs, arm):
+    mine = runs[(runs["arm"] == arm) & runs["test_accuracy"].notna()]
+    return mine.set_index("seed")["test_accuracy"].sort_index()
+
+
+def pairs(runs, arm, versus):
+    both = pd.concat([scores_of(runs, arm), scores_of(runs, versus)], axis=1, join="inner")
+    return both.iloc[:, 0].to_numpy(), both.iloc[:, 1].to_numpy()
+
+
+def brute_sign_flip(differences):
+    signs = itertools.product((1, -1), repeat=len(differences))
+    flips = [abs((differences * s).mean()) for s in signs]
+    return np.mean([flip >= abs(differences.mean()) - 1e-12 for flip in flips])
+
+
+def power(n, effect, level):
+    """Of the two-sided t test with n pairs: the normal tail averaged over the chi-square."""
+    ranks = (np.arange(1_000) + 0.5) / 1_000
+    critical = stats.t.isf(level / 2, n - 1) * np.sqrt(stats.chi2.ppf(ranks, n - 1) / (n - 1))
+    shift = effect * math.sqrt(n)
+    return np.mean(stats.norm.sf(critical - shift) + stats.norm.cdf(-critical - shift))
+
+
+def seeds_needed(differences, margin, arms):
+    """Smallest whole number of pairs for either plan, seven at least to show a difference."""
+    spread, seen = differences.std(ddof=1), abs(differences.mean())
+    shown = bisect_left(range(7, 1001), 0.8, key=lambda n: power(n, seen / spread, 0.05 / arms))
+    plans = [7 + shown]
+    if seen < margin:
+        z = stats.norm.ppf(0.95) + stats.norm.ppf(0.9)
+        plans.append(math.ceil((z * spread / (margin - seen)) ** 2))
+    plans = [n for n in plans if n <= 1000]
+    return max(1, min(plans) - len(differences)) if plans else None
+
+
+def test_the_columns_are_those_of_the_contract(judged):
+    _, verdicts, _ = judged
+    assert tuple(verdicts.columns) == COLUMNS
+
+
+def test_every_arm_is_held_against_paired_and_the_best_module(judged):
+    runs, verdicts, _ = judged
+    means = {arm: scores_of(runs, arm).mean() for arm in ("paired", "2:1")}
+    assert max(means, key=means.get) == "2:1"
+    found = list(zip(verdicts["arm"], verdicts["versus"], strict=True))
+    arms = [*RATIOS]
+    expected = [(a, v) for v in ("paired", "2:1") for a in arms if a != v]
+    assert found == expected
+
+
+def test_the_case_is_not_trivial(judged):
+    """Fixture check: unequal n, a diverged run, and several kinds of verdict."""
+    runs, verdicts, margin = judged
+    assert set(verdicts["n"]) == {3, SEEDS}
+    assert (runs["state"] == "DIVERGED").sum() == 1
+    kinds = set(verdicts["verdict"])
+    assert {"better", "worse", "inconclusive"} <= kinds
+    assert ("equivalent" in kinds) == (margin > 0.05)
+
+
+def test_means_and_spreads(judged):
+    runs, verdicts, margin = judged
+    for row in verdicts.itertuples():
+        a, b = pairs(runs, row.arm, row.versus)
+        assert row.n == len(a)
+        assert row.mean == pytest.approx(sum(a) / len(a), abs=1e-12)
+        assert row.std == pytest.approx(math.sqrt(((a - a.mean()) ** 2).sum() / (len(a) - 1)))
+        assert row.reference_mean == pytest.approx(b.mean(), abs=1e-12)
+        assert row.difference == pytest.approx(a.mean() - b.mean(), abs=1e-12)
+        assert row.margin == pytest.approx(margin)
+
+
+def test_t_tests_and_intervals(judged):
+    runs, verdicts, margin = judged
+    for row in verdicts.itertuples():
+        a, b = pairs(runs, row.arm, row.versus)
+        expected = stats.ttest_rel(a, b)
+        low, high = expected.confidence_interval(0.95)
+        assert (row.t_low, row.t_high) == pytest.approx((low, high), abs=1e-12)
+        assert row.p_t == pytest.approx(expected.pvalue, rel=1e-9)
+        assert row.p_tost == pytest.approx(ttost_paired(a, b, -margin, margin)[0], rel=1e-9)
+
+
+def test_bootstrap_intervals(judged):
+    """BCa with 9,999 resamples drawn from numpy's generator of seed 0."""
+    runs, verdicts, _ = judged
+    for row in verdicts.itertuples():
+        a, b = pairs(runs, row.arm, row.versus)
+        expected = stats.bootstrap(
+            (a - b,), np.mean, n_resamples=9_999, method="BCa", rng=np.random.default_rng(0)
+        ).confidence_interval
+        assert (row.bca_low, row.bca_high) == pytest.approx((expected.low, expected.high))
+
+
+def test_sign_flips_by_brute_force(judged):
+    runs, verdicts, _ = judged
+    for row in verdicts.itertuples():
+        a, b = pairs(runs, row.arm, row.versus)
+        assert row.p_sign_flip == pytest.approx(brute_sign_flip(a - b), abs=1e-12)
+
+
+def test_effect_sizes(judged):
+    runs, verdicts, _ = judged
+    for row in verdicts.itertuples():
+        a, b = pairs(runs, row.arm, row.versus)
+        pooled = math.sqrt((np.var(a, ddof=1) + np.var(b, ddof=1)) / 2)
+        factor = 1 - 3 / (4 * (2 * len(a) - 2) - 1)
+        assert row.hedges_g == pytest.approx((a.mean() - b.mean()) / pooled * factor)
+        wins = stats.mannwhitneyu(a, b).statistic / (len(a) * len(b))
+        assert row.p_superior == pytest.approx(wins)
+        by_hand = np.mean([(x > y) + (x == y) / 2 for x in a for y in b])
+        assert row.p_superior == pytest.approx(by_hand)
+
+
+def test_holm_over_the_arms_of_one_reference(judged):
+    _, verdicts, _ = judged
+    for _, table in verdicts.groupby("versus"):
+        expected = multipletests(table["p_t"], method="holm")[1]
+        np.testing.assert_allclose(table["p_t_holm"], expected, rtol=1e-12)
+        order = table.sort_values("p_t")
+        by_hand = np.maximum.accumulate(order["p_t"] * np.arange(len(order), 0, -1)).clip(upper=1)
+        np.testing.assert_allclose(order["p_t_holm"], by_hand, rtol=1e-12)
+
+
+def test_verdicts_follow_the_stated_rule(judged):
+    _, verdicts, _ = judged
+    for row in verdicts.itertuples():
+        if row.p_t_holm <= 0.05 and row.p_sign_flip <= 0.05:
+            expected = "better" if row.difference > 0 else "worse"
+        else:
+            expected = "equivalent" if row.p_tost <= 0.05 else "inconclusive"
+        assert row.verdict == expected
+        assert row.verdict not in ("better", "worse") or row.n >= 6
+
+
+def test_how_many_more_seeds(judged):
+    runs, verdicts, margin = judged
+    for row in verdicts.itertuples():
+        if row.verdict != "inconclusive":
+            assert row.more_seeds == ""
+            continue
+        a, b = pairs(runs, row.arm, row.versus)
+        arms = (verdicts["versus"] == row.versus).sum()
+        expected = seeds_needed(a - b, margin, arms)
+        assert row.more_seeds == ("" if expected is None else str(expected))
+
+
+def test_diverged_and_raced_out_runs_are_counted(judged):
+    runs, verdicts, _ = judged
+    for row in verdicts.itertuples():
+        mine = runs[runs["arm"] == row.arm]
+        assert row.diverged == (mine["state"] == "DIVERGED").sum()
+        assert row.dropped_after == ("" if len(mine) == SEEDS else str(len(mine)))
+    dropped = verdicts[verdicts["arm"] == "linear"]
+    assert set(dropped["dropped_after"]) == {"3"}
+
+
+def test_facts_of_the_arms_and_their_shrinkage(judged):
+    runs, verdicts, _ = judged
+    for row in verdicts.itertuples():
+        mine = runs[runs["arm"] == row.arm]
+        assert (row.placement, row.ratio) == (PLACEMENTS[row.arm], RATIOS[row.arm])
+        bits = {"1*6": 6, "01*3": 3, "0*6": 0, "0+1*5": 5, "1*5+0": 5}
+        assert row.relus == bits[row.placement]
+        assert row.search_accuracy == SEARCH[row.arm]
+        assert row.confirmed_val_accuracy == pytest.approx(mine["val_accuracy"].mean())
+        shrunk = SEARCH[row.arm] - mine["val_accuracy"].mean()
+        assert row.shrinkage == pytest.approx(shrunk, abs=1e-12)
+
+
+def test_a_diverged_run_is_scored_at_chance(judged):
+    runs, _, _ = judged
+    (row,) = runs[runs["state"] == "DIVERGED"].to_dict("records")
+    assert (row["arm"], row["seed"], row["test_accuracy"]) == ("trial 3", 2, 0.1)
+    assert row["reason"].startswith("diverged")
+
+
+def test_arms_without_any_spread_can_be_printed_as_json(tmp_path, capsys):
+    """Networks that always answer the same class, as after a very short training."""
+
+    def constant(spec, data, *, save_to, **options):
+        result = Runner()(spec, data, save_to=None, **options)
+        always = 1 if spec.placement == "0*6" else 8
+        result.model.classifier.weight.data.zero_()
+        result.model.classifier.bias.data = torch.eye(10)[always]
+        save_weights(result.model, save_to)
+        return result
+
+    folder = make_search(tmp_path / "run")
+    outcome = confirm(folder, seeds=2, top=0, compute=HERE, runner=constant)
+    print_json({"verdicts": outcome.verdicts})
+    rows = json.loads(capsys.readouterr().out)["verdicts"]
+    assert {row["arm"] for row in rows} == {"2:1", "linear"}

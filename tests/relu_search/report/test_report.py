@@ -1,0 +1,339 @@
+"""The report page: complete, well-formed, safe with any text, and in need of no network."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+import tomli_w
+from helpers.confirmation_tables import confirm_table, verdict_table
+from helpers.replay import RUN_RECORD
+
+from relu_search import RunFolder, SearchConfig
+from relu_search.report.figure_style import rendered
+from relu_search.report.html_page import tag
+from relu_search.report.run_report import write_report
+from search_spaces import InputError
+
+NASTY = "<script>alert(1)</script>\"'&amp;<img src=http://x.example/ onerror=alert(1)>\x07$x^$"
+VOID = {"meta", "img"}
+FIGURES = {
+    *("accuracy-relus", "learning-curves", "placement-map", "site-influence", "site-importance"),
+    "rung-correlation",
+}
+MODULES = {"paired": "1*6", "2:1": "01*3", "linear": "0*6"}
+
+
+class Page(HTMLParser):
+    """Reads a page strictly: every element closed in order; what it holds is kept."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self.css = ""
+        self._open: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self._open == []
+
+    def handle_starttag(self, name, attributes):
+        self.elements.append((name, dict(attributes)))
+        assert len(dict(attributes)) == len(attributes)
+        if name not in VOID:
+            self._open.append(name)
+
+    def handle_endtag(self, name):
+        assert self._open.pop() == name
+
+    def handle_data(self, data):
+        if self._open[-1:] == ["style"]:
+            self.css += data
+        else:
+            self.text += data
+
+    def all(self, name):
+        return [attributes for element, attributes in self.elements if element == name]
+
+
+def check_safe(page: Page) -> None:
+    """No script, no event attribute, nothing from outside, every picture described."""
+    names = {name for name, _ in page.elements}
+    assert not names & {"script", "iframe", "object", "embed", "link", "base", "form"}
+    for _, attributes in page.elements:
+        assert not [key for key in attributes if key.startswith("on")]
+        for key in ("src", "href", "action", "srcset", "data"):
+            assert attributes.get(key, "data:").startswith("data:")
+    assert all(attributes["alt"].strip() for attributes in page.all("img"))
+    assert not re.search(r"url\(|@import|//", page.css)
+
+
+def trial(number, **changes):
+    row = {"trial": number, "state": "COMPLETE", "module": "", "placement": "011011"}
+    row |= {"ratio": "3:2", "relus": 4, "relu_elements": 9, "params": 9, "macs": 9, "seed": 0}
+    row |= {"epochs": 2, "val_accuracy": 0.5 + number / 50, "val_loss": 1.0, "train_loss": 1.0}
+    return row | {"seconds": 0.1, "reason": ""} | changes
+
+
+@pytest.fixture(autouse=True)
+def quick_files(monkeypatch):
+    """Figures are drawn for the page, and their files left empty, which takes most of the time."""
+    monkeypatch.setattr(
+        "relu_search.report.run_report.rendered",
+        lambda figure, form: rendered(figure, form) if form == "svg" else b"",
+    )
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Trials, and what else is special -> a run folder of plain-8 with curves of two epochs."""
+
+    def make(*trials, confirmed=None, record=None, **options):
+        run = RunFolder(tmp_path)
+        config = SearchConfig(backbone="plain-8", width=4, epochs=2, trials=9, **options)
+        run.write_config(config, record or RUN_RECORD)
+        epochs = [
+            {"trial": t["trial"], "epoch": e, "val_accuracy": t["val_accuracy"], "val_loss": 1.0}
+            for t in trials
+            for e in range(1, t["epochs"] + 1)
+        ]
+        run.start_tables(trials, epochs)
+        if confirmed is not None:
+            confirmed.to_csv(tmp_path / "confirm.csv", index=False)
+            verdict_table(confirmed).to_csv(tmp_path / "verdict.csv", index=False)
+        return run
+
+    return make
+
+
+def modules(start=0):
+    return [
+        trial(start + i, module=name, placement=bits, relus=bits.count("1"))
+        for i, (name, bits) in enumerate(MODULES.items())
+    ]
+
+
+def page_of(run: RunFolder) -> Page:
+    path = write_report(run)
+    assert path == run.path / "report.html"
+    page = Page(path.read_text(encoding="utf-8"))
+    check_safe(page)
+    assert page.all("html")[0]["lang"] == "en"
+    assert page.all("meta")[0] == {"charset": "utf-8"}
+    assert len(page.all("title")) == len(page.all("h1")) == 1
+    assert len(page.all("caption")) == len(page.all("table"))
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    return page
+
+
+def test_a_search_is_reported_with_all_its_figures(searched, tmp_path, monkeypatch):
+    monkeypatch.undo()
+    shutil.copytree(searched.run.path, tmp_path / "run")
+    run = RunFolder(tmp_path / "run")
+    page = page_of(run)
+    assert {p.stem for p in run.figures.glob("*.png")} == FIGURES
+    assert {p.stem for p in run.figures.glob("*.pdf")} == FIGURES
+    for file in run.figures.glob("*.p*"):
+        assert file.read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+    assert len(page.all("img")) == len(page.all("figcaption")) == len(FIGURES)
+    for text in ("Best placement found", "plain-8", "digits", "linear (control)", "torch", "Noise"):
+        assert text in page.text
+    again = (run.path / "report.html").read_bytes()
+    assert write_report(run).read_bytes() == again
+
+
+def test_a_confirmed_search_has_its_verdicts_first(make_run):
+    run = make_run(*modules(), trial(4), confirmed=confirm_table())
+    page = page_of(run)
+    extra = {"verdicts-paired", "verdicts-module-1", "confirmation-runs"}
+    assert {p.stem for p in run.figures.glob("*.png")} == FIGURES | extra
+    assert page.text.index("found 1 against paired: better") < page.text.index("Leaderboard")
+    assert "confirmation says 91.6 % (−1.60 points" in page.text
+    assert "Best placement found" not in page.text
+    assert "1 diverged" in page.text
+
+
+@pytest.mark.parametrize("name", ["confirm.csv", "verdict.csv"])
+def test_either_table_of_a_confirmation_may_be_missing_or_empty(name, make_run):
+    run = make_run(*modules(), trial(4), confirmed=confirm_table())
+    table = run.path / name
+    table.write_text(table.read_text().splitlines()[0] + "\n")
+    page_of(run)
+    table.unlink()
+    page_of(run)
+
+
+@pytest.mark.parametrize("content", ["arm\nx\n", "", "\x00\x01"])
+def test_a_damaged_confirmation_is_refused(content, make_run):
+    run = make_run(trial(0))
+    (run.path / "verdict.csv").write_text(content)
+    with pytest.raises(InputError, match=r"verdict\.csv"):
+        write_report(run)
+
+
+def test_a_running_search_is_reportable(make_run):
+    stopped = [trial(i, state="PRUNED", epochs=1) for i in range(3)]
+    page = page_of(make_run(*stopped))
+    assert "3 of 9 trials are finished" in page.text
+    assert "has trained to the end yet" in page.text
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_one_trial_is_reportable(metric, make_run):
+    page = page_of(make_run(trial(0), metric=metric))
+    assert "Best placement found: 011011" in page.text
+
+
+def test_failed_and_diverged_trials_are_reportable(make_run):
+    failed = trial(0, state="FAIL", epochs=0, val_accuracy=None, val_loss=None, reason="no luck")
+    blown_up = trial(1, val_accuracy=None, val_loss=None)
+    page = page_of(make_run(failed, blown_up))
+    assert "failed: no luck" in page.text
+
+
+def test_a_run_without_a_trial_has_no_report(make_run):
+    run = make_run()
+    with pytest.raises(InputError, match="no finished trial"):
+        write_report(run)
+    assert not (run.path / "report.html").exists()
+
+
+def test_every_text_of_a_user_is_escaped(make_run, tmp_path):
+    data = {**RUN_RECORD["data"], "classes": [NASTY, "b"], "split_digest": NASTY}
+    record = {"study": "s", "data": data, "versions": {NASTY: NASTY}, "space_size": NASTY}
+    # A TOML file cannot hold the control character bare; the writer escapes it.
+    assert "\\u0007" in tomli_w.dumps({"x": NASTY})
+    runs = confirm_table()
+    runs.loc[runs["arm"] == "found 1", "reason"] = NASTY
+    trials = (
+        *modules(),
+        trial(4, module=NASTY, reason=NASTY),
+        trial(5, state="FAIL", reason=NASTY),
+    )
+    run = make_run(*trials, confirmed=runs, record=record, data=f"folder:{NASTY}")
+    verdicts = verdict_table(runs)
+    for column in ("arm", "versus", "placement", "ratio", "verdict"):
+        verdicts.loc[0, column] = NASTY
+    verdicts.to_csv(run.path / "verdict.csv", index=False)
+    page = page_of(run)
+    shown = NASTY.replace("\x07", "\N{REPLACEMENT CHARACTER}")
+    for place in ("folder:", "failed: ", "against ", "2: "):
+        assert place + shown in page.text, place
+    assert page.text.count(shown) >= 12
+
+
+def test_a_path_is_escaped(searched, tmp_path):
+    folder = tmp_path / "<b onclick='x'>&\""
+    shutil.copytree(searched.run.path, folder)
+    assert str(folder) in page_of(RunFolder(folder)).text
+
+
+def test_markup_comes_from_tag_alone():
+    assert tag("p", "a<b", tag("em", "&"), class_='"x"', data_x="1") == (
+        '<p class="&quot;x&quot;" data-x="1">a&lt;b<em>&amp;</em></p>'
+    )
+
+
+@pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
+def test_a_placement_of_another_net_is_refused(metric, make_run):
+    with pytest.raises(InputError, match="sites"):
+        write_report(make_run(trial(0, placement="01"), metric=metric))
+
+
+def test_overwrite_takes_the_report_along(make_run):
+    run = make_run(trial(0))
+    write_report(run)
+    with RunFolder.create(str(run.path), overwrite=True):
+        pass
+    assert [p.name for p in run.path.iterdir()] == [".lock"]
+
+
+# --- the verb ---------------------------------------------------------------------------------
+
+
+def test_the_verb_writes_the_page_and_says_where(make_run, cli):
+    run = make_run(*modules())
+    code, out, err = cli("report", run.path)
+    assert code == 0
+    assert "linear (control)" in out
+    assert err == f"Report: {run.path / 'report.html'}\n"
+    code, out, _ = cli("report", run.path, "--json")
+    value = json.loads(out)
+    assert value["report"] == str(run.path / "report.html")
+    assert len(value["trials"]) == 3
+
+
+def test_the_verb_leaves_the_page_out_when_asked(make_run, cli):
+    run = make_run(*modules())
+    code, out, err = cli("report", run.path, "--no-page", "--json")
+    assert (code, err, json.loads(out)["report"]) == (0, "", None)
+    assert not (run.path / "report.html").exists()
+
+
+def test_a_folder_that_cannot_be_written_gets_one_line(make_run, cli):
+    run = make_run(*modules())
+    run.figures.write_text("a file where the folder should be")
+    code, _, err = cli("report", run.path)
+    assert code == 2
+    assert "--no-page" in err
+    assert err.count("\n") == 1
+
+
+# --- in a browser -----------------------------------------------------------------------------
+
+BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on PATH")
+def test_a_browser_opens_the_page_without_errors_or_outside_requests(make_run, tmp_path):
+    run = make_run(*modules(), trial(4, reason=NASTY), confirmed=confirm_table())
+    requests, console, dom = browse(write_report(run), tmp_path / "profile")
+    assert (requests, console) == ([], [])
+    assert "found 1" in dom
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on PATH")
+def test_the_browser_test_notices_what_it_looks_for(tmp_path):
+    page = tmp_path / "bad.html"
+    page.write_text("<img src='http://x.example/a.png'><script>console.error('bad')</script>")
+    requests, console, _ = browse(page, tmp_path / "profile")
+    assert requests == ["http://x.example/a.png"]
+    assert [line for line in console if '"bad"' in line] == console != []
+
+
+def browse(page: Path, profile: Path) -> tuple[list[str], list[str], str]:
+    """Open a page headless, cut off from any network.
+
+    Returns:
+        Addresses that the page asked the network for, its console lines, and its final markup.
+    """
+    net_log = profile / "net.json"
+    profile.mkdir()
+    done = subprocess.run(
+        [
+            *(BROWSER, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"),
+            *("--enable-logging=stderr", "--v=0", "--dump-dom"),
+            *("--host-resolver-rules=MAP * ~NOTFOUND", "--proxy-server=127.0.0.1:9"),
+            *(f"--user-data-dir={profile}", f"--log-net-log={net_log}", page.as_uri()),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
+    log = json.loads(net_log.read_text())
+    started = log["constants"]["logEventTypes"]["URL_REQUEST_START_JOB"]
+    jobs = [event["params"] for event in log["events"] if event["type"] == started]
+    jobs = [job for job in jobs if "url" in job]
+    # The browser's own services ask too; only what a page asks for has an origin behind it.
+    requests = [job["url"] for job in jobs if job["initiator"] != "not an origin"]
+    return [url for url in requests if not url.startswith(("file:", "data:"))], console, done.stdout

@@ -1,0 +1,195 @@
+"""A search that was cut off goes on: nothing lost, nothing twice, the budget exact."""
+
+from __future__ import annotations
+
+import os
+import random
+
+import pytest
+from helpers.replay import REFERENCES, drive, metrics, new_proposer, new_study, stop_half
+from optuna.trial import TrialState
+
+from relu_search.run_folder.journal import GroupingJournal
+from relu_search.run_folder.study import open_study
+from relu_search.settings.search_config import SAMPLERS
+from search_spaces import SearchSpace
+from trials.running.proposals import Proposal
+
+# --- resume -----------------------------------------------------------------------------------
+
+DISTINCT = [name for name in SAMPLERS if name != "gp"]  # which may repeat a placement
+
+
+def interrupted_in(study, after: int, *, trials: int, sampler: str = "tpe") -> Proposal:
+    """Finish `after` trials, then leave one open after its first epoch."""
+    proposer = new_proposer(study, trials=trials, sampler=sampler)
+    drive(proposer, stop=stop_half, limit=after)
+    lost = proposer.propose()
+    proposer.observe(lost.number, metrics(lost.spec.placement, 1))
+    return lost
+
+
+class Cut(BaseException):
+    """The process ends here."""
+
+
+def told(study):
+    return [
+        (t.number, t.state.name, t.params, t.values, t.intermediate_values, t.user_attrs)
+        for t in study.trials
+    ]
+
+
+def cut_after(study, records: int):
+    """Let a study write so many records of its journal, then end the process."""
+    backend, left = study._storage._backend, iter(range(records))
+    write = backend.append_logs
+
+    def append_logs(logs):
+        if next(left, None) is None:
+            raise Cut
+        write(logs)
+
+    backend.append_logs = append_logs
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_search_cut_off_between_any_two_records_ends_as_if_it_had_not_been(
+    sampler, seed, tmp_path
+):
+    def search(study):
+        drive(new_proposer(study, trials=30, sampler=sampler, seed=seed), stop=stop_half)
+
+    whole = open_study(tmp_path / "whole", "s", ["maximize"])
+    search(whole)
+    rng, cuts, ended = random.Random(seed), 0, False
+    open_study(tmp_path / "cut", "s", ["maximize"])
+    while not ended:
+        study = open_study(tmp_path / "cut", "s", ["maximize"], resume=True)
+        cut_after(study, rng.randrange(1, 60))
+        try:
+            search(study)
+            ended = True
+        except Cut:
+            cuts += 1
+    assert cuts >= 5
+    assert told(study) == told(whole)
+
+
+@pytest.mark.parametrize("sampler", DISTINCT)
+@pytest.mark.parametrize("after", [0, 2, 3, 11])
+def test_a_resumed_search_goes_on_with_the_open_trial_and_meets_the_budget_exactly(after, sampler):
+    study = new_study()
+    lost = interrupted_in(study, after, trials=12, sampler=sampler)
+    resumed = new_proposer(study, trials=12, sampler=sampler)
+    assert study.trials[lost.number].state == TrialState.RUNNING
+    assert resumed.remaining == 12 - after
+    proposals = drive(resumed, stop=stop_half)
+    assert proposals[0] == lost
+    assert [p.number for p in proposals] == list(range(after, 12))
+    texts = [t.user_attrs["placement"] for t in study.trials]
+    assert len(texts) == len(set(texts)) == 12
+    assert all(t.state.is_finished() for t in study.trials)
+    assert set(REFERENCES.values()) <= set(texts)
+
+
+def test_several_open_trials_go_on_in_their_order():
+    study = new_study()
+    first = new_proposer(study, trials=9)
+    drive(first, limit=4)
+    lost = [first.propose() for _ in range(3)]
+    assert drive(new_proposer(study, trials=9))[:3] == lost
+    assert len(study.trials) == 9
+
+
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_all_references_stay_protected_across_an_interruption(after):
+    study = new_study()
+    interrupted_in(study, after, trials=8)
+    proposals = drive(new_proposer(study, trials=8))
+    protected = {p.spec.placement for p in proposals if p.protected}
+    assert protected == set(list(REFERENCES.values())[after:])
+
+
+def test_a_search_survives_interruption_after_interruption():
+    study, open_placements = new_study(), []
+    for _ in range(4):
+        proposer = new_proposer(study, trials=6)
+        drive(proposer, limit=1)
+        open_placements.append(proposer.propose().spec.placement)
+    assert new_proposer(study, trials=6).remaining == 2
+    drive(new_proposer(study, trials=6))
+    counted = [t for t in study.trials if t.state == TrialState.COMPLETE]
+    assert len({t.user_attrs["placement"] for t in counted}) == len(counted) == 6
+    assert set(open_placements) <= {t.user_attrs["placement"] for t in counted}
+
+
+def test_a_finished_search_proposes_nothing_more_unless_the_budget_grows():
+    study = new_study()
+    drive(new_proposer(study, trials=5))
+    assert new_proposer(study, trials=5).propose() is None
+    assert new_proposer(study, trials=3).propose() is None
+    more = drive(new_proposer(study, trials=9))
+    assert len(more) == 4
+    assert len({t.user_attrs["placement"] for t in study.trials}) == 9
+
+
+@pytest.mark.parametrize("sampler", DISTINCT)
+def test_a_resumed_search_exhausts_the_space_without_repetition(sampler):
+    study = new_study()
+    interrupted_in(study, 30, trials=200, sampler=sampler)
+    resumed = new_proposer(study, trials=200, sampler=sampler)
+    drive(resumed)
+    counted = study.trials
+    assert sorted({t.user_attrs["placement"] for t in counted}) == sorted(
+        t.user_attrs["placement"] for t in counted
+    )
+    assert len(counted) == 64
+    assert resumed.exhausted
+
+
+def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
+    journal = tmp_path / "study.journal"
+    lost = interrupted_in(open_study(journal, "s", ["maximize"]), 2, trials=5)
+    study = open_study(journal, "s", ["maximize"], resume=True)
+    proposals = drive(new_proposer(study, trials=5))
+    assert lost.spec.placement in {p.spec.placement for p in proposals}
+    reread = open_study(journal, "s", ["maximize"], resume=True)
+    states = [t.state.name for t in reread.trials]
+    assert states == ["COMPLETE"] * 5
+
+
+def test_a_proposal_reaches_the_journal_in_one_write(tmp_path, monkeypatch):
+    """And what was written is what another process reads, record for record."""
+    writes = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda handle: (writes.append(handle), real(handle)))
+    space = SearchSpace("plain-38", "site")
+    study = open_study(tmp_path / "journal", "s", ["maximize"])
+    proposer = new_proposer(study=study, space=space, trials=9, sampler="tpe")
+    for count in range(6):
+        writes.clear()
+        proposal = proposer.propose()
+        assert len(writes) == 1
+        proposer.observe(proposal.number, metrics("11", 1))
+        writes.clear()
+        proposer.conclude(proposal.number, None)
+        assert len(writes) == 1
+        other = open_study(tmp_path / "journal", "s", ["maximize"], resume=True)
+        assert other.get_trials() == study.get_trials()
+        assert len(other.get_trials(states=[TrialState.PRUNED])) == count + 1
+
+
+def test_records_held_back_are_read_as_if_written(tmp_path):
+    journal = GroupingJournal(tmp_path / "journal")
+    journal.append_logs([{"number": 0}])
+    with journal.grouped():
+        journal.append_logs([{"number": 1}])
+        assert list(journal.read_logs(0)) == [{"number": 0}, {"number": 1}]
+        journal.append_logs([{"number": 2}, {"number": 3}])
+        assert list(journal.read_logs(2)) == [{"number": 2}, {"number": 3}]
+        assert list(GroupingJournal(tmp_path / "journal").read_logs(0)) == [{"number": 0}]
+    for fresh in (journal, GroupingJournal(tmp_path / "journal")):
+        assert [log["number"] for log in fresh.read_logs(0)] == [0, 1, 2, 3]
+        assert [log["number"] for log in fresh.read_logs(3)] == [3]

@@ -1,0 +1,348 @@
+"""Readers of named data sets and of users' files, and what they say of bad ones."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from search_spaces import InputError
+from trials.data.sources import open_source
+
+NOWHERE = Path("nowhere")
+PUBLISHED = {
+    "cifar10": ((125.307, 122.950, 113.865), (62.993, 62.089, 66.705)),
+    "cifar100": ((129.304, 124.070, 112.434), (68.170, 65.392, 70.418)),
+}
+CLASS_NAMES = {
+    "cifar10": "CIFAR10",
+    "cifar100": "CIFAR100",
+    "svhn": "SVHN",
+    "fashion-mnist": "FashionMNIST",
+}
+
+
+def read_all(name: str, split: str = "train", data_dir: Path = NOWHERE):
+    source = open_source(name, split, data_dir)
+    return source.read(np.arange(len(source.labels))), source
+
+
+def refuse(name: str, split: str = "train", data_dir: Path = NOWHERE) -> str:
+    """The one line with which a data set is refused, on opening or on reading."""
+    with pytest.raises(InputError) as caught:
+        read_all(name, split, data_dir)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert len(message) < 600
+    return message
+
+
+# --- torchvision's data sets ------------------------------------------------------------------
+
+
+@pytest.fixture
+def stand_in(monkeypatch, random_images):
+    """Replace a torchvision class by a small one with the real one's attributes."""
+
+    def install(name, classes):
+        seen = {}
+        colour, grey = random_images(2 * classes, 4, 6, 3), random_images(2 * classes, 4, 6)
+        labels = [k % classes for k in range(2 * classes)]
+        made = {
+            "cifar10": lambda: {"data": colour, "targets": labels},
+            "cifar100": lambda: {"data": colour, "targets": labels},
+            "svhn": lambda: {"data": colour.transpose(0, 3, 1, 2), "labels": np.array(labels)},
+            "fashion-mnist": lambda: {
+                "data": torch.from_numpy(grey),
+                "targets": torch.tensor(labels),
+            },
+        }[name]()
+        if name != "svhn":  # the real SVHN has no class names
+            made["classes"] = [f"class {c}" for c in range(classes)]
+
+        def dataset(root, **options):
+            seen.update(options, root=root)
+            return SimpleNamespace(**made)
+
+        monkeypatch.setattr(torchvision.datasets, CLASS_NAMES[name], dataset)
+        return grey[..., None] if name == "fashion-mnist" else colour, labels, seen
+
+    return install
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "flip"),
+    [
+        ("cifar10", 10, True),
+        ("cifar100", 100, True),
+        ("svhn", 10, False),
+        ("fashion-mnist", 10, True),
+    ],
+)
+def test_torchvision_sets_come_as_images_height_width_channels(stand_in, name, classes, flip):
+    images, labels, _ = stand_in(name, classes)
+    read, source = read_all(name)
+    np.testing.assert_array_equal(read, images)
+    assert read.dtype == np.uint8
+    assert read.flags.c_contiguous
+    assert source.labels.dtype == np.int64
+    assert source.labels.tolist() == labels
+    assert len(source.classes) == classes
+    assert source.flip is flip
+    assert (source.mean, source.std) == PUBLISHED.get(name, (None, None))
+    rows = np.array([5, 0, 3])
+    np.testing.assert_array_equal(source.read(rows), images[rows])
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("download", [True, False])
+@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+def test_torchvision_is_asked_for_the_right_split(stand_in, tmp_path, name, split, download):
+    _, _, seen = stand_in(name, 10)
+    open_source(name, split, tmp_path, download=download)
+    selected = {"split": split} if name == "svhn" else {"train": split == "train"}
+    assert seen == {"root": str(tmp_path), "download": download, **selected}
+
+
+@pytest.mark.parametrize("name", CLASS_NAMES)
+def test_a_set_that_is_not_there_names_the_download_option(tmp_path, name):
+    message = refuse(name, data_dir=tmp_path)
+    assert message.startswith(f"data set {name} cannot be read from {tmp_path}")
+    assert "--download" in message
+
+
+@pytest.mark.parametrize("name", ["", "cifar", "CIFAR10", "parquet", "zip:x", "a\nb", "x" * 999])
+def test_an_unknown_name_lists_the_known_ones(name):
+    message = refuse(name)
+    assert "is unknown; use digits, cifar10, cifar100, svhn, fashion-mnist" in message
+    assert "parquet:DIR or folder:DIR" in message
+
+
+# --- parquet ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("image_column", ["img", "image"])
+@pytest.mark.parametrize("label_column", ["label", "fine_label", "labels"])
+def test_parquet_png_images_come_back_pixel_for_pixel(
+    tmp_path, encode, write_parquet, random_images, channels, image_column, label_column
+):
+    images = random_images(6, 5, 7, channels)
+    write_parquet(
+        tmp_path / "train.parquet",
+        [encode(image) for image in images],
+        [1, 0, 2, 0, 1, 2],
+        image_column=image_column,
+        label_column=label_column,
+    )
+    read, source = read_all(f"parquet:{tmp_path}")
+    np.testing.assert_array_equal(read, images)
+    assert source.labels.tolist() == [1, 0, 2, 0, 1, 2]
+    assert source.classes == ("0", "1", "2")
+    rows = np.array([4, 1])
+    np.testing.assert_array_equal(source.read(rows), images[rows])
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_parquet_jpeg_images_keep_their_colour(tmp_path, encode, write_parquet, channels):
+    colours = np.array([[250, 10, 20], [20, 250, 10], [10, 20, 250]], np.uint8)[:, :channels]
+    flat = [np.broadcast_to(colour, (8, 8, channels)).copy() for colour in colours]
+    write_parquet(tmp_path / "train.parquet", [encode(i, "JPEG") for i in flat], [0, 1, 2])
+    read, _ = read_all(f"parquet:{tmp_path}")
+    np.testing.assert_allclose(read.astype(int), np.stack(flat).astype(int), atol=3)
+
+
+def test_parquet_shards_are_read_in_order(tmp_path, encode, write_parquet, random_images):
+    images = random_images(9, 4, 4, 1)
+    encoded, labels = [encode(image) for image in images], [0, 1, 2] * 3
+    for shard, start in reversed(list(enumerate((0, 3, 6)))):  # not written in order
+        part = slice(start, start + 3)
+        path = tmp_path / f"train-0000{shard}-of-00003.parquet"
+        write_parquet(path, encoded[part], labels[part])
+    write_parquet(tmp_path / "test-00000-of-00001.parquet", encoded[:3], [0, 1, 2])
+    read, source = read_all(f"parquet:{tmp_path}")
+    np.testing.assert_array_equal(read, images)
+    assert source.labels.tolist() == labels
+    assert len(open_source(f"parquet:{tmp_path}", "test", NOWHERE).labels) == 3
+
+
+@pytest.fixture
+def good(tmp_path, encode, write_parquet, random_images):
+    """A good parquet set to spoil: its folder, encoded images, and a function to rewrite it."""
+    encoded = [encode(image) for image in random_images(12, 8, 8, 3)]
+    path = tmp_path / "train.parquet"
+
+    def write(images=encoded, labels=(0, 1, 2) * 4):
+        write_parquet(path, images, labels if isinstance(labels, pa.Array) else list(labels))
+
+    write()
+    return SimpleNamespace(
+        name=f"parquet:{tmp_path}", folder=tmp_path, path=path, encoded=encoded, write=write
+    )
+
+
+BAD_LABELS = {
+    "null": ((0, 1, None) * 4, "without nulls"),
+    "negative": ((0, 1, -1) * 4, "must be 0 to"),
+    "with a gap": ((0, 1, 3) * 4, "no image of class 2"),
+    "float": ((0.0, 1.0, 2.0) * 4, "must hold integers"),
+    "text": (("a", "b", "c") * 4, "must hold integers"),
+    "true and false": ((True, False) * 6, "must hold integers"),
+    "all of one class": ((0,) * 12, "2 to 10000 are needed"),
+    "all negative": ((-1,) * 12, "2 to 10000 are needed"),
+    "far too large": ((0, 1, 10**15) * 4, "2 to 10000 are needed"),
+    "beyond int64": (pa.array([0, 1, 2**64 - 1] * 4, pa.uint64()), "must be 0 to"),
+}
+
+
+@pytest.mark.parametrize("labels", BAD_LABELS)
+def test_bad_labels_are_refused(good, labels):
+    values, rule = BAD_LABELS[labels]
+    good.write(labels=values)
+    assert rule in refuse(good.name)
+
+
+def test_a_truncated_file_is_refused(good):
+    good.path.write_bytes(good.path.read_bytes()[:-20])
+    assert "the file is truncated or not parquet" in refuse(good.name)
+
+
+def test_a_file_that_is_not_parquet_is_refused(good):
+    good.path.write_text("label,img\n")
+    assert "the file is truncated or not parquet" in refuse(good.name)
+
+
+def test_shards_of_different_columns_are_refused(good):
+    good.path.rename(good.folder / "train-00000-of-00002.parquet")
+    pq.write_table(pa.table({"other": [1]}), good.folder / "train-00001-of-00002.parquet")
+    refuse(good.name)
+
+
+def test_an_empty_table_is_refused(good):
+    good.write(images=[], labels=pa.array([], pa.int64()))
+    assert "the train split is empty; it needs labelled images" in refuse(good.name)
+
+
+@pytest.mark.parametrize(
+    ("columns", "rule"),
+    [
+        ({"pixels": [b"x"], "label": [0]}, "no column img or image among"),
+        ({"img": [{"bytes": b"x"}], "class": [0]}, "no column label or fine_label or labels"),
+        ({"img": [b"x"], "label": [0]}, "must be a struct"),
+        ({"img": [{"path": "a.png"}], "label": [0]}, "a field 'bytes'"),
+        ({f"column {k}": [0] for k in range(500)}, "use the hub's image layout"),
+    ],
+)
+def test_wrong_columns_are_refused(good, columns, rule):
+    pq.write_table(pa.table(columns), good.path)
+    assert rule in refuse(good.name)
+
+
+@pytest.mark.parametrize("bad", [b"not an image", b"", None], ids=["text", "empty", "null"])
+def test_an_image_that_cannot_be_decoded_is_named(good, bad):
+    good.write(images=[*good.encoded[:7], bad, *good.encoded[8:]])
+    message = refuse(good.name)
+    assert f"{good.folder}/train, row 7" in message
+    assert "replace or remove it" in message
+
+
+def test_a_cut_image_is_named(good):
+    good.write(images=[*good.encoded[:7], good.encoded[7][:-60], *good.encoded[8:]])
+    assert "row 7: image cannot be decoded" in refuse(good.name)
+
+
+def test_a_null_row_is_refused(good):
+    images = pa.array(
+        [{"bytes": data} for data in good.encoded[:-1]] + [None],
+        pa.struct([("bytes", pa.binary())]),
+    )
+    pq.write_table(pa.table({"img": images, "label": [0, 1, 2] * 4}), good.path)
+    assert "without nulls" in refuse(good.name)
+
+
+@pytest.mark.parametrize("shape", [(9, 8, 3), (8, 9, 3)])
+def test_images_of_two_sizes_are_refused(good, encode, random_images, shape):
+    good.write(images=[*good.encoded[:-1], encode(random_images(*shape))])
+    message = refuse(good.name)
+    assert (
+        f"row 11: image is {shape[1]}x{shape[0]} pixels in colour but the first one is 8x8"
+        in message
+    )
+    assert "bring all images to one size" in message
+
+
+def test_sixteen_bit_grey_is_scaled_or_refused_but_never_clipped(good):
+    ramp = np.arange(64, dtype=np.uint16).reshape(8, 8) * 1024
+    buffer = io.BytesIO()
+    Image.fromarray(ramp).save(buffer, "PNG")
+    good.write(images=[buffer.getvalue()] * 12)
+    try:
+        read, _ = read_all(good.name)
+    except InputError:
+        return
+    np.testing.assert_allclose(read[0, ..., 0], ramp / 257, atol=1)
+
+
+# --- image folders ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_folder_images_come_back_pixel_for_pixel(tmp_path, write_folder, random_images, channels):
+    images = random_images(6, 5, 7, channels)
+    write_folder(tmp_path / "train", {"dog": images[3:], "cat": images[:3]})
+    read, source = read_all(f"folder:{tmp_path}")
+    np.testing.assert_array_equal(read, images)
+    assert source.classes == ("cat", "dog")
+    assert source.labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_folder_image_that_cannot_be_decoded_is_named(tmp_path, write_folder, random_images):
+    write_folder(tmp_path / "train", dict.fromkeys("ab", random_images(3, 8, 8, 3)))
+    bad = tmp_path / "train" / "b" / "001.png"
+    bad.write_bytes(b"not an image")
+    assert refuse(f"folder:{tmp_path}").startswith(f"{bad}: image cannot be decoded")
+
+
+def test_a_folder_image_that_cannot_be_read_is_named(tmp_path, write_folder, random_images):
+    write_folder(tmp_path / "train", dict.fromkeys("ab", random_images(3, 8, 8, 3)))
+    broken = tmp_path / "train" / "b" / "009.png"
+    broken.symlink_to("nowhere.png")
+    assert str(broken) in refuse(f"folder:{tmp_path}")
+
+
+def test_a_class_folder_without_images_is_refused(tmp_path, write_folder, random_images):
+    write_folder(tmp_path / "train", {"a": random_images(3, 8, 8, 3), "b": []})
+    assert "is not an image folder" in refuse(f"folder:{tmp_path}")
+
+
+def test_a_single_class_folder_is_refused(tmp_path, write_folder, random_images):
+    write_folder(tmp_path / "train", {"a": random_images(3, 8, 8, 3)})
+    assert "has 1 classes; 2 to 10000 are needed" in refuse(f"folder:{tmp_path}")
+
+
+# --- folders that are not there ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["parquet", "folder"])
+@pytest.mark.parametrize("where", ["", "no/such/folder", "x\ny"])
+def test_a_missing_folder_is_refused(kind, where):
+    message = refuse(f"{kind}:{where}")
+    assert f"folder {where!r} does not exist; give an existing one" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "way_out"), [("parquet", "put the split there"), ("folder", "it needs one sub-folder")]
+)
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_an_empty_folder_is_refused(tmp_path, kind, way_out, split):
+    message = refuse(f"{kind}:{tmp_path}", split)
+    assert way_out in message
+    assert split in message

@@ -1,0 +1,197 @@
+"""Packed training: the same mathematics as single trainings, a member at a time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from scipy.stats import ks_2samp
+from torch import nn
+from torch.nn import functional
+
+from search_spaces import Backbone, InputError
+from trials import Recipe, TrialSpec, load_data, run_trial
+from trials.fast.packed_network import Member, PackedNetwork, side_by_side
+from trials.fast.packing import PackedTraining
+from trials.training.checkpoint import Checkpoint, load_weights
+from trials.training.optimizer import NesterovSGD
+from trials.training.spec import untrained_network
+
+RECIPE = Recipe(epochs=2, batch_size=32, schedule="one-cycle")
+
+
+def spec(number=0, backbone="plain-8", **changes):
+    sites = len(Backbone.parse(backbone, 4).sites)
+    bits = ("1" * sites, ("10" * sites)[:sites], "0" * sites)[number % 3]
+    base = TrialSpec(backbone=backbone, width=4, placement=bits, recipe=RECIPE, seed=number)
+    return replace(base, **changes)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data("digits", train_limit=150)
+
+
+def member(data, one):
+    model = untrained_network(one, data).double().train()
+    return Member(one, model, NesterovSGD(model, one.recipe), None, None)
+
+
+@pytest.mark.parametrize("backbone", ["plain-8", "resnet-8", "preresnet-8", "dfn-14", "preplain-8"])
+@pytest.mark.parametrize("activation", ["relu", "elu"])
+def test_steps_equal_those_of_single_trainings(data, backbone, activation):
+    """Each member with its own images and rate, against ungrouped convolutions."""
+    specs = [spec(i, backbone, activation=activation) for i in (2, 0, 1)]  # all-linear first
+    members, singles = ([member(data, one) for one in specs] for _ in range(2))
+    packed = PackedNetwork(members)
+    packed.model.train()
+    generator = torch.Generator().manual_seed(0)
+    for step in range(3):
+        x = torch.randn(3, 16, data.in_channels, 8, 8, generator=generator, dtype=torch.float64)
+        y = torch.randint(10, (3, 16), generator=generator)
+        rates = [0.1, 0.02, 0.05] if step else [0.1]
+        losses, _ = packed.losses(side_by_side(x.flatten(0, 1), 3), y)
+        packed.step(losses, torch.tensor(rates, dtype=torch.float64))
+        for i, single in enumerate(singles):
+            loss = functional.cross_entropy(single.model(x[i]), y[i])
+            assert losses[i].item() == pytest.approx(loss.item(), abs=1e-12)
+            single.optimizer.learning_rate = rates[i % len(rates)]
+            single.optimizer.forget_gradients()
+            loss.backward()
+            single.optimizer.step()
+    for ours, theirs in zip(members, singles, strict=True):
+        packed.copy_back(ours)
+        for name, value in theirs.model.state_dict().items():
+            torch.testing.assert_close(ours.model.state_dict()[name], value, rtol=0, atol=1e-10)
+        for name, momentum in theirs.optimizer.momenta.items():
+            torch.testing.assert_close(ours.optimizer.momenta[name], momentum, rtol=0, atol=1e-10)
+
+
+def test_a_member_does_not_depend_on_its_neighbours(data):
+    """Whoever leaves or joins: in double precision a member's epochs are those it has alone."""
+
+    def epochs_of(joins):
+        training = PackedTraining(data)
+        results = []
+        for joining, leaving in joins:
+            for number in joining:
+                training.join(number, spec(number))
+            for number in leaving:
+                training.leave(number)
+            results.append(training.epoch()[0])
+        return results
+
+    alone = epochs_of([([0], []), ([], [])])
+    beside = epochs_of([([0, 1, 2], []), ([3], [1, 2])])
+    assert beside[0].train_loss == pytest.approx(alone[0].train_loss, rel=0.02)
+    assert [m.epoch for m in beside] == [1, 2]
+
+
+def test_a_packed_epoch_measures_what_a_single_one_does(data):
+    """With a rate of almost nothing there is no drift, so all metrics agree."""
+    still = replace(RECIPE, learning_rate=1e-9)
+    training = PackedTraining(data)
+    for number in range(3):
+        training.join(number, spec(number, recipe=still))
+    packed = training.epoch()
+    for number in range(3):
+        single = run_trial(spec(number, recipe=still), data).epochs[0]
+        for name in ("train_loss", "val_loss"):
+            expected = pytest.approx(getattr(single, name), rel=1e-4)
+            assert getattr(packed[number], name) == expected
+        assert packed[number].train_accuracy == pytest.approx(single.train_accuracy, abs=0.01)
+        assert packed[number].val_accuracy == pytest.approx(single.val_accuracy, abs=0.01)
+
+
+def test_one_that_diverges_leaves_the_others_alone(data):
+    training = PackedTraining(data)
+    for number in range(3):
+        training.join(number, spec(number))
+    with torch.no_grad():
+        training.members[1].model.classifier.weight.fill_(float("inf"))
+    results = training.epoch()
+    assert "diverged" in results[1]
+    assert [results[0].epoch, results[2].epoch] == [1, 1]
+
+
+def test_weights_and_checkpoints_are_those_of_an_ordinary_trial(data, tmp_path):
+    """A packed trial goes on from its checkpoint, and its weights load into a plain network."""
+    files = [
+        {
+            "save_to": tmp_path / f"{number}.safetensors",
+            "checkpoint": Checkpoint(tmp_path / f"{number}.checkpoint", str(number)),
+        }
+        for number in range(2)
+    ]
+    training = PackedTraining(data)
+    for number in range(2):
+        assert training.join(number, spec(number), **files[number]) == ()
+    first = training.epoch()
+    again = PackedTraining(data)
+    assert again.join(0, spec(0), **files[0]) == (first[0],)
+    last = again.epoch()[0]
+    assert last.epoch == 2
+    model = untrained_network(spec(0), data)
+    load_weights(model, files[0]["save_to"])
+    for ours, theirs in zip(
+        model.state_dict().values(),
+        again.members[0].model.state_dict().values(),
+        strict=True,
+    ):
+        assert torch.equal(ours, theirs)
+    steps = 2 * -(-len(data.train) // RECIPE.batch_size)
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    assert {int(norm.num_batches_tracked) for norm in norms} == {steps}
+    assert not files[1]["save_to"].exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [({"activation": "prelu"}, "eager"), ({"placement": "2:1@drop-norm"}, "eager")],
+)
+def test_what_cannot_be_packed_is_refused(data, changes, words):
+    with pytest.raises(InputError, match=words):
+        PackedTraining(data).join(0, spec(0, **changes))
+
+
+@pytest.mark.parametrize(
+    "changes", [{"width": 8}, {"recipe": replace(RECIPE, epochs=3)}, {"activation": "elu"}], ids=str
+)
+def test_a_pack_is_of_one_kind(data, changes):
+    training = PackedTraining(data)
+    training.join(0, spec(0))
+    with pytest.raises(InputError, match="placement and seed alone"):
+        training.join(1, spec(1, **changes))
+    assert list(training.members) == [0]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_captured_epochs_equal_eager_ones(data, monkeypatch):
+    """Members of different epochs too: the second joins behind the first epoch."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    found = {}
+    for captured in (False, True):
+        training = PackedTraining(data, "cuda", captured=captured)
+        training.join(0, spec(0, recipe=replace(RECIPE, epochs=6)))
+        found[captured] = [training.epoch()[0]]
+        training.join(1, spec(1, recipe=replace(RECIPE, epochs=6)))
+        for _ in range(4):  # short batches are recorded in the last
+            found[captured] += training.epoch().values()
+    for ours, theirs in zip(found[True], found[False], strict=True):
+        assert ours.val_loss == pytest.approx(theirs.val_loss, rel=1e-5)
+
+
+@pytest.mark.slow
+def test_final_scores_have_the_same_distribution(data):
+    """80 seeds packed by eights and 80 others alone: no difference that a test can see."""
+    packed, single = [], []
+    for start in range(0, 80, 8):
+        training = PackedTraining(data)
+        for number in range(start, start + 8):
+            training.join(number, spec(number, placement="2:1"))
+        training.epoch()
+        packed += [metrics.val_loss for metrics in training.epoch().values()]
+    for seed in range(100, 180):
+        single.append(run_trial(spec(seed, placement="2:1"), data).epochs[-1].val_loss)
+    assert ks_2samp(packed, single).pvalue > 0.01

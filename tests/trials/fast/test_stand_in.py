@@ -1,0 +1,160 @@
+"""One graph for all placements. torch's tracing is real; the default suite leaves out the C++."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+import torch
+import torch._dynamo
+from torch._dynamo.exc import RecompileError
+from torch._dynamo.utils import counters
+
+from search_spaces import InputError
+from search_spaces.gates import insert_gates
+from trials import Recipe, TrialSpec, load_data, run_trial
+from trials.fast import stand_in
+from trials.fast.cuda_graphs import WARM_UP, Replay
+from trials.fast.stand_in import train_by_stand_in
+from trials.training.loop import loss_and_logits, train
+from trials.training.process import one_thread
+from trials.training.spec import untrained_network
+
+RECIPE = Recipe(epochs=2, batch_size=32, schedule="one-cycle")
+needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data("digits", train_limit=100)
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    yield
+    stand_in._stand_in.cache_clear()
+
+
+def spec(placement, seed=0, backbone="plain-8", **changes):
+    return TrialSpec(
+        backbone=backbone, width=4, placement=placement, recipe=RECIPE, seed=seed, **changes
+    )
+
+
+def trained(one, data, *, gated=False, device="cpu", **how):
+    """Metrics without times, and the network."""
+    model = untrained_network(one, data)
+    if gated:
+        insert_gates(model)
+    epoch_by = partial(train_by_stand_in, activation=one.activation, **how) if how else None
+    with one_thread():
+        epochs = list(
+            train(model, data, one.recipe, seed=one.seed, device=device, epoch_by=epoch_by)
+        )
+    return [{**metrics.to_json(), "seconds": 0} for metrics in epochs], model.state_dict()
+
+
+@pytest.mark.parametrize("captured", [False, True], ids=["held by reference", "copied"])
+@pytest.mark.parametrize("backbone", ["plain-8", "preresnet-8", "dfn-14"])
+def test_it_trains_as_the_ordinary_loop_to_the_bit(data, backbone, captured):
+    """One after another, other seeds, placements and activations; against gated networks."""
+    sites = len(untrained_network(spec("paired", backbone=backbone), data).placement)
+    for seed, bits in enumerate(("1" * sites, "0" * sites, ("01" * sites)[:sites])):
+        for activation in ("relu", "elu"):
+            one = spec(bits, seed, backbone, activation=activation)
+            expected, weights = trained(one, data, gated=True)
+            found, ours = trained(one, data, compiled=False, captured=captured)
+            assert found == expected
+            assert ours.keys() == weights.keys()
+            assert all(torch.equal(ours[name], weights[name]) for name in weights)
+
+
+def test_it_writes_into_no_data(data):
+    before = data.train.images.copy()
+    other = load_data("digits", train_limit=100, seed=1)
+    for one in (data, other, data):
+        trained(spec("2:1"), one, compiled=False, captured=True)
+    assert (data.train.images == before).all()
+
+
+@pytest.fixture(params=["eager", pytest.param("inductor", marks=pytest.mark.slow)])
+def backend(request, monkeypatch):
+    """torch.compile with this back end, and nothing compiled yet."""
+    torch._dynamo.reset()
+    counters.clear()
+    whole = torch.compile
+    monkeypatch.setattr(
+        torch, "compile", lambda function, **how: whole(function, **how, backend=request.param)
+    )
+    yield request.param
+    torch._dynamo.reset()
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_ten_placements_share_one_graph(backend, data):
+    """More than the eight recompilations behind which torch would fall back to eager."""
+    for seed in range(10):
+        one = spec(format(seed + 1, "06b"), seed)
+        result = run_trial(one, data, compiled=True)
+        assert result.failure is None
+        assert result.model.placement.bits == one.placement
+        expected, _ = trained(one, data, gated=True)
+        exactly = 0 if backend == "eager" else 0.1
+        first = result.epochs[0]
+        assert first.train_loss == pytest.approx(expected[0]["train_loss"], rel=exactly)
+        assert first.val_accuracy == pytest.approx(expected[0]["val_accuracy"], abs=exactly)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_second_graph_is_an_error_not_a_fallback(backend):
+    x, y = torch.randn(32, 1, 8, 8), torch.zeros(32, dtype=torch.long)
+    loss_of = stand_in._compiled_loss()
+    networks = [untrained_network(spec(p), load_data("digits")) for p in ("paired", "2:1")]
+    insert_gates(networks[0])
+    expected = loss_and_logits(networks[0], x, y)[0].item()
+    assert loss_of(networks[0], x, y)[0].item() == pytest.approx(expected, rel=1e-5)
+    with pytest.raises(RecompileError):
+        loss_of(networks[1], x, y)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_another_backbone_is_another_graph(backend, data):
+    for backbone in ("plain-8", "preresnet-8"):
+        assert run_trial(spec("2:1", backbone=backbone), data, compiled=True).failure is None
+
+
+def test_what_it_cannot_do_is_refused(data):
+    with pytest.raises(InputError, match="need a CUDA device"):
+        run_trial(spec("2:1"), data, captured=True)
+    with pytest.raises(InputError, match="eager back end"):
+        run_trial(spec("2:1@drop-norm"), data, compiled=True)
+
+
+def test_without_a_record_each_call_is_a_call():
+    calls = []
+    replay = Replay(lambda: calls.append(len(calls)), captured=False)
+    for _ in range(WARM_UP + 2):
+        replay()
+    assert calls == list(range(WARM_UP + 2))
+
+
+@needs_cuda
+def test_a_replay_does_the_work_of_every_call():
+    total, one = torch.zeros((), device="cuda"), torch.ones((), device="cuda")
+    replay = Replay(lambda: total.add_(one), captured=True)
+    for call in range(1, WARM_UP + 5):
+        replay()
+        assert total.item() == call
+
+
+@needs_cuda
+@pytest.mark.parametrize("compiled", [False, True])
+def test_captured_steps_equal_eager_ones(data, monkeypatch, compiled):
+    """Three trials by one record; deterministic kernels make eager and replay equal."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    for seed, bits in enumerate(("111111", "000000", "010101")):
+        expected, _ = trained(spec(bits, seed), data, gated=True, device="cuda")
+        found, _ = trained(spec(bits, seed), data, device="cuda", compiled=compiled, captured=True)
+        for ours, theirs in zip(found, expected, strict=True):
+            assert ours == pytest.approx(theirs, rel=0.1 if compiled else 1e-5)

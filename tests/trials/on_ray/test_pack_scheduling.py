@@ -1,0 +1,155 @@
+"""Packed trials on real Ray: every trial is proposed, observed, stopped and concluded as usual."""
+
+from __future__ import annotations
+
+import os
+import signal
+from dataclasses import replace
+
+import pytest
+
+from search_spaces import InputError
+from trials import Recipe, TrialSpec, load_data
+from trials.on_ray import pack_runs
+from trials.on_ray.pack_runs import run_packed
+from trials.on_ray.session import ray_session
+from trials.running.early_stopping import EarlyStopping
+from trials.running.faults import RunStoppedError
+from trials.running.proposals import Proposal
+from trials.running.resources import Resources
+from trials.running.trial_files import TrialFiles
+from trials.training.metrics import EpochMetrics
+
+EPOCHS = 3
+SPEC = TrialSpec(
+    backbone="plain-8", width=4, placement="2:1", recipe=Recipe(epochs=EPOCHS, batch_size=32)
+)
+STOPPING = EarlyStopping(
+    metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=1, reduction_factor=3
+)
+
+
+class Proposals:
+    """Hands out trials and records what it is told; trial 0 is protected."""
+
+    def __init__(self, specs):
+        self.specs = list(specs)
+        self.epochs = {}
+        self.ended = {}
+        self.most_open = 0
+
+    def propose(self):
+        number = len(self.epochs)
+        if number == len(self.specs):
+            return None
+        self.epochs[number] = []
+        self.most_open = max(self.most_open, len(self.epochs) - len(self.ended))
+        return Proposal(number=number, spec=self.specs[number], protected=number == 0)
+
+    def observe(self, number, metrics: EpochMetrics):
+        assert number not in self.ended
+        self.epochs[number].append(metrics.epoch)
+
+    def conclude(self, number, failure):
+        assert number not in self.ended
+        self.ended[number] = failure
+
+
+@pytest.fixture(scope="module")
+def data():
+    return load_data("digits", train_limit=100)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def session():
+    with ray_session(cpus=2):
+        yield
+
+
+def run(specs, data, **options):
+    proposals = Proposals(specs)
+    options = {"pack": 3, "stopping": STOPPING, "resources": Resources(), **options}
+    run_packed(proposals, data, **options)
+    return proposals
+
+
+def test_all_trials_run_in_packs_and_asha_stops_some(data):
+    told = run([replace(SPEC, seed=seed) for seed in range(14)], data)
+    assert told.ended == dict.fromkeys(range(14))
+    assert told.most_open == 6  # two workers of three slots, filled again
+    assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in told.epochs.values())
+    lengths = [len(epochs) for epochs in told.epochs.values()]
+    assert lengths[0] == EPOCHS
+    assert 1 in lengths
+
+
+def test_concurrent_limits_the_trials_of_all_packs(data):
+    specs = [replace(SPEC, seed=seed) for seed in range(5)]
+    told = run(specs, data, resources=Resources(concurrent=2))
+    assert told.most_open == 2
+    assert len(told.ended) == 5
+
+
+def test_one_that_cannot_be_built_fails_alone_and_a_common_cause_ends_the_run(data):
+    wrong = replace(SPEC, activation="prelu")
+    told = run([SPEC, wrong, replace(SPEC, seed=1)], data, resources=Resources(concurrent=1))
+    assert told.ended[0] is None
+    assert "prelu" in told.ended[1]
+    assert told.ended[2] is None
+    with pytest.raises(RunStoppedError, match="3 trials in a row"):
+        run([wrong] * 6, data)
+
+
+def test_weights_are_written_and_checkpoints_removed(data, tmp_path):
+    files = TrialFiles(weights=tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
+    files.make_folders()
+    told = run([replace(SPEC, seed=seed) for seed in range(6)], data, files=files)
+    whole = {n for n, epochs in told.epochs.items() if len(epochs) == EPOCHS}
+    names = {path.name for path in files.weights.iterdir()}
+    assert names == {f"trial-{number:04d}.safetensors" for number in whole}
+    assert list(files.checkpoints.iterdir()) == []
+
+
+def test_trials_of_a_worker_that_died_go_on(data, tmp_path):
+    """The process is killed behind its first epoch; another one goes on from the checkpoints."""
+    files = TrialFiles(checkpoints=tmp_path / "checkpoints")
+    files.make_folders()
+    specs = [replace(SPEC, seed=seed) for seed in range(2)]
+    killed = []
+
+    class Killing(Proposals):
+        def observe(self, number, metrics):
+            super().observe(number, metrics)
+            if metrics.epoch == 1 and not killed:
+                killed.append(self.worker)
+                os.kill(self.worker, signal.SIGKILL)
+
+    fresh = pack_runs._Worker.restart
+
+    def restart(worker):
+        fresh(worker)
+        told.worker = pack_runs.ray.get(worker.actor.__ray_call__.remote(_pid))
+
+    told = Killing(specs)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pack_runs._Worker, "restart", restart)
+        run_packed(
+            told,
+            data,
+            pack=2,
+            stopping=replace(STOPPING, grace_epochs=EPOCHS),
+            resources=Resources(concurrent=2),
+            files=files,
+        )
+    assert len(killed) == 1
+    assert told.ended == {0: None, 1: None}
+    assert told.epochs == {0: [1, 2, 3], 1: [1, 2, 3]}
+
+
+def _pid(_actor):
+    return os.getpid()
+
+
+def test_more_than_the_cluster_has_is_refused(data):
+    with pytest.raises(InputError, match="CPUs per trial"):
+        run([SPEC], data, resources=Resources(cpus_per_trial=64))

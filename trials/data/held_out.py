@@ -1,0 +1,117 @@
+"""The test split. Only code that gives a final verdict may import this module.
+
+A search never does: the import contracts in `pyproject.toml` fail if it tries.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+import numpy as np
+import torch
+from search_spaces import InputError
+from search_spaces.networks import Network
+from trials.data.augmentation import Normalise
+from trials.data.splits import (
+    ImageSet,
+    TrainingData,
+    channel_statistics,
+    data_directory,
+    pad_with_mean,
+    split_rows,
+)
+from trials.data.sources import Source, open_source
+
+
+
+
+def check_test_split(training: TrainingData, *, data_dir: str | Path | None = None) -> None:
+    """Make sure that the test split is there and has the right classes; read no image of it.
+
+    Raises:
+        InputError: it cannot be opened, or its classes differ from training's.
+    """
+    _open_test_split(training, data_dir)
+
+
+def load_test_split(training: TrainingData, *, data_dir: str | Path | None = None) -> ImageSet:
+    """The test images of the data set that `training` comes from.
+
+    Raises:
+        InputError: the split cannot be read, or its classes or image shape differ from training's.
+    """
+    source = _open_test_split(training, data_dir)
+    images = source.read(np.arange(len(source.labels)))
+    if images.shape[1:] != training.validation.images.shape[1:]:
+        raise InputError(
+            f"data {training.name!r}: test images are {images.shape[1:]}, training images "
+            f"{training.validation.images.shape[1:]}; both need one size"
+        )
+    return ImageSet(images=images, labels=source.labels)
+
+
+def load_paper_protocol(
+    name: str,
+    *,
+    data_dir: str | Path | None = None,
+    train_limit: int | None = None,
+    download: bool = False,
+) -> TrainingData:
+    """All training images to train on, and the test split in the place of the validation split.
+
+    So every epoch's "validation" figures are test figures, as in the paper's curves.
+
+    Args:
+        train_limit: train on so many images only, a stratified draw that is the same every time.
+
+    Raises:
+        InputError: unknown name, or data that cannot be read.
+    """
+    source = open_source(name, "train", data_directory(data_dir), download=download)
+    rows = np.arange(len(source.labels))
+    if train_limit is not None and train_limit != len(rows):
+        classes = len(source.classes)
+        if not classes <= train_limit <= len(rows):
+            raise InputError(
+                f"train limit {train_limit} is impossible: {name!r} has {len(rows)} training "
+                f"images in {classes} classes; use {classes} to {len(rows)}"
+            )
+        if len(rows) - train_limit < classes:  # too few are left out for a stratified draw
+            rows = np.sort(np.random.default_rng(0).permutation(rows)[:train_limit])
+        else:
+            rows = split_rows(
+                source.labels, train_limit=None, validation_images=train_limit, seed=0
+            )[1]
+    images = source.read(rows)
+    mean, std = channel_statistics(images)
+    if source.mean is not None and source.std is not None:
+        mean, std = source.mean, source.std
+    pad = min(images.shape[1:3]) // 8 if source.pad is None else source.pad
+    training = TrainingData(
+        name=name,
+        train=ImageSet(images=pad_with_mean(images, pad, mean), labels=source.labels[rows]),
+        validation=ImageSet(images=images[:1], labels=source.labels[rows[:1]]),
+        pad=pad,
+        flip=source.flip,
+        mean=mean,
+        std=std,
+        classes=source.classes,
+        split_seed=0,
+        split_digest="paper protocol: all training images, test split",
+    )
+    return replace(training, validation=load_test_split(training, data_dir=data_dir))
+
+
+def _open_test_split(training: TrainingData, data_dir: str | Path | None) -> Source:
+    source = open_source(training.name, "test", data_directory(data_dir))
+    if source.classes != training.classes:
+        raise InputError(
+            f"data {training.name!r}: the classes of the test split ({_few(source.classes)}) are "
+            f"not those of training ({_few(training.classes)}); both need the same classes"
+        )
+    return source
+
+
+def _few(classes: tuple[str, ...]) -> str:
+    more = ", ..." if len(classes) > 4 else ""
+    return f"{len(classes)}: {', '.join(classes[:4])}{more}"

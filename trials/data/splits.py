@@ -1,0 +1,273 @@
+"""The data of a search: a training and a validation split. The test split is not in here."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from search_spaces import InputError
+from trials.files.paths import user_path
+from trials.data.sources import Images, Labels, open_source
+
+DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
+VALIDATION_SHARE = 5
+"""One image in five is held out for validation, up to `MAX_VALIDATION`."""
+MAX_VALIDATION = 5_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageSet:
+    """Images and their classes.
+
+    Attributes:
+        images: uint8 (N, H, W, C).
+        labels: int64 (N,).
+    """
+
+    images: Images
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingData:
+    """Everything that a search may see of a data set. Arrays are shared: never write into them.
+
+    Attributes:
+        name: the contract's name, such as `cifar10` or `parquet:DIR`.
+        train: training images, already padded by `pad` pixels of the mean colour on every side.
+        validation: validation images, not padded; taken from the training set, stratified.
+        pad: pixels of padding around each training image, the range of the random crop.
+        flip: whether random horizontal flips keep the labels.
+        mean, std: per channel, in 0-255.
+        classes: class names, in label order.
+        split_seed: seed of the validation split.
+        split_digest: SHA-256 over rows, labels and validation pixels, to recognise data and split.
+    """
+
+    name: str
+    train: ImageSet
+    validation: ImageSet
+    pad: int
+    flip: bool
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    classes: tuple[str, ...]
+    split_seed: int
+    split_digest: str
+
+    @property
+    def in_channels(self) -> int:
+        return int(self.validation.images.shape[3])
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels."""
+        return int(self.validation.images.shape[1]), int(self.validation.images.shape[2])
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+
+def load_data(
+    name: str = "digits",
+    *,
+    data_dir: str | Path | None = None,
+    train_limit: int | None = None,
+    validation_images: int | None = None,
+    seed: int = 0,
+    download: bool = False,
+) -> TrainingData:
+    """Load the training set of a data set and split validation images off it.
+
+    ```python
+    data = load_data("digits")
+    len(data.train), len(data.validation)   # 1038, 259
+    ```
+
+    Args:
+        name: a data name of the contract.
+        data_dir: where torchvision's data sets lie; else `RELU_SEARCH_DATA`, else `./data`.
+        train_limit: train on so many images only (a stratified draw); None for all.
+        validation_images: size of the validation split; by default a fifth of the training set,
+            at most 5,000.
+        seed: of the split and of the draw under `train_limit`.
+        download: let torchvision fetch a data set that is not there.
+
+    Raises:
+        InputError: unknown name, unreadable data, or sizes that the data set cannot give.
+    """
+    splits = load_splits(
+        name,
+        (seed,),
+        data_dir=data_dir,
+        train_limit=train_limit,
+        validation_images=validation_images,
+        download=download,
+    )
+    return splits.of(seed)
+
+
+def load_splits(
+    name: str,
+    seeds: Iterable[int],
+    *,
+    data_dir: str | Path | None = None,
+    train_limit: int | None = None,
+    validation_images: int | None = None,
+    download: bool = False,
+) -> Splits:
+    """Read a training set once, to be split by several seeds; options as in `load_data`.
+
+    Raises:
+        InputError: as `load_data`.
+    """
+    source = open_source(name, "train", data_directory(data_dir), download=download)
+    rows = {
+        seed: split_rows(
+            source.labels, train_limit=train_limit, validation_images=validation_images, seed=seed
+        )
+        for seed in seeds
+    }
+    needed = np.unique(np.concatenate([part for pair in rows.values() for part in pair]))
+    images = source.read(needed)
+    return Splits(
+        name=name,
+        images=images,
+        labels=source.labels,
+        rows=needed,
+        split=rows,
+        pad=min(images.shape[1:3]) // 8 if source.pad is None else source.pad,
+        flip=source.flip,
+        statistics=None if source.mean is None or source.std is None else (source.mean, source.std),
+        classes=source.classes,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """A training set and its splits by several seeds. Arrays are shared: never write into them.
+
+    Attributes:
+        name, pad, flip, classes: as in `TrainingData`.
+        images: uint8 (N, H, W, C), not padded: all rows that some split needs.
+        rows: their row numbers in the data set, sorted; int64 (N,).
+        labels: of the whole data set.
+        split: seed -> row numbers of its training and of its validation images.
+        statistics: published mean and std per channel, in 0-255; None: each split takes those of
+            its training images.
+    """
+
+    name: str
+    images: Images
+    rows: NDArray[np.int64]
+    labels: Labels
+    split: Mapping[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
+    pad: int
+    flip: bool
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    classes: tuple[str, ...]
+
+    def of(self, seed: int) -> TrainingData:
+        """The training and the validation split of one seed, copied and padded."""
+        train_rows, validation_rows = self.split[seed]
+        train = self.images[np.searchsorted(self.rows, train_rows)]
+        validation = self.images[np.searchsorted(self.rows, validation_rows)]
+        mean, std = self.statistics or channel_statistics(train)
+        return TrainingData(
+            name=self.name,
+            train=ImageSet(
+                images=pad_with_mean(train, self.pad, mean), labels=self.labels[train_rows]
+            ),
+            validation=ImageSet(images=validation, labels=self.labels[validation_rows]),
+            pad=self.pad,
+            flip=self.flip,
+            mean=mean,
+            std=std,
+            classes=self.classes,
+            split_seed=seed,
+            split_digest=_digest(validation_rows, self.labels, validation),
+        )
+
+
+def _digest(*arrays: NDArray[Any]) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()[:16]
+
+
+def data_directory(data_dir: str | Path | None) -> Path:
+    """The folder of torchvision's data sets: the argument, the environment's, or `./data`."""
+    return user_path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
+
+
+def split_rows(
+    labels: Labels, *, train_limit: int | None, validation_images: int | None, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Stratified, seeded row numbers of the training and of the validation split, both sorted.
+
+    Raises:
+        InputError: sizes that the labels cannot give.
+    """
+    from sklearn.model_selection import train_test_split
+
+    total, classes = len(labels), len(np.unique(labels))
+    if validation_images is None:
+        validation_images = min(total // VALIDATION_SHARE, MAX_VALIDATION)
+    left = total - validation_images
+    if not classes <= validation_images <= total - classes:
+        raise InputError(
+            f"{validation_images} validation images of {total} training images in {classes} "
+            f"classes are impossible; use {classes} to {total - classes}"
+        )
+    if train_limit is not None and not classes <= train_limit <= left:
+        raise InputError(
+            f"train limit {train_limit} is impossible: {left} images in {classes} classes are "
+            f"left after {validation_images} for validation; use {classes} to {left}"
+        )
+    try:
+        rest, validation = train_test_split(
+            np.arange(total), test_size=validation_images, stratify=labels, random_state=seed
+        )
+        if train_limit is not None and train_limit < left:
+            if left - train_limit < classes:  # too few are left out for a stratified draw
+                rest = rest[:train_limit]
+            else:
+                rest, _ = train_test_split(
+                    rest, train_size=train_limit, stratify=labels[rest], random_state=seed
+                )
+    except ValueError as error:
+        raise InputError(f"the labels cannot be split by class: {error}") from error
+    return np.sort(rest), np.sort(validation)
+
+
+def pad_with_mean(images: Images, pad: int, mean: tuple[float, ...]) -> Images:
+    """(N, H, W, C) -> (N, H+2*pad, W+2*pad, C), the border in the mean colour."""
+    n, height, width, channels = images.shape
+    padded = np.empty((n, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+    padded[...] = np.round(mean).astype(np.uint8)
+    padded[:, pad : pad + height, pad : pad + width] = images
+    return padded
+
+
+def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std (at least 1) per channel of uint8 (N, H, W, C), in 0-255."""
+    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[3])]
+    values = np.arange(256)
+    means = [float((count * values).sum() / count.sum()) for count in counts]
+    variances = [
+        float((count * (values - mean) ** 2).sum() / count.sum())
+        for count, mean in zip(counts, means, strict=True)
+    ]
+    return tuple(means), tuple(max(variance**0.5, 1.0) for variance in variances)

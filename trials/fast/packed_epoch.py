@@ -1,0 +1,95 @@
+"""Epochs of a pack whose members stay the same: training and validation, all members at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from trials.data.augmentation import EpochDraws, crop_and_flip
+from trials.fast.cuda_graphs import ReplayedEpoch
+from trials.fast.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
+from trials.training.evaluation import EVALUATION_BATCH, autocast
+from trials.training.loop import DeviceData
+
+
+class PackedEpochs:
+    """Trains and validates K members as one network.
+
+    Args:
+        members: with as many finished epochs as they have now.
+        data: of all members.
+        captured: record the steps as CUDA graphs (on CUDA; elsewhere they are just taken).
+    """
+
+    def __init__(self, members: Sequence[Member], data: DeviceData, *, captured: bool) -> None:
+        self.members = tuple(members)
+        self.network = PackedNetwork(members)
+        self._data = data
+        self._recipe = members[0].spec.recipe
+        device, count = data.images.device, len(data.labels)
+        order, top, left = torch.zeros(3, len(members), count, dtype=torch.int64, device=device)
+        self._draws = EpochDraws(order, top, left, flipped=order > 0)
+        self._loss_sums, self._correct = (torch.zeros(len(members), device=device) for _ in "lc")
+        in_step = len({len(member.epochs) for member in members}) == 1
+        self._steps = ReplayedEpoch(
+            self._step,
+            images=count,
+            batch_size=self._recipe.batch_size,
+            rates=1 if in_step else len(members),
+            device=device,
+            captured=captured and device.type == "cuda",
+        )
+
+    def train(self, draws: Sequence[EpochDraws]) -> list[tuple[float, float]]:
+        """(mean loss, accuracy) of each member, which sees the images of its own draws."""
+        for ours, theirs in zip(
+            self._draws.tensors, zip(*(draw.tensors for draw in draws), strict=True), strict=True
+        ):
+            torch.stack(theirs, out=ours)
+        self._loss_sums.zero_()
+        self._correct.zero_()
+        self.network.model.train()
+        rates = [
+            self._recipe.learning_rates(len(member.epochs) + 1, self._steps.steps)
+            for member in self.members
+        ]
+        of_each = list(zip(*rates, strict=True))
+        self._steps.run([step[: self._steps.rates] for step in of_each])
+        return _means(self._loss_sums, self._correct, len(self._data.labels))
+
+    def _step(self, places: Tensor, rates: Tensor) -> None:
+        drawn = self._draws.at(places)
+        draws = EpochDraws(*(tensor.flatten() for tensor in drawn.tensors))
+        images = crop_and_flip(self._data.images, draws, *self._data.image_size)
+        x = side_by_side(self._data.normalise(images), len(self.members))
+        y = self._data.labels[draws.order].view_as(drawn.order)
+        with autocast(self._recipe, x.device):
+            losses, logits = self.network.losses(x, y)
+        self.network.step(losses, rates)
+        self._loss_sums += losses.detach() * len(places)
+        self._correct += (logits.detach().argmax(2) == y).sum(1)
+
+    @torch.no_grad()
+    def validate(self) -> list[tuple[float, float]]:
+        """(mean cross-entropy, accuracy) of each in eval mode."""
+        count = len(self.members)
+        self.network.model.eval()
+        images, labels = self._data.validation
+        loss_sums = torch.zeros(count, device=images.device, dtype=torch.float64)
+        correct = torch.zeros(count, device=images.device)
+        size = max(1, EVALUATION_BATCH // count)
+        batches = (torch.split(tensor, size) for tensor in (images, labels))
+        for pixels, y in zip(*batches, strict=True):
+            x = self._data.normalise(pixels)
+            with autocast(self._recipe, x.device):
+                logits = self.network.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()
+            loss_sums += cross_entropies(logits, y.expand(count, -1)).double() * len(y)
+            correct += (logits.argmax(2) == y).sum(1)
+        return _means(loss_sums, correct, len(labels))
+
+
+def _means(loss_sums: Tensor, correct: Tensor, images: int) -> list[tuple[float, float]]:
+    totals = zip(loss_sums.tolist(), correct.tolist(), strict=True)
+    return [(loss / images, right / images) for loss, right in totals]

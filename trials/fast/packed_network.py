@@ -1,0 +1,226 @@
+"""K networks of one backbone as one network of grouped convolutions, and their optimizer."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces.activations import ACTIVATIONS
+from search_spaces.backbones import Activation
+from search_spaces.networks import Network
+from search_spaces.sites import relu_sites, replace_module
+from trials.training.checkpoint import Checkpoint
+from trials.training.metrics import EpochMetrics
+from trials.training.optimizer import NesterovSGD
+from trials.training.spec import TrialSpec
+
+
+@dataclass(eq=False)
+class Member:
+    """A trial in a pack.
+
+    Attributes:
+        model, optimizer: its own, up to date whenever it is not packed.
+        epochs: finished ones.
+    """
+
+    spec: TrialSpec
+    model: Network
+    optimizer: NesterovSGD
+    save_to: Path | None
+    checkpoint: Checkpoint | None
+    epochs: list[EpochMetrics] = field(default_factory=list)
+
+
+class PackedNetwork:
+    """Members' networks side by side, and their optimizer.
+
+    Nesterov SGD as `torch.optim.SGD` does it, but with a learning rate for each member. Weights
+    lie in one vector, so that a step of all of them is a handful of operations.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = tuple(members)
+        self.model = _side_by_side_network([m.model for m in members], members[0].spec.activation)
+        self._recipe = members[0].spec.recipe
+        self._names = [name for name, _ in self.model.named_parameters()]
+        self._parameters = [parameter for _, parameter in self.model.named_parameters()]
+        with torch.no_grad():
+            self._weights = _in_a_row(self._parameters)
+            self._momenta = _in_a_row(
+                _joined([m.optimizer.momenta[name] for m in members]) for name in self._names
+            )
+            for parameter, values in zip(self._parameters, self._cut(self._weights), strict=True):
+                parameter.data = values
+        owners = torch.arange(len(members), device=self._weights.device)
+        self._owners = torch.cat(
+            [owners.repeat_interleave(p.numel() // len(members)) for p in self._parameters]
+        )
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(K, B, classes) of images (B, K * channels, H, W)."""
+        logits: Tensor = self.model(x)
+        return logits.transpose(0, 1)
+
+    def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropies (K,) and logits of a batch; y is (K, B)."""
+        logits = self.logits(x)
+        return cross_entropies(logits, y), logits
+
+    def step(self, losses: Tensor, rates: Tensor) -> None:
+        """One step of each member. Losses are summed: averaged, all would slow.
+
+        Args:
+            losses: of the members, (K,).
+            rates: learning rates, (1,) for all or (K,).
+        """
+        self.model.zero_grad(set_to_none=True)
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            move = _in_a_row(p.grad for p in self._parameters if p.grad is not None)
+            move.add_(self._weights, alpha=self._recipe.weight_decay)
+            self._momenta.mul_(self._recipe.momentum).add_(move)
+            move.add_(self._momenta, alpha=self._recipe.momentum)
+            self._weights.sub_(move.mul_(rates if len(rates) == 1 else rates[self._owners]))
+
+    @torch.no_grad()
+    def copy_back(self, member: Member) -> None:
+        """Give a member its weights, statistics and momenta of now."""
+        place, count = self.members.index(member), len(self.members)
+        packed = dict(self.model.state_dict())
+        for name, own in member.model.state_dict().items():
+            own.copy_(_part(packed[name], place, count).view_as(own))
+        momenta = dict(zip(self._names, self._cut(self._momenta), strict=True))
+        for name, own in member.optimizer.momenta.items():
+            own.copy_(_part(momenta[name], place, count).view_as(own))
+
+    def _cut(self, row: Tensor) -> list[Tensor]:
+        """Parts of a vector in the shapes of the parameters."""
+        parts = torch.split(row, [parameter.numel() for parameter in self._parameters])
+        return [part.view(p.shape) for part, p in zip(parts, self._parameters, strict=True)]
+
+
+class _PackedGate(nn.Module):
+    """The activation where a member keeps it: each group of channels has a bit."""
+
+    bits: Tensor
+    floor: Tensor
+
+    def __init__(self, activation: nn.Module, are_kept: Sequence[bool]) -> None:
+        super().__init__()
+        self.activation = activation
+        self._are_kept = tuple(are_kept)
+        bits = torch.tensor(self._are_kept).view(-1, 1, 1, 1)
+        self.register_buffer("bits", bits, persistent=False)
+        self.register_buffer("floor", torch.where(bits, 0.0, -torch.inf), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not any(self._are_kept):
+            return x
+        if all(self._are_kept):
+            kept: Tensor = self.activation(x)
+            return kept
+        groups = _apart(x, 1, len(self._are_kept))
+        if isinstance(self.activation, nn.ReLU):
+            floored: Tensor = _Floored.apply(groups, self.floor.to(x.dtype))
+            return floored.flatten(1, 2)
+        return torch.where(self.bits, self.activation(groups), groups).flatten(1, 2)
+
+
+class _Floored(torch.autograd.Function):
+    """max(x, floor), where the floor is 0 (ReLU) or minus infinity (identity): half the passes.
+
+    The gradient is that of ReLU and identity, ties at zero included: nothing passes at a floor of
+    zero, as for `nn.ReLU`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, floor: Tensor) -> Tensor:
+        y = torch.maximum(x, floor)
+        ctx.save_for_backward(y, floor)
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        y, floor = ctx.saved_tensors
+        return torch.where(y > floor, gradient, 0.0), None
+
+
+class _PackedLinear(nn.Module):
+    """(B, K * in) -> (B, K, out): a classifier for each member."""
+
+    def __init__(self, linear: nn.Linear, count: int) -> None:
+        super().__init__()
+        self.weight, self.bias = linear.weight, linear.bias
+        self._count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        features = _apart(x, 1, self._count).transpose(0, 1)
+        weight = _apart(self.weight, 0, self._count).transpose(1, 2)
+        logits = torch.baddbmm(self.bias.view(self._count, 1, -1), features, weight)
+        return logits.transpose(0, 1)
+
+
+def _side_by_side_network(models: Sequence[Network], activation: Activation) -> Network:
+    """One network whose every tensor is those of the models, one after another."""
+    count = len(models)
+    packed = copy.deepcopy(models[0])
+    for site, are_kept in zip(
+        relu_sites(packed), zip(*(m.placement for m in models), strict=True), strict=True
+    ):
+        replace_module(packed, site, _PackedGate(ACTIVATIONS[activation](), are_kept))
+    replace_module(packed, "classifier", _PackedLinear(packed.classifier, count))
+    states = [model.state_dict() for model in models]
+    for path, module in packed.named_modules():
+        prefix = f"{path}." if path else ""
+        for name, _ in list(module.named_parameters(recurse=False)):
+            values = _joined([state[prefix + name] for state in states])
+            setattr(module, name, nn.Parameter(values))
+        for name, _ in list(module.named_buffers(recurse=False)):
+            if prefix + name in states[0]:
+                setattr(module, name, _joined([state[prefix + name] for state in states]))
+        if isinstance(module, nn.Conv2d):
+            module.in_channels *= count
+            module.out_channels *= count
+            module.groups = count
+        elif isinstance(module, nn.BatchNorm2d):
+            module.num_features *= count
+    return packed.to(next(models[0].parameters()).device)
+
+
+def _joined(tensors: Sequence[Tensor]) -> Tensor:
+    """Along the first dimension; those without one become a vector."""
+    return torch.cat([tensor.reshape(1) if tensor.dim() == 0 else tensor for tensor in tensors])
+
+
+def _part(joined: Tensor, place: int, count: int) -> Tensor:
+    return _apart(joined, 0, count)[place]
+
+
+def _apart(joined: Tensor, dim: int, count: int) -> Tensor:
+    """(..., K * n, ...) -> (..., K, n, ...)."""
+    parts: Tensor = joined.unflatten(dim, (count, -1))  # type: ignore[no-untyped-call]
+    return parts
+
+
+def _in_a_row(tensors: Iterable[Tensor]) -> Tensor:
+    return torch.cat([tensor.reshape(-1) for tensor in tensors])
+
+
+def side_by_side(images: Tensor, count: int) -> Tensor:
+    """(K * B, C, H, W) -> (B, K * C, H, W) in channels_last."""
+    apart = _apart(images.permute(0, 2, 3, 1), 0, count)  # K, B, H, W, C
+    return apart.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+
+
+def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
+    """Means (K,) of logits (K, B, classes) and labels (K, B)."""
+    flat = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+    return flat.view(y.shape).mean(1)

@@ -1,0 +1,1 @@
+"""Which trials run, in what order, when are they stopped, and where are they kept? Without Ray."""

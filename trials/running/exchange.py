@@ -1,0 +1,164 @@
+"""A place that driver and workers reach by URL, for the files of trials where no disk is shared."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import fsspec
+
+from search_spaces import InputError
+from trials.data.splits import TrainingData
+from trials.files.durable import StorageError
+from trials.running.trial_files import TrialFiles
+from trials.training.checkpoint import Checkpoint
+from trials.training.spec import TrialSpec
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A folder on any file system that fsspec knows, such as `s3://bucket/runs`.
+
+    Files are kept by their names, and appear whole or not at all.
+    """
+
+    url: str
+
+    def push(self, file: Path) -> None:
+        """Copy a local file there.
+
+        Raises:
+            StorageError: the place refuses.
+        """
+        with self._errors(file.name):
+            system, folder = fsspec.core.url_to_fs(self.url)
+            system.makedirs(folder, exist_ok=True)
+            partial = f"{folder}/.{file.name}.partial"
+            system.put_file(str(file), partial)
+            system.mv(partial, f"{folder}/{file.name}")
+
+    def pull(self, file: Path) -> bool:
+        """Copy a file of that name from there, if there is one.
+
+        Raises:
+            StorageError: the place does not answer, or the local disk refuses.
+        """
+        with self._errors(file.name):
+            system, folder = fsspec.core.url_to_fs(self.url)
+            source = f"{folder}/{file.name}"
+            if not system.exists(source):
+                return False
+            system.get_file(source, str(file))
+            return True
+
+    def remove(self, name: str) -> None:
+        """Forget a file, if there is one of that name.
+
+        Raises:
+            StorageError: the place refuses.
+        """
+        with self._errors(name):
+            system, folder = fsspec.core.url_to_fs(self.url)
+            if system.exists(f"{folder}/{name}"):
+                system.rm_file(f"{folder}/{name}")
+
+    @contextlib.contextmanager
+    def _errors(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # every file system has its own exceptions
+            raise StorageError(f"{self.url}/{name} cannot be reached: {error}") from error
+
+
+def check_exchange(url: str | None) -> None:
+    """Write and read a file there once, before any work is done.
+
+    Raises:
+        InputError: no file system for such a URL, or it refuses.
+    """
+    if url is None:
+        return
+    with tempfile.TemporaryDirectory(prefix="relu-search-") as scratch:
+        probe = Path(scratch) / "relu-search-probe"
+        probe.write_text("probe")
+        try:
+            Exchange(url).push(probe)
+            Exchange(url).pull(probe)
+            Exchange(url).remove(probe.name)
+        except StorageError as error:
+            raise InputError(
+                f"exchange {url!r} cannot be used ({error}); give a folder that all nodes see, or "
+                "a URL such as s3://bucket/folder whose fsspec package is installed"
+            ) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerFiles:
+    """The files of one trial, as its worker sees them.
+
+    Attributes:
+        weights, checkpoint: where to write; None: nowhere.
+        exchange: where what has been written is to be copied.
+    """
+
+    weights: Path | None
+    checkpoint: Checkpoint | None
+    exchange: Exchange | None
+
+    def publish(self) -> None:
+        """Make what has been written safe from the death of this node.
+
+        Raises:
+            StorageError: the exchange refuses.
+        """
+        if self.exchange is None:
+            return
+        for path in (self.weights, self.checkpoint.path if self.checkpoint else None):
+            if path is not None and path.exists():
+                self.exchange.push(path)
+
+
+@contextlib.contextmanager
+def worker_files(
+    files: TrialFiles, number: int, spec: TrialSpec, data: TrainingData
+) -> Iterator[WorkerFiles]:
+    """The files of a trial in a worker process: in the run's folders, or copies beside them.
+
+    Raises:
+        StorageError: the exchange does not answer.
+    """
+    with contextlib.ExitStack() as stack:
+        exchange = None
+        if files.exchange is not None:
+            exchange = Exchange(files.exchange)
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relu-search-")))
+            files = replace(
+                files,
+                weights=scratch / "weights" if files.weights else None,
+                checkpoints=scratch / "checkpoints" if files.checkpoints else None,
+            )
+            files.make_folders()
+        checkpoint = files.checkpoint_of(spec, data)
+        if exchange is not None and checkpoint is not None:
+            exchange.pull(checkpoint.path)
+        yield WorkerFiles(
+            weights=files.weights_of(number), checkpoint=checkpoint, exchange=exchange
+        )
+
+
+def take_over(files: TrialFiles, number: int) -> None:
+    """Copy the weights of a trial that has ended, if it has any, from the exchange into the run."""
+    weights = files.weights_of(number)
+    if files.exchange is not None and weights is not None:
+        Exchange(files.exchange).pull(weights)
+        Exchange(files.exchange).remove(weights.name)
+
+
+def forget(files: TrialFiles, spec: TrialSpec, data_name: str) -> None:
+    """Remove the checkpoint of a trial that has ended and is recorded."""
+    files.remove_checkpoint(spec, data_name)
+    if files.exchange is not None:
+        Exchange(files.exchange).remove(files.checkpoint_name(spec, data_name))

@@ -1,0 +1,103 @@
+"""One whole training run: TrialSpec in, TrialResult out. Works without Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from search_spaces import InputError
+from search_spaces.networks import Network
+from trials.data.splits import TrainingData
+from trials.fast.stand_in import train_by_stand_in
+from trials.training.checkpoint import Checkpoint, save_weights
+from trials.training.loop import train
+from trials.training.metrics import EpochMetrics, NonFiniteLossError
+from trials.training.process import one_thread
+from trials.training.spec import TrialSpec, require_images_fit, untrained_network
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialResult:
+    """How a training run went.
+
+    Attributes:
+        spec: what was trained.
+        epochs: metrics of every finished epoch.
+        failure: why the run ended early, or None.
+        model: the trained network, in eval mode, on the device that trained it.
+    """
+
+    spec: TrialSpec
+    epochs: tuple[EpochMetrics, ...]
+    failure: str | None
+    model: Network
+
+
+def run_trial(
+    spec: TrialSpec,
+    data: TrainingData,
+    *,
+    device: torch.device | str = "cpu",
+    save_to: Path | None = None,
+    checkpoint: Checkpoint | None = None,
+    on_epoch: Callable[[EpochMetrics], None] | None = None,
+    compiled: bool = False,
+    captured: bool = False,
+) -> TrialResult:
+    """Build, apply the placement, train, validate.
+
+    ```python
+    spec = TrialSpec(backbone="plain-20", placement="2:1", width=8, recipe=Recipe.named("short"))
+    run_trial(spec, load_data("digits")).epochs[-1].val_accuracy
+    ```
+
+    Runs on one CPU thread, whatever the process was set to: beside other workers more threads are
+    several times slower, and one thread makes the metrics repeatable to the bit.
+
+    Args:
+        save_to: file for the trained weights, written before the last `on_epoch`, because a
+            scheduler may end the run inside that call.
+        checkpoint: where the run goes on if it was cut off.
+        on_epoch: called after every epoch, those of the checkpoint included.
+        compiled, captured: train with one compiled graph, or one recorded CUDA graph, that all
+            placements share.
+
+    Raises:
+        StorageError: weights or checkpoint cannot be written.
+        InputError: the data do not suit the network, the network cannot be gated, or `captured` on
+            a device other than CUDA.
+    """
+    require_images_fit(data)
+    if captured and torch.device(device).type != "cuda":
+        raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
+    with one_thread(), torch.random.fork_rng():
+        torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's own generator
+        model = untrained_network(spec, data)
+        epochs: list[EpochMetrics] = []
+        failure, epoch_by = None, None
+        if compiled or captured:
+            epoch_by = partial(
+                train_by_stand_in, activation=spec.activation, compiled=compiled, captured=captured
+            )
+        try:
+            for metrics in train(
+                model,
+                data,
+                spec.recipe,
+                seed=spec.seed,
+                device=device,
+                checkpoint=checkpoint,
+                epoch_by=epoch_by,
+            ):
+                epochs.append(metrics)
+                if save_to is not None and metrics.epoch == spec.recipe.epochs:
+                    save_weights(model, save_to)
+                if on_epoch is not None:
+                    on_epoch(metrics)
+        except NonFiniteLossError as error:
+            failure = str(error)
+        return TrialResult(spec=spec, epochs=tuple(epochs), failure=failure, model=model.eval())

@@ -1,0 +1,119 @@
+"""A list of trials that is known beforehand, and a way to run it in this very process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from trials.data.splits import Splits, TrainingData
+from trials.running.faults import CommonCause
+from trials.running.proposals import Proposal, Proposer
+from trials.running.trial import TrialResult, run_trial
+from trials.running.trial_files import NO_FILES, TrialFiles
+from trials.training.metrics import EpochMetrics
+from trials.training.spec import TrialSpec
+
+
+class TrialEnded(Protocol):
+    """Hears of the end of a trial.
+
+    Args:
+        number: of the trial, its place in the list.
+        epochs: metrics of every finished epoch.
+        failure: why it did not train to the end, or None.
+    """
+
+    def __call__(
+        self, number: int, epochs: tuple[EpochMetrics, ...], failure: str | None
+    ) -> None: ...
+
+
+class Batch:
+    """A `Proposer` that hands out a list of trials in order.
+
+    Args:
+        specs: what to train; the place in the list is the trial's number.
+        ended: told of every trial that ended.
+        wanted: asked just before a trial starts; those it does not want any more are left out.
+    """
+
+    def __init__(
+        self,
+        specs: Iterable[TrialSpec],
+        *,
+        ended: TrialEnded,
+        wanted: Callable[[int], bool] = lambda number: True,
+    ) -> None:
+        self._specs = list(specs)
+        self._next = 0
+        self._ended = ended
+        self._wanted = wanted
+        self._open: dict[int, list[EpochMetrics]] = {}
+
+    def __len__(self) -> int:
+        return len(self._specs)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every trial that is still wanted has ended."""
+        return not self._open and not any(map(self._wanted, range(self._next, len(self))))
+
+    def propose(self) -> Proposal | None:
+        while self._next < len(self):
+            number = self._next
+            self._next += 1
+            if self._wanted(number):
+                self._open[number] = []
+                return Proposal(number=number, spec=self._specs[number])
+        return None
+
+    def observe(self, number: int, metrics: EpochMetrics) -> None:
+        self._open[number].append(metrics)
+
+    def conclude(self, number: int, failure: str | None) -> None:
+        self._ended(number, tuple(self._open.pop(number)), failure)
+
+
+def run_in_process(
+    proposer: Proposer,
+    data: TrainingData | Splits,
+    *,
+    device: str = "cpu",
+    files: TrialFiles = NO_FILES,
+    runner: Callable[..., TrialResult] = run_trial,
+) -> None:
+    """Run trials one after another without Ray, until the proposer has no more.
+
+    Args:
+        data: of `Splits` each trial takes that of its own seed.
+        device: `cpu` or `cuda`.
+        files: folders for weights and checkpoints.
+        runner: what trains a spec.
+
+    Raises:
+        StorageError: weights or a checkpoint cannot be written.
+        RunStoppedError: all trials fail the same way.
+    """
+
+    def conclude(proposal: Proposal, failure: str | None) -> None:
+        proposer.conclude(proposal.number, failure)
+        files.remove_checkpoint(proposal.spec, data.name)
+
+    common_cause = CommonCause(conclude)
+    while (proposal := proposer.propose()) is not None:
+        number, spec = proposal.number, proposal.spec
+
+        def observe(metrics: EpochMetrics, number: int = number) -> None:
+            proposer.observe(number, metrics)
+
+        split = data.of(spec.seed) if isinstance(data, Splits) else data
+        failure = runner(
+            spec,
+            split,
+            device=device,
+            save_to=files.weights_of(number),
+            checkpoint=files.checkpoint_of(spec, split),
+            on_epoch=observe,
+        ).failure
+        common_cause.ended(proposal, failure)
+    common_cause.release()

@@ -1,0 +1,67 @@
+"""A network on images that it is not trained on."""
+
+from __future__ import annotations
+
+import warnings
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from search_spaces.networks import Network
+from trials.data.augmentation import Normalise
+from trials.data.splits import ImageSet, TrainingData
+from trials.training.recipe import Recipe
+
+
+def score_on_test(
+    model: Network, test: ImageSet, training: TrainingData, recipe: Recipe, device: str
+) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy 0 to 1) of a trained network on the test split.
+
+    Args:
+        training: what it was trained on, whose mean and std normalise the test images.
+        device: `cpu` or `cuda`.
+    """
+    normalise = Normalise(training.mean, training.std, training.image_size[1], torch.device(device))
+    return evaluate(model.to(device), *on_device(test, device), normalise, recipe)
+
+
+EVALUATION_BATCH = 500
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module, images: Tensor, labels: Tensor, normalise: Normalise, recipe: Recipe
+) -> tuple[float, float]:
+    """(mean cross-entropy, accuracy 0 to 1) in eval mode; the model is left in eval mode.
+
+    Args:
+        images: uint8 (N, H, W, C), on the model's device.
+        labels: int64 (N,), there too.
+    """
+    model.eval()
+    loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
+    correct = torch.zeros((), device=images.device)
+    batches = (torch.split(tensor, EVALUATION_BATCH) for tensor in (images, labels))
+    for pixels, y in zip(*batches, strict=True):
+        with autocast(recipe, images.device):
+            logits = model(normalise(pixels)).float()
+        loss_sum += functional.cross_entropy(logits, y, reduction="sum")
+        correct += (logits.argmax(1) == y).sum()
+    return loss_sum.item() / len(labels), correct.item() / len(labels)
+
+
+def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Tensor]:
+    """Images and labels as tensors on a device; on the CPU over the arrays' own memory."""
+    with warnings.catch_warnings():  # Ray's shared arrays are read-only, and we do not write
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        images_there, labels_there = map(torch.from_numpy, (images.images, images.labels))
+        return images_there.to(device), labels_there.to(device)
+
+
+def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
+    """Of the recipe's precision."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")
