@@ -28,7 +28,7 @@ from relu_search.settings.search_config import SearchConfig
 from trials import Recipe, TrialSpec, load_data
 from trials.running.resources import Resources
 from trials.running.trial import TrialResult
-from trials.running.trial_list import Batch
+from trials.running.trial_list import TrialList
 from trials.training.metrics import EpochMetrics
 from trials.training.spec import untrained_network
 
@@ -142,7 +142,7 @@ def _on_ray(seconds: float, count: int, concurrent: int = CONCURRENT) -> RayTime
     from trials.on_ray.session import ray_session
     from trials.on_ray.tune_runs import run_trials
 
-    batch = _TimedBatch(count)
+    batch = _TimedTrialList(count)
     data = load_data("digits", train_limit=100)
     started = time.perf_counter()
     with ray_session(cpus=concurrent):
@@ -165,7 +165,7 @@ def _on_ray(seconds: float, count: int, concurrent: int = CONCURRENT) -> RayTime
     )
 
 
-class _TimedBatch(Batch):
+class _TimedTrialList(TrialList):
     """Knows when the first epoch was reported."""
 
     def __init__(self, count: int) -> None:

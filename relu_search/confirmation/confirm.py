@@ -30,7 +30,7 @@ from trials.data.held_out import check_test_split, load_test_split
 from trials.data.splits import Splits, load_splits
 from trials.files.durable import storage_errors, write_whole
 from trials.running.trial import TrialResult, run_trial
-from trials.running.trial_list import Batch
+from trials.running.trial_list import TrialList
 from trials.training.checkpoint import load_weights
 from trials.training.evaluation import score_on_test
 from trials.training.metrics import DIVERGED, EpochMetrics
@@ -190,7 +190,7 @@ class _Contest:
             f"confirming {len(self._arms)} arms on seeds {self._seeds[0]} to {self._seeds[-1]}, "
             f"{self._recipe.epochs} epochs each: {len(self._plan)} trainings to do"
         )
-        batch = Batch(
+        batch = TrialList(
             [self._spec(arm, seed) for arm, seed in self._plan],
             ended=self._ended,
             wanted=lambda number: self._plan[number][0].name not in self.dropped_after,

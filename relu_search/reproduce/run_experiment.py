@@ -27,7 +27,7 @@ from trials.files.locks import locked
 from trials.files.paths import user_path
 from trials.running.trial import TrialResult, run_trial
 from trials.running.trial_files import TrialFiles
-from trials.running.trial_list import Batch
+from trials.running.trial_list import TrialList
 from trials.training.metrics import DIVERGED, EpochMetrics
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
@@ -131,7 +131,7 @@ def _train(
     if not runs:
         return True
     recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
-    batch = Batch([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
+    batch = TrialList([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
     files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
     compute.run(
         batch,

@@ -14,7 +14,7 @@ from trials.running.exchange import check_exchange
 from trials.running.resources import Resources, plan_resources
 from trials.running.trial import TrialResult, run_trial
 from trials.running.trial_files import TrialFiles
-from trials.running.trial_list import Batch, run_in_process
+from trials.running.trial_list import TrialList, run_in_process
 from trials.training.recipe import Precision
 
 
@@ -74,7 +74,7 @@ class Compute:
 
     def run(
         self,
-        batch: Batch,
+        batch: TrialList,
         data: TrainingData | Splits,
         *,
         precision: Precision,

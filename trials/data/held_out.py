@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+
 import numpy as np
-import torch
+
 from search_spaces import InputError
-from search_spaces.networks import Network
-from trials.data.augmentation import Normalise
+from trials.data.sources import Source, open_source
 from trials.data.splits import (
     ImageSet,
     TrainingData,
@@ -20,9 +20,6 @@ from trials.data.splits import (
     pad_with_mean,
     split_rows,
 )
-from trials.data.sources import Source, open_source
-
-
 
 
 def check_test_split(training: TrainingData, *, data_dir: str | Path | None = None) -> None:

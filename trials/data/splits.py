@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
-from trials.files.paths import user_path
 from trials.data.sources import Images, Labels, open_source
+from trials.files.paths import user_path
 
 DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
 VALIDATION_SHARE = 5

@@ -28,7 +28,7 @@ class TrialEnded(Protocol):
     ) -> None: ...
 
 
-class Batch:
+class TrialList:
     """A `Proposer` that hands out a list of trials in order.
 
     Args:

@@ -12,8 +12,8 @@ from torch.nn import functional
 
 from search_spaces import InputError, build
 from trials import Recipe, load_data
-from trials.data.splits import ImageSet
 from trials.data.held_out import check_test_split, load_paper_protocol, load_test_split
+from trials.data.splits import ImageSet
 from trials.training.evaluation import score_on_test
 
 

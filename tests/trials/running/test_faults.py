@@ -18,7 +18,7 @@ from trials.running.proposals import Proposal
 from trials.running.resources import Resources
 from trials.running.trial import run_trial
 from trials.running.trial_files import TrialFiles
-from trials.running.trial_list import Batch, run_in_process
+from trials.running.trial_list import TrialList, run_in_process
 from trials.training.metrics import DIVERGED
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
@@ -65,9 +65,9 @@ def dying(folder: Path, times: int):
 
 def run_on_ray(data, runner, files, *, seeds=2, **options):
     ears = Ears()
-    batch = Batch([spec(seed) for seed in range(seeds)], ended=ears)
+    trial_list = TrialList([spec(seed) for seed in range(seeds)], ended=ears)
     resources = Resources(concurrent=1, **options)
-    run_trials(batch, data, stopping=None, resources=resources, files=files, runner=runner)
+    run_trials(trial_list, data, stopping=None, resources=resources, files=files, runner=runner)
     return ears.ends
 
 
@@ -78,7 +78,7 @@ def test_a_trial_whose_worker_dies_goes_on_from_its_last_epoch(cluster, data, tm
     (tmp_path / "1-death-1").touch()
     ends = run_on_ray(data, dying(tmp_path, 2), files, max_failures=2)
     ears = Ears()
-    run_in_process(Batch([spec(0), spec(1)], ended=ears), data)
+    run_in_process(TrialList([spec(0), spec(1)], ended=ears), data)
     assert ends == ears.ends
     assert list(files.checkpoints.iterdir()) == []
     assert len(list(files.weights.iterdir())) == 2
@@ -103,7 +103,7 @@ def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
         folder.mkdir()
         ears = Ears()
         run_trials(
-            Batch([spec(seed) for seed in range(5)], ended=ears),
+            TrialList([spec(seed) for seed in range(5)], ended=ears),
             data,
             stopping=EarlyStopping(metric="val_loss", mode="min", max_epochs=3, grace_epochs=1),
             resources=Resources(concurrent=1, max_failures=2),
@@ -120,12 +120,12 @@ def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
 def test_a_worker_that_cannot_write_ends_the_run_and_leaves_its_trial_open(cluster, data, tmp_path):
     (tmp_path / "checkpoints").write_text("no folder")
     ears = Ears()
-    batch = Batch([spec(seed) for seed in range(6)], ended=ears)
+    trial_list = TrialList([spec(seed) for seed in range(6)], ended=ears)
     files = TrialFiles(checkpoints=tmp_path / "checkpoints")
     with pytest.raises(StorageError, match=r"on .*checkpoints.* cannot be written"):
-        run_trials(batch, data, stopping=None, resources=Resources(concurrent=2), files=files)
+        run_trials(trial_list, data, stopping=None, resources=Resources(concurrent=2), files=files)
     assert ears.ends == {}
-    assert not batch.is_complete
+    assert not trial_list.is_complete
 
 
 def alike(spec, data, **options):
@@ -136,22 +136,22 @@ def test_when_all_trials_fail_alike_the_run_stops_after_a_few(cluster, data):
     with pytest.raises(RunStoppedError, match="3 trials in a row failed the same way: FileNotF"):
         run_on_ray(data, alike, TrialFiles(), seeds=30)
     ears = Ears()
-    batch = Batch([spec(seed) for seed in range(30)], ended=ears)
+    trial_list = TrialList([spec(seed) for seed in range(30)], ended=ears)
     with pytest.raises(RunStoppedError, match="in a row"):
         run_in_process(
-            batch, data, runner=lambda *_, **__: type("Result", (), {"failure": "no data"})
+            trial_list, data, runner=lambda *_, **__: type("Result", (), {"failure": "no data"})
         )
     assert ears.ends == {}
-    assert not batch.is_complete
+    assert not trial_list.is_complete
 
 
 def test_what_the_proposer_raises_ends_the_run(cluster, data):
     def ended(number, epochs, failure):
         raise ZeroDivisionError("in the proposer")
 
-    batch = Batch([spec(seed) for seed in range(9)], ended=ended)
+    trial_list = TrialList([spec(seed) for seed in range(9)], ended=ended)
     with pytest.raises(ZeroDivisionError, match="in the proposer"):
-        run_trials(batch, data, stopping=None, resources=Resources(concurrent=1))
+        run_trials(trial_list, data, stopping=None, resources=Resources(concurrent=1))
 
 
 NAN = f"{DIVERGED}: nan"

@@ -231,7 +231,7 @@ WITHOUT_RAY_AND_OPTUNA = """
 import sys
 for name in ("ray", "optuna"):
     sys.modules[name] = None
-import search_spaces, trials, trials.held_out
+import search_spaces, trials, trials.data.held_out
 names = [getattr(m, n) for m in (search_spaces, trials) for n in m.__all__]
 recipe = trials.Recipe(epochs=1, batch_size=32)
 spec = trials.TrialSpec(backbone="plain-5", placement="2:1", width=4, recipe=recipe)

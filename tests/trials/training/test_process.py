@@ -10,7 +10,7 @@ import pytest
 
 COUNT = """
 import resource, torch
-from trials.memory import keep_freed_memory
+from trials.training.process import keep_freed_memory
 keep_freed_memory()
 def step():  # 80 MB, as a forward pass takes and a backward pass frees them
     activations = [torch.ones(1_000_000) for _ in range(20)]

@@ -82,7 +82,7 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
 
 def test_a_lock_is_refused_to_others_and_ends_with_its_owner(tmp_path):
     hold = (
-        "import sys, pathlib\nfrom trials.files import locked\n"
+        "import sys, pathlib\nfrom trials.files.locks import locked\n"
         "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    input()"
     )
     owner = subprocess.Popen(
