@@ -25,7 +25,7 @@ from benchmarks.search.outcomes import Cell, Outcome, read_outcomes, write_outco
 from benchmarks.search.simulator import STOCK, TOLD_COMPLETE, Ended, Replay
 from relu_search.analysis.estimates import FEWEST_TO_SHRINK
 from relu_search.samplers.surrogate import Surrogate
-from relu_search.settings.search_config import COARSE_TO_FINE
+from relu_search.settings.search_options import COARSE_TO_FINE
 
 STRATEGIES = (
     *("random", "tpe", "gp", "local", "greedy", "evolution", "reinforce", "nsga2"),

@@ -17,7 +17,8 @@ from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
 from relu_search.settings.metrics import METRICS, MetricName
 from relu_search.settings.objectives import Cost
-from relu_search.settings.search_config import COARSE_TO_FINE, SearchConfig
+from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.search_options import COARSE_TO_FINE
 from search_spaces import Placement, SearchSpace, reference_modules
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.pack_runs import trial_for_asha
@@ -159,7 +160,7 @@ class Replay:
             return StockProposer(space, **common)
         common["first"] = self.first
         config = SearchConfig(metric=self.metric, objective=",".join(self.costs) or None)
-        study = optuna.create_study(directions=config.directions)
+        study = optuna.create_study(directions=config.resolve().directions)
         if self.costs:
             costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
             common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}

@@ -25,6 +25,7 @@ from benchmarks.speed.rows import Row, ratio_of_runs, seconds_of, seconds_text
 from relu_search.run_folder.study import open_study
 from relu_search.search.proposer import StudyProposer
 from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.search_options import Sampler
 from trials import Recipe, TrialSpec, load_data
 from trials.running.resources import Resources
 from trials.running.trial import TrialResult
@@ -204,7 +205,8 @@ def _waiting(epoch_seconds: float) -> Callable[..., TrialResult]:
 
 def proposer_rows(proposals: int) -> Iterator[Row]:
     """Milliseconds of a proposal after so many trials of plain-38 by single sites."""
-    for sampler in ("gp", "tpe", "evolution"):
+    samplers: tuple[Sampler, ...] = ("gp", "tpe", "evolution")
+    for sampler in samplers:
         for trials in GROWTH:
             times = _proposal_seconds(sampler, trials, proposals)
             low, middle, high = quantiles(times, n=4)
@@ -219,8 +221,9 @@ def proposer_rows(proposals: int) -> Iterator[Row]:
             )
 
 
-def _proposal_seconds(sampler: str, trials: int, proposals: int) -> list[float]:
-    config = SearchConfig(granularity="site", sampler=sampler, trials=trials + proposals)
+def _proposal_seconds(sampler: Sampler, trials: int, proposals: int) -> list[float]:
+    typed = SearchConfig(granularity="site", sampler=sampler, trials=trials + proposals)
+    config = typed.resolve()
     space, rng = config.search_space(), random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         study = open_study(Path(folder) / "journal", "growth", config.directions)

@@ -21,6 +21,7 @@ from benchmarks.speed.rows import Row, ratio_of_runs, seconds_of
 from benchmarks.speed.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd, usual_training
 from relu_search.export.timing import time_side_by_side
 from relu_search.run_folder.folder import RunFolder
+from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import Placement, build
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
@@ -121,7 +122,7 @@ def _our_epoch(
 
 def profile_rows() -> Iterator[Row]:
     """Where our eager epoch spends its time: what bounds it."""
-    search, threads = SearchConfig(), torch.get_num_threads()
+    search, threads = SearchConfig().resolve(), torch.get_num_threads()
     one_epoch = replace(search.training_recipe, epochs=1)
     plain, residual = (
         TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
@@ -155,7 +156,7 @@ def profile_rows() -> Iterator[Row]:
 
 def packing_rows() -> Iterator[Row]:
     """Trial-steps per second by the size of a pack, one thread."""
-    config = SearchConfig()
+    config = SearchConfig().resolve()
     digits = config.load_data()
     placements = [Placement(f"{i + 1:036b}") for i in range(max(SIZES))]
     colour = TrialSpec(backbone="plain-20", placement="paired", recipe=RECIPE)
@@ -181,7 +182,7 @@ def packing_rows() -> Iterator[Row]:
 
 def candidate_rows(repeats: int) -> Iterator[Row]:
     """Candidates per minute of whole searches, from the command line to the report."""
-    config = SearchConfig()
+    config = SearchConfig().resolve()
     theirs = [_one_after_another(config) for _ in range(3)]
     for what, options, goal in (
         ("default search", (), 2.5),
@@ -226,7 +227,7 @@ def _search_seconds(options: tuple[str, ...]) -> tuple[float, float]:
     return whole, training
 
 
-def _one_after_another(config: SearchConfig) -> float:
+def _one_after_another(config: ResolvedConfig) -> float:
     """Seconds of a candidate trained and validated by the usual loop, at its best thread count."""
     data, recipe = config.load_data(), config.training_recipe
     images = torch.from_numpy(data.train.images).permute(0, 3, 1, 2).float().contiguous()

@@ -17,7 +17,7 @@ from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.metrics import METRICS
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _FRONT_SHOWN = 8
 def answer_lines(
     trials: pd.DataFrame,
     epochs: pd.DataFrame,
-    config: SearchConfig,
+    config: ResolvedConfig,
     supernet: pd.DataFrame | None = None,
 ) -> Iterator[str]:
     """One sentence per finding; none while no trial has trained to the end.
@@ -49,13 +49,13 @@ def answer_lines(
     if supernet is not None:
         yield supernet_agreement(whole, supernet, config.metric)
     correlation = rank_correlation(trials, epochs, config.metric, resamples=1)
-    warning = grace_warning(correlation, config.grace_epochs or 1)
+    warning = grace_warning(correlation, config.grace_epochs)
     if warning.startswith("WARNING"):
         yield warning
 
 
 def _best(
-    best: dict[str, Any], known: pd.DataFrame, config: SearchConfig, whole: pd.DataFrame
+    best: dict[str, Any], known: pd.DataFrame, config: ResolvedConfig, whole: pd.DataFrame
 ) -> str:
     scale = METRICS[config.metric]
     name = best["module"] or best["placement"]
@@ -74,7 +74,7 @@ def _best(
     return f"{line} (shrunken means; only relu-search confirm decides)."
 
 
-def _front(whole: pd.DataFrame, config: SearchConfig) -> str:
+def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:
     rows = pareto_placements(whole, config)
     scale = METRICS[config.metric]
     shown = [

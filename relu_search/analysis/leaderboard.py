@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces.placement import DROP_NORM
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def ranked(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
     return trials.loc[keys.sort_values(by, kind="stable").index]
 
 
-def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | None:
+def best_trial(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, Any] | None:
     """The best run of the best placement within the search's ReLU limits, or None.
 
     Only trials of full length count. So the all-linear control never counts as best unless
@@ -69,7 +69,7 @@ def best_trial(trials: pd.DataFrame, config: SearchConfig) -> dict[str, Any] | N
     return None if candidates.empty else rows_of(candidates.head(1))[0]
 
 
-def admitted(trials: pd.DataFrame, config: SearchConfig) -> pd.DataFrame:
+def admitted(trials: pd.DataFrame, config: ResolvedConfig) -> pd.DataFrame:
     """Trials whose number of ReLUs is within the search's limits."""
     highest = math.inf if config.max_relus is None else config.max_relus
     return trials[trials["relus"].between(config.min_relus, highest)]
@@ -156,7 +156,7 @@ def _number(value: float | None, factor: float, form: str) -> str:
     return "-" if value is None else form.format(value * factor)
 
 
-def caveat(trials: pd.DataFrame, config: SearchConfig, validation_images: int) -> str:
+def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int) -> str:
     """One line on what the figures can and cannot say."""
     metric = config.metric
     best = best_trial(trials, config)

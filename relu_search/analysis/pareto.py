@@ -10,11 +10,11 @@ import pandas as pd
 from relu_search.analysis.estimates import estimates, full_length
 from relu_search.analysis.leaderboard import admitted, rows_of
 from relu_search.settings.metrics import METRICS
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from trials.running.early_stopping import dominates
 
 
-def pareto_placements(trials: pd.DataFrame, config: SearchConfig) -> list[dict[str, Any]]:
+def pareto_placements(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict[str, Any]]:
     """Rows on the front of shrunken metric and costs, cheapest first; one per placement.
 
     A row has the columns of `trials.csv` and `estimate`. `macs-after-fold` is no such column and

@@ -10,7 +10,7 @@ import pandas as pd
 
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 
 
@@ -19,7 +19,7 @@ class Findings:
     """All that a report is made of; the tables of a confirmation are None where there is none."""
 
     run: RunFolder
-    config: SearchConfig
+    config: ResolvedConfig
     record: dict[str, Any]
     trials: pd.DataFrame
     epochs: pd.DataFrame

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from relu_search.cli.live_view import LiveView
     from relu_search.search.run_search import SearchOutcome
-    from relu_search.settings.search_config import SearchConfig
+    from relu_search.settings.resolved_config import ResolvedConfig
 
 EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
-def live_view(config: SearchConfig, earlier: int = 0) -> LiveView:
+def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
     from rich.console import Console
 
     from relu_search.cli.live_view import LiveView
@@ -29,7 +29,7 @@ def live_view(config: SearchConfig, earlier: int = 0) -> LiveView:
     )
 
 
-def _headline(config: SearchConfig) -> str:
+def _headline(config: ResolvedConfig) -> str:
     size, left_out = config.search_space().size, [*config.references][config.trials :]
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (

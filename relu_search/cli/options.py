@@ -82,6 +82,8 @@ MaxFailuresOption = Annotated[
 
 def search_options(parameters: dict[str, Any]) -> dict[str, Any]:
     """Those of a verb's parameters that are options of a search."""
+    from dataclasses import fields
+
     from relu_search.settings.search_config import SearchConfig
 
-    return {name: parameters.get(name) for name in SearchConfig.__annotations__}
+    return {one.name: parameters.get(one.name) for one in fields(SearchConfig)}

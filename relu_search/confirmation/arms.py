@@ -8,7 +8,7 @@ from typing import Literal
 
 from relu_search.analysis.leaderboard import admitted, is_control, ranked, rows_of
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import (
     InputError,
     Placement,
@@ -80,7 +80,7 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
 
 
 def _arm(
-    config: SearchConfig, name: str, placement: Placement, earlier: dict[str, dict[str, object]]
+    config: ResolvedConfig, name: str, placement: Placement, earlier: dict[str, dict[str, object]]
 ) -> Arm:
     row = earlier.get(placement.text, {})
     trial, accuracy = row.get("trial"), row.get("val_accuracy")

@@ -23,7 +23,7 @@ from relu_search.confirmation.verdicts import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.search.machines import Compute, local_device
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError, build
 from trials.data.held_out import check_test_split, load_test_split
@@ -148,7 +148,7 @@ class _Contest:
     def __init__(
         self,
         run: RunFolder,
-        config: SearchConfig,
+        config: ResolvedConfig,
         recipe: Recipe,
         arms: list[Arm],
         seeds: Sequence[int],
@@ -356,7 +356,7 @@ class _Contest:
         write_table(self._run.table(RUNS), rows)
 
 
-def _fresh_seeds(config: SearchConfig, seeds: int, first: int | None) -> list[int]:
+def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:
     if not 2 <= seeds <= MOST_SEEDS:
         raise InputError(f"seeds is {seeds}; a comparison needs 2 to {MOST_SEEDS}, better 6")
     start = config.seed + 1 if first is None else first
@@ -371,7 +371,7 @@ def _fresh_seeds(config: SearchConfig, seeds: int, first: int | None) -> list[in
     return chosen
 
 
-def _settled_recipe(run: RunFolder, config: SearchConfig, epochs: int | None) -> Recipe:
+def _settled_recipe(run: RunFolder, config: ResolvedConfig, epochs: int | None) -> Recipe:
     """The recipe of this run's confirmation: settled by its first call, kept ever after."""
     recipe = config.training_recipe
     path = run.path / SETTINGS

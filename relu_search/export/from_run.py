@@ -11,7 +11,7 @@ from relu_search.analysis.leaderboard import rows_of
 from relu_search.export.card import CARD, read_card
 from relu_search.export.exported_model import check_options, export_model
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
 from trials.data.splits import TrainingData
 from trials.files.paths import user_path
@@ -155,7 +155,7 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
 
 
 def card_details(
-    config: SearchConfig, data: Mapping[str, Any], row: Mapping[str, Any]
+    config: ResolvedConfig, data: Mapping[str, Any], row: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The entries of a card that tell where a model comes from and how to feed it.
 

@@ -25,7 +25,7 @@ from relu_search.report.search_figures import (
     rung_correlation,
 )
 from relu_search.settings.metrics import METRICS
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import Placement
 
 MAPPED = 8
@@ -98,8 +98,8 @@ def search_exhibits(findings: Findings, correlation: pd.DataFrame) -> Iterator[E
         "Do early ranks foretell final ones?",
         "Spearman correlation over full-length trials between the metric after an epoch and at "
         "the end, with a bootstrap 95 % interval. Trials that were stopped are missing, which "
-        "makes it look weaker than it is. " + grace_warning(correlation, grace(config)),
-        rung_correlation(correlation, grace(config)),
+        "makes it look weaker than it is. " + grace_warning(correlation, config.grace_epochs),
+        rung_correlation(correlation, config.grace_epochs),
     )
 
 
@@ -125,7 +125,7 @@ def verdict_exhibits(findings: Findings) -> Iterator[Exhibit]:
         )
 
 
-def _map_row(name: str, row: dict[str, Any], config: SearchConfig) -> MapRow:
+def _map_row(name: str, row: dict[str, Any], config: ResolvedConfig) -> MapRow:
     placement = Placement.parse(row["placement"])
     config.network.check(placement)
     value = METRICS[config.metric].text(row[config.metric])
@@ -136,8 +136,3 @@ def _map_row(name: str, row: dict[str, Any], config: SearchConfig) -> MapRow:
 def references(verdicts: pd.DataFrame) -> list[str]:
     """The references compared with, paired first."""
     return sorted(dict.fromkeys(verdicts["versus"]), key=lambda name: name != "paired")
-
-
-def grace(config: SearchConfig) -> int:
-    assert config.grace_epochs is not None  # resolved when the config is made
-    return config.grace_epochs

@@ -28,7 +28,6 @@ from relu_search.confirmation.verdicts import verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.exhibits import (
     Exhibit,
-    grace,
     references,
     search_exhibits,
     verdict_exhibits,
@@ -37,7 +36,7 @@ from relu_search.report.figure_style import rendered
 from relu_search.report.html_page import Html, definitions, document, join, picture, table, tag
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.metrics import METRICS
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 from trials.files.durable import write_whole
 
@@ -100,7 +99,7 @@ def _page(
     config, trials = findings.config, findings.trials
     title = f"relu-search: {config.network.name} on {config.data}"
     images = int(findings.record["data"]["validation_images"])
-    warning = grace_warning(correlation, grace(config))
+    warning = grace_warning(correlation, config.grace_epochs)
     advice = _HOW_TO_READ + (() if findings.verdicts is None else _HOW_TO_READ_VERDICTS)
     return document(
         title,
@@ -179,7 +178,7 @@ def _answer(findings: Findings) -> Iterator[Html]:
     )
 
 
-def _value(row: dict[str, Any], config: SearchConfig) -> str:
+def _value(row: dict[str, Any], config: ResolvedConfig) -> str:
     scale = METRICS[config.metric]
     kind = "validation accuracy" if scale.higher_is_better else "validation loss"
     value = row[config.metric]

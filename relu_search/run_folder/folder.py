@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from relu_search.run_folder.tables import append_rows, read_table, write_table
+from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
@@ -203,12 +204,12 @@ class RunFolder:
     def trial_weights(self, trial: int) -> Path:
         return self.weights / f"trial-{trial:04d}.safetensors"
 
-    def write_config(self, config: SearchConfig, record: Mapping[str, Any]) -> None:
+    def write_config(self, config: ResolvedConfig, record: Mapping[str, Any]) -> None:
         """Write every option, and the facts of this run as a table of their own."""
         text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
         write_whole(self.path / "config.toml", text)
 
-    def read_config(self) -> tuple[SearchConfig, dict[str, Any]]:
+    def read_config(self) -> tuple[ResolvedConfig, dict[str, Any]]:
         """The options of this run and the record beside them.
 
         Raises:
@@ -222,7 +223,7 @@ class RunFolder:
         missing = _DATA_FACTS - facts.keys()
         if missing:
             raise InputError(f"{file}: [{RECORD}.data] lacks {', '.join(sorted(missing))}")
-        return SearchConfig.from_options({}, file), record
+        return SearchConfig.from_options({}, file).resolve(), record
 
     def start_tables(
         self,

@@ -14,7 +14,7 @@ from relu_search.samplers.gaussian_process import CoarseToFineSampler, Level, Su
 from relu_search.samplers.local_search import EvolutionSampler, GreedySampler, LocalSampler
 from relu_search.samplers.moves import LARGEST_POOL, Region
 from relu_search.samplers.reinforce import ReinforceSampler
-from relu_search.settings.search_config import SAMPLERS
+from relu_search.settings.search_options import SAMPLERS
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.space import Granularity
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 from trials.data.splits import TrainingData
 from trials.running.trial import run_trial
@@ -18,8 +18,8 @@ WORTH_PACKING = 1.05
 
 
 def with_pack_chosen(
-    config: SearchConfig, data: TrainingData, device: str, say: Callable[[str], None]
-) -> SearchConfig:
+    config: ResolvedConfig, data: TrainingData, device: str, say: Callable[[str], None]
+) -> ResolvedConfig:
     """The options with a number in the place of `pack = "auto"`, by a short measurement here."""
     if config.pack != "auto":
         return config
@@ -36,7 +36,9 @@ def with_pack_chosen(
     return replace(config, pack=chosen)
 
 
-def run_search_trials(config: SearchConfig, proposer: Any, data: TrainingData, **how: Any) -> None:
+def run_search_trials(
+    config: ResolvedConfig, proposer: Any, data: TrainingData, **how: Any
+) -> None:
     """`run_trials` or `run_packed`, as the options want it; Ray's own messages if `verbose`."""
     if config.pack == 1:
         from trials.on_ray.tune_runs import run_trials

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from relu_search.settings.search_config import SMALLEST_SHARE, SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 from trials.data.splits import Splits, TrainingData
 from trials.running.exchange import check_exchange
@@ -23,54 +22,22 @@ class Compute:
     """What runs the trainings of a confirmation or a reproduction.
 
     Attributes:
-        concurrent, cpus_per_trial, gpus_per_trial, max_failures, address, exchange: of Ray, as in
-            a search.
+        resources: what each training gets and how many run at once.
+        address, exchange: of Ray, as in a search.
         in_process: no Ray: one after another in this process, on the GPU if there is one.
         verbose: show Ray's own messages.
-
-    Raises:
-        InputError: a number out of range.
     """
 
-    concurrent: int | None = None
-    cpus_per_trial: float = 1
-    gpus_per_trial: float | None = None
-    max_failures: int = 2
+    resources: Resources = field(default_factory=Resources)
     address: str | None = None
     exchange: str | None = None
     in_process: bool = False
     verbose: bool = False
 
-    def __post_init__(self) -> None:
-        for name, value, least in (
-            ("concurrent", self.concurrent, 1),
-            ("max failures", self.max_failures, 0),
-            ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
-            ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
-        ):
-            if value is not None and not least <= value < math.inf:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
-
     @classmethod
-    def of(cls, config: SearchConfig) -> Compute:
+    def of(cls, config: ResolvedConfig) -> Compute:
         """Where a search ran."""
-        return cls(
-            concurrent=config.concurrent,
-            cpus_per_trial=config.cpus_per_trial,
-            gpus_per_trial=config.gpus_per_trial,
-            max_failures=config.max_failures,
-            address=config.address,
-            exchange=config.exchange,
-        )
-
-    @property
-    def resources(self) -> Resources:
-        return Resources(
-            cpus_per_trial=self.cpus_per_trial,
-            gpus_per_trial=self.gpus_per_trial,
-            concurrent=self.concurrent,
-            max_failures=self.max_failures,
-        )
+        return cls(resources=config.resources, address=config.address, exchange=config.exchange)
 
     def run(
         self,

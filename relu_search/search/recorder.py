@@ -12,7 +12,7 @@ from relu_search.analysis.placement_facts import TrialFacts
 from relu_search.export.from_run import export_trial
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.study import history_of
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement
 from trials.files.durable import StorageError
 from trials.running.proposals import Proposal
@@ -22,7 +22,7 @@ from trials.training.metrics import EpochMetrics
 class RunRecorder:
     """A `SearchListener` that keeps the run folder up to date."""
 
-    def __init__(self, run: RunFolder, config: SearchConfig, facts: TrialFacts) -> None:
+    def __init__(self, run: RunFolder, config: ResolvedConfig, facts: TrialFacts) -> None:
         self._run = run
         self._config = config
         self._facts = facts

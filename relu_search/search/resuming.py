@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.search_config import PLACES, SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.search_options import PLACES
 from search_spaces import InputError
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from trials.data.splits import TrainingData
 
 
-def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> SearchConfig:
+def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig:
     """The options of a run that goes on; changes of value None are none.
 
     Raises:
@@ -29,7 +31,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> SearchConfig:
     given = {name: value for name, value in changes.items() if value is not None}
     if given.get("pack") == "auto":  # it was chosen when the run began
         del given["pack"]
-    changed = SearchConfig.from_options(config.to_toml() | given)
+    changed = SearchConfig.from_options(config.to_toml() | given).resolve()
     contradictions = [
         f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
         for name in given
@@ -62,7 +64,7 @@ def require_same_data(run: RunFolder, data: TrainingData) -> None:
 
 
 @contextlib.contextmanager
-def says_what_is_safe(run: RunFolder, config: SearchConfig) -> Iterator[None]:
+def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
     """Turn a fault that ends a search into one line about what is kept and how to go on.
 
     Raises:

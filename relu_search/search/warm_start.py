@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import Placement, SearchSpace
 from trials.data.splits import TrainingData
 
@@ -20,7 +20,7 @@ SCORED = 512
 
 def advised_placements(
     run: RunFolder,
-    config: SearchConfig,
+    config: ResolvedConfig,
     data: TrainingData,
     space: SearchSpace,
     say: Callable[[str], None] = lambda _line: None,
@@ -40,7 +40,7 @@ def advised_placements(
 
 
 def _ranking(
-    config: SearchConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
+    config: ResolvedConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
 ) -> list[dict[str, object]]:
     import torch
 

@@ -35,7 +35,7 @@ def run(tmp_path):
     """A run folder with two trials."""
     folder = RunFolder(tmp_path / "run")
     folder.path.mkdir()
-    folder.write_config(SearchConfig(backbone="plain-8", epochs=2), RUN_RECORD)
+    folder.write_config(SearchConfig(backbone="plain-8", epochs=2).resolve(), RUN_RECORD)
     row = dict.fromkeys(COLUMNS["trials.csv"], 1) | {
         "state": "COMPLETE",
         "module": "2:1",

@@ -13,8 +13,12 @@ from relu_search.cli.app import main
 from search_spaces import InputError
 
 WORK = (
-    *("search.run_search", "search.resume_search", "single.train_single"),
-    *("confirmation.confirm", "reproduction.reproduce", "handover.export_from"),
+    "search.run_search.run_search",
+    "search.run_search.resume_search",
+    "search.single_training.train_single",
+    "confirmation.confirm.confirm",
+    "reproduce.run_experiment.reproduce",
+    "export.from_run.export_from",
 )
 OPTIONS = {
     "search": (

@@ -50,7 +50,7 @@ TOML = tomli_w.dumps({k: v for k, v in OPTIONS.items() if v is not None}).encode
 
 
 def options(given_options):
-    config = clean(lambda: SearchConfig.from_options(given_options))
+    config = clean(lambda: SearchConfig.from_options(given_options).resolve())
     if config is not None:
         assert config.trials >= 1
         assert config.training_recipe.epochs >= 1

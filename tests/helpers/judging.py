@@ -53,7 +53,7 @@ PLACEMENTS = dict(zip(DEFAULT_ARMS, ("1*6", "01*3", "0*6", *BEST_FOUND), strict=
 
 def make_search(path, *, digest=None, trials=TRIALS, **changes):
     """A run folder as a search on the digits leaves it, without its weights."""
-    config = SearchConfig(**{**OPTIONS, **changes}, out=str(path))
+    config = SearchConfig(**{**OPTIONS, **changes}, out=str(path)).resolve()
     path.mkdir(parents=True)
     run = RunFolder(path)
     data = config.load_data()

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from search_spaces import InputError
 
+SMALLEST_SHARE = 0.01
+"""Of a CPU or GPU; Ray cannot count finer."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
@@ -20,12 +23,25 @@ class Resources:
         concurrent: trials at once; None: as many as the resources allow.
         max_failures: how often a trial whose worker or node died is started again; it goes on
             from its checkpoint.
+
+    Raises:
+        InputError: a number that is not finite or too small.
     """
 
     cpus_per_trial: float = 1
     gpus_per_trial: float | None = None
     concurrent: int | None = None
     max_failures: int = 2
+
+    def __post_init__(self) -> None:
+        for name, value, least in (
+            ("concurrent", self.concurrent, 1),
+            ("max failures", self.max_failures, 0),
+            ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
+            ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
+        ):
+            if value is not None and not least <= value < math.inf:
+                raise InputError(f"{name} is {value}; it must be at least {least}")
 
 
 def plan_resources(

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -22,6 +23,7 @@ from relu_search.cli.options import (
 from search_spaces.errors import InputError
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
+from trials.running.resources import Resources
 
 if TYPE_CHECKING:
     from trials.training.recipe import Precision
@@ -86,10 +88,13 @@ def confirm(
 
     config = RunFolder.open(run).read_config()[0]
     compute = Compute(
-        concurrent=concurrent or config.concurrent,
-        cpus_per_trial=cpus_per_trial or config.cpus_per_trial,
-        gpus_per_trial=config.gpus_per_trial if gpus_per_trial is None else gpus_per_trial,
-        max_failures=config.max_failures if max_failures is None else max_failures,
+        resources=_resources(
+            config.resources,
+            concurrent=concurrent,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            max_failures=max_failures,
+        ),
         address=address or config.address,
         exchange=exchange or config.exchange,
         in_process=in_process,
@@ -188,10 +193,13 @@ def reproduce(
         precision=cast("Precision", precision or "fp32"),  # the recipe checks it
     )
     compute = Compute(
-        concurrent=concurrent,
-        cpus_per_trial=cpus_per_trial or 1,
-        gpus_per_trial=gpus_per_trial,
-        max_failures=2 if max_failures is None else max_failures,
+        resources=_resources(
+            Resources(),
+            concurrent=concurrent,
+            cpus_per_trial=cpus_per_trial,
+            gpus_per_trial=gpus_per_trial,
+            max_failures=max_failures,
+        ),
         address=address,
         exchange=exchange,
         in_process=in_process,
@@ -217,6 +225,12 @@ def reproduce(
     if not done.is_complete:
         say(going_on)
         raise typer.Exit(INTERRUPTED)
+
+
+def _resources(otherwise: Resources, **given: float | None) -> Resources:
+    """The resources given, and for those left out the others."""
+    chosen: Any = {name: value for name, value in given.items() if value is not None}
+    return replace(otherwise, **chosen)
 
 
 @contextlib.contextmanager

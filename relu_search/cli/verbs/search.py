@@ -171,7 +171,7 @@ def _new_search(given: dict[str, Any], file: Path | None, **options: bool) -> Se
     from relu_search.settings.search_config import SearchConfig
 
     config = SearchConfig.from_options(given, file)
-    with live_view(config) as view:
+    with live_view(config.resolve()) as view:
         return run_search(config, listeners=(view,), **options)
 
 

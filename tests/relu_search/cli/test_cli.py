@@ -49,7 +49,7 @@ def folder(tmp_path, monkeypatch):
     (given / "type.toml").write_text("trials = 'many'")
     (given / "broken.toml").write_text("trials = ")
     (given / "old-run").mkdir()
-    RunFolder(given / "old-run").write_config(SearchConfig(trials=2), RUN_RECORD)
+    RunFolder(given / "old-run").write_config(SearchConfig(trials=2).resolve(), RUN_RECORD)
     return tmp_path
 
 

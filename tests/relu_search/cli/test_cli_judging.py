@@ -34,7 +34,7 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr("relu_search.compute.Compute.run", no_training)
+    monkeypatch.setattr("relu_search.search.machines.Compute.run", no_training)
     return tmp_path
 
 
@@ -310,7 +310,7 @@ def test_ctrl_c_ends_with_130_and_goes_on(verb, folder, cli, monkeypatch):
     monkeypatch.chdir(folder)
     runner = Runner(stop_after=2)
     real = {"confirm": confirm, "reproduce": reproduce}[verb]
-    module = {"confirm": "confirmation", "reproduce": "reproduction"}[verb]
+    module = {"confirm": "confirmation.confirm", "reproduce": "reproduce.run_experiment"}[verb]
     monkeypatch.setattr(f"relu_search.{module}.{verb}", functools.partial(real, runner=runner))
     arguments = {
         "confirm": ["confirm", "run", "--seeds", "2", "--top", "0"],

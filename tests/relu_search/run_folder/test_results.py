@@ -80,7 +80,7 @@ def test_a_new_folder_may_be_missing_or_empty(tmp_path):
 def test_without_a_name_the_folder_is_a_new_one_under_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with RunFolder.create(None) as first:
-        first.write_config(SearchConfig(), {})
+        first.write_config(SearchConfig().resolve(), {})
     with RunFolder.create(None) as second:
         pass
     assert first.path != second.path
@@ -99,7 +99,7 @@ def test_foreign_files_are_never_replaced(overwrite, tmp_path):
 
 
 def test_a_run_is_replaced_only_when_asked(tmp_path):
-    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    RunFolder(tmp_path).write_config(SearchConfig().resolve(), {})
     with pytest.raises(InputError, match=r"--resume.*--overwrite"), RunFolder.create(str(tmp_path)):
         pass
     assert RunFolder.check_free(str(tmp_path), overwrite=True) == tmp_path
@@ -110,7 +110,7 @@ def test_a_run_is_replaced_only_when_asked(tmp_path):
 
 
 def test_replacing_a_run_leaves_what_the_user_put_beside_it(tmp_path):
-    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    RunFolder(tmp_path).write_config(SearchConfig().resolve(), {})
     (tmp_path / "notes.txt").write_text("mine")
     with RunFolder.create(str(tmp_path), overwrite=True):
         pass
@@ -213,7 +213,7 @@ def test_full_length_ranks_before_stopped_before_failed_and_further_before_earli
 def test_the_metric_decides_the_rank(metric, first, table):
     trials = table({"val_accuracy": 0.9, "val_loss": 2.0}, {"val_accuracy": 0.8, "val_loss": 0.5})
     assert ranked(trials, metric)["trial"].iloc[0] == first
-    assert best_trial(trials, SearchConfig(metric=metric))["trial"] == first
+    assert best_trial(trials, SearchConfig(metric=metric).resolve())["trial"] == first
 
 
 def test_the_control_and_stopped_trials_are_never_best(table):
@@ -222,8 +222,8 @@ def test_the_control_and_stopped_trials_are_never_best(table):
         {"state": "PRUNED", "epochs": 2, "val_accuracy": 0.98},
         {"val_accuracy": 0.3},
     )
-    assert best_trial(trials, SearchConfig())["trial"] == 2
-    assert best_trial(trials[:2], SearchConfig()) is None
+    assert best_trial(trials, SearchConfig().resolve())["trial"] == 2
+    assert best_trial(trials[:2], SearchConfig().resolve()) is None
 
 
 @pytest.mark.parametrize(
@@ -238,24 +238,24 @@ def test_the_control_and_stopped_trials_are_never_best(table):
     ],
 )
 def test_the_caveat_says_when_the_control_leads(metric, control, leads, table):
-    line = caveat(table({**LINEAR, **control}, {}), SearchConfig(metric=metric), 100)
+    line = caveat(table({**LINEAR, **control}, {}), SearchConfig(metric=metric).resolve(), 100)
     assert ("control leads" in line) == leads
     assert "\n" not in line
 
 
 def test_best_keeps_to_the_relu_limits_of_the_search(table):
     trials = table({"relus": 5, "val_accuracy": 0.9}, {"relus": 2, "val_accuracy": 0.6}, LINEAR)
-    assert best_trial(trials, SearchConfig(max_relus=4, granularity="site"))["relus"] == 2
-    assert best_trial(trials, SearchConfig(min_relus=0, max_relus=0))["relus"] == 0
+    assert best_trial(trials, SearchConfig(max_relus=4, granularity="site").resolve())["relus"] == 2
+    assert best_trial(trials, SearchConfig(min_relus=0, max_relus=0).resolve())["relus"] == 0
 
 
 def test_equal_accuracy_is_decided_by_loss(table):
     trials = table({"val_loss": 0.9}, {"val_loss": 0.7}, {"val_loss": 0.8})
-    assert best_trial(trials, SearchConfig())["val_loss"] == 0.7
+    assert best_trial(trials, SearchConfig().resolve())["val_loss"] == 0.7
 
 
 def test_the_caveat_states_the_binomial_noise(table):
-    line = caveat(table({"val_accuracy": 0.8}), SearchConfig(), 1600)
+    line = caveat(table({"val_accuracy": 0.8}), SearchConfig().resolve(), 1600)
     assert "1,600" in line
     assert "±1.0 points" in line  # sqrt(0.8 * 0.2 / 1600)
 
@@ -271,7 +271,7 @@ def test_hand_designed_modules_are_shown_even_when_they_rank_last(table):
 
 
 def test_a_run_without_a_finished_trial_has_no_report(run):
-    run.write_config(SearchConfig(), RUN_RECORD)
+    run.write_config(SearchConfig().resolve(), RUN_RECORD)
     run.start_tables()
     with pytest.raises(InputError, match="no finished trial"):
         report_text(run)

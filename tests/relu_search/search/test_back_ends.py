@@ -53,7 +53,7 @@ def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
     rates = {1: 100.0, 2: 100 * gain, 4: 90.0}
     monkeypatch.setattr(packing, "measured_rates", lambda *_, captured: rates)
     said = []
-    config = SearchConfig(**SMALL, pack="auto")
+    config = SearchConfig(**SMALL, pack="auto").resolve()
     found = with_pack_chosen(config, config.load_data(), "cpu", said.append)
     assert found == replace(config, pack=chosen)
     assert said == [
@@ -64,7 +64,7 @@ def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
 
 def test_auto_measures_for_real(monkeypatch):
     monkeypatch.setattr(packing, "SIZES", (2,))
-    config = SearchConfig(**SMALL, pack="auto")
+    config = SearchConfig(**SMALL, pack="auto").resolve()
     assert with_pack_chosen(config, config.load_data(), "cpu", print).pack in (1, 2)
     assert back_ends.WORTH_PACKING > 1
 
@@ -72,7 +72,7 @@ def test_auto_measures_for_real(monkeypatch):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"pack": 0}, "1 to 256"),
+        ({"pack": 0}, "pack is 0; it must be at least 1"),
         ({"pack": "many"}, "auto or a whole number"),
         ({"pack": 4, "compiled": True}, "exclude each other"),
         ({"captured": True, "activation": "prelu"}, "leave out --pack, --compiled and --captured"),
@@ -90,7 +90,7 @@ def test_what_cannot_be_is_refused_in_a_line(options, words):
 
 def test_back_ends_have_names():
     found = [
-        SearchConfig(**options).back_end
+        SearchConfig(**options).resolve().back_end
         for options in (
             {},
             {"pack": 8},

@@ -21,7 +21,7 @@ from helpers.replay import (
 )
 from optuna.trial import TrialState
 
-from relu_search.settings.search_config import SAMPLERS
+from relu_search.settings.search_options import SAMPLERS
 from search_spaces import InputError, SearchSpace, module_placement, reference_modules
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics

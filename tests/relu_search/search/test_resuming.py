@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from relu_search.run_folder.journal import GroupingJournal
 from relu_search.run_folder.study import open_study
-from relu_search.settings.search_config import SAMPLERS
+from relu_search.settings.search_options import SAMPLERS
 from search_spaces import SearchSpace
 from trials.running.proposals import Proposal
 

@@ -29,7 +29,9 @@ def test_coarse_to_fine_goes_from_the_net_to_stages_to_blocks():
 
 
 def test_coarse_to_fine_needs_the_surrogate():
-    assert SearchConfig(granularity="coarse-to-fine").search_space().granularity == "block"
+    assert (
+        SearchConfig(granularity="coarse-to-fine").resolve().search_space().granularity == "block"
+    )
     with pytest.raises(InputError, match="gp"):
         SearchConfig(granularity="coarse-to-fine", sampler="tpe")
 
@@ -76,7 +78,7 @@ def test_a_real_search_is_advised_by_a_real_supernet(tmp_path):
     ranking = outcome.run.read_supernet()
     assert len(ranking) == 63 + 1  # and the control
     assert list(ranking["val_loss"]) == sorted(ranking["val_loss"])
-    modules = {p.text for p in config.references.values()}
+    modules = {p.text for p in config.resolve().references.values()}
     advised = [text for text in ranking["placement"][:2] if text not in modules]
     trained = list(outcome.run.read_trials()["placement"])
     assert trained[3 : 3 + len(advised)] == advised

@@ -8,6 +8,7 @@ import tomllib
 from dataclasses import fields
 
 import pytest
+import tomli_w
 from helpers.replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
@@ -69,7 +70,7 @@ def test_the_list_of_options_in_this_test_is_complete():
 
 
 def test_the_defaults_are_the_embedded_demonstration():
-    config = SearchConfig()
+    config = SearchConfig().resolve()
     assert (config.backbone, config.data, config.width) == ("plain-38", "digits", 8)
     assert (config.epochs, config.grace_epochs, config.trials) == (5, 2, 48)
     assert list(config.references) == ["paired", "2:1", "linear"]
@@ -92,7 +93,7 @@ def test_the_defaults_are_the_embedded_demonstration():
     ],
 )
 def test_what_is_left_out_follows_from_the_rest(options, name, value):
-    assert getattr(SearchConfig(**options), name) == value
+    assert getattr(SearchConfig(**options).resolve(), name) == value
 
 
 def test_the_command_line_wins_over_the_file(write):
@@ -176,7 +177,7 @@ def test_values_out_of_range_are_refused(options):
     ids=["defaults", "everything set", "packed", "packed auto", "compiled and captured"],
 )
 def test_the_resolved_copy_reads_back_equal(options, tmp_path):
-    config, run = SearchConfig(**options), RunFolder(tmp_path)
+    config, run = SearchConfig(**options).resolve(), RunFolder(tmp_path)
     record = {"space_size": str(2**200), **RUN_RECORD}
     run.write_config(config, record)
     assert run.read_config() == (config, record)
@@ -185,7 +186,9 @@ def test_the_resolved_copy_reads_back_equal(options, tmp_path):
 
 
 def test_a_resolved_copy_is_a_config_file_for_another_run(tmp_path):
-    RunFolder(tmp_path).write_config(SearchConfig(**EVERYTHING), {"note": "of the first run"})
+    RunFolder(tmp_path).write_config(
+        SearchConfig(**EVERYTHING).resolve(), {"note": "of the first run"}
+    )
     again = SearchConfig.from_options({"out": "runs/b"}, tmp_path / "config.toml")
     assert again == SearchConfig(**{**EVERYTHING, "out": "runs/b"})
 
@@ -201,7 +204,7 @@ def test_a_resolved_copy_is_a_config_file_for_another_run(tmp_path):
 )
 def test_a_password_is_never_written(url, tmp_path):
     run = RunFolder(tmp_path)
-    run.write_config(SearchConfig(storage=url), RUN_RECORD)
+    run.write_config(SearchConfig(storage=url).resolve(), RUN_RECORD)
     assert "s3cret" not in (tmp_path / "config.toml").read_text()
     kept = run.read_config()[0].storage
     assert kept == re.sub(":s3c[^@]*", "", url)
@@ -236,7 +239,7 @@ def test_a_password_is_hidden_also_in_a_malformed_url(url, shown):
 def test_a_url_with_two_at_signs_is_refused_without_its_password():
     with pytest.raises(InputError, match=r"postgresql://me:\*\*\*@db/x has more than one @"):
         SearchConfig(storage="postgresql://me:s3@cret@db/x")
-    assert "s3cret" not in repr(SearchConfig(storage="postgresql://me:s3cret@db/x"))
+    assert "s3cret" not in repr(SearchConfig(storage="postgresql://me:s3cret@db/x").resolve())
 
 
 def test_a_url_that_would_take_minutes_to_search_for_passwords_is_refused():
@@ -254,3 +257,54 @@ def test_an_endless_config_is_refused(tmp_path):
     (tmp_path / "deep.toml").write_text("a = " + "[" * 9_000)
     with pytest.raises(InputError, match="not valid TOML"):
         SearchConfig.from_options({}, tmp_path / "deep.toml")
+
+
+OLD_CONFIG = """\
+backbone = "plain-8"
+width = 4
+data = "digits"
+download = false
+train_limit = 100
+validation_images = 60
+recipe = "short"
+epochs = 4
+precision = "fp32"
+seed = 0
+trials = 8
+granularity = "stage"
+min_relus = 1
+norm = "keep"
+search_norm = false
+activation = "relu"
+sampler = "gp"
+metric = "val_loss"
+grace_epochs = 1
+reduction_factor = 3
+concurrent = 1
+cpus_per_trial = 1
+max_failures = 2
+pack = 1
+compiled = false
+captured = false
+out = "runs/old"
+"""
+
+
+def test_the_config_file_is_that_of_version_0_1_byte_for_byte(write, tmp_path):
+    """Keys, order and values: OLD_CONFIG was written before options were split in two types."""
+    typed = SearchConfig.from_options(
+        {
+            "backbone": "plain-8",
+            "width": 4,
+            "train_limit": 100,
+            "validation_images": 60,
+            "epochs": 4,
+            "trials": 8,
+            "grace_epochs": 1,
+            "concurrent": 1,
+            "out": "runs/old",
+        }
+    )
+    assert tomli_w.dumps(typed.resolve().to_toml()) == OLD_CONFIG
+    read = SearchConfig.from_options({}, write(OLD_CONFIG))
+    assert tomli_w.dumps(read.resolve().to_toml()) == OLD_CONFIG

@@ -31,8 +31,8 @@ def test_other_names_are_refused_with_a_way_out(text):
 
 
 def test_the_metric_may_be_named_by_the_objective_but_not_contradicted():
-    assert SearchConfig(objective="accuracy,relus").metric == "val_accuracy"
-    assert SearchConfig(metric="val_accuracy", objective="relus").metric == "val_accuracy"
+    assert SearchConfig(objective="accuracy,relus").resolve().metric == "val_accuracy"
+    assert SearchConfig(metric="val_accuracy", objective="relus").resolve().metric == "val_accuracy"
     with pytest.raises(InputError, match="exclude"):
         SearchConfig(metric="val_accuracy", objective="loss,relus")
 
@@ -42,7 +42,7 @@ def test_the_metric_may_be_named_by_the_objective_but_not_contradicted():
     [("plain-38", "2:1", 18), ("plain-38", "12:7", 21), ("preresnet-20", "3:2", 12)],
 )
 def test_a_ratio_is_a_number_of_relus(backbone, ratio, count):
-    config = SearchConfig(backbone=backbone, ratio=ratio, granularity="block")
+    config = SearchConfig(backbone=backbone, ratio=ratio, granularity="block").resolve()
     assert (config.min_relus, config.max_relus) == (count, count)
     assert all(p.kept == count for p in _some(config.search_space()))
 
@@ -63,7 +63,7 @@ def test_a_ratio_excludes_limits():
 
 
 def test_limits_may_be_shares():
-    config = SearchConfig.from_options({"min_relus": "25%", "max_relus": "60%"})
+    config = SearchConfig.from_options({"min_relus": "25%", "max_relus": "60%"}).resolve()
     assert (config.min_relus, config.max_relus) == (9, 21)  # of 36
     for wrong in ("60 %x", "%", "-3", "1.5", "many"):
         with pytest.raises(InputError, match="share"):

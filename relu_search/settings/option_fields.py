@@ -1,0 +1,108 @@
+"""An option is a dataclass field: its type, default, range and help text stand in one place.
+
+The checks here and the flags of the command line are made from these fields.
+"""
+
+from __future__ import annotations
+
+import math
+import types
+from dataclasses import dataclass, field, fields
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from search_spaces import InputError
+
+Panel = Literal["Network", "Data", "Training", "Search", "Early stopping", "Machines", "Run"]
+"""Groups of options in `--help`."""
+
+_KEY = "option"
+_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """What a field says about its option, beside type and default value.
+
+    Attributes:
+        help: one or two short sentences for `--help`.
+        panel: group in `--help`.
+        default_text: the default in words, where the default value does not say it.
+        metavar: what the value is called in `--help`; None: made from the type.
+        least, most: smallest and largest value allowed.
+        above: the value must be larger than this.
+        may_change: whether a resumed run may have another value; true for options that say where
+            a search runs.
+    """
+
+    help: str
+    panel: Panel
+    default_text: str | None = None
+    metavar: str | None = None
+    least: float | None = None
+    most: float | None = None
+    above: float | None = None
+    may_change: bool = False
+
+
+def option(default: Any, panel: Panel, help: str, *, secret: bool = False, **more: Any) -> Any:
+    """A dataclass field that is an option.
+
+    Args:
+        default: value of the field when it is left out.
+        panel, help, more: of `Option`.
+        secret: leave the value out of `repr`.
+    """
+    about = Option(help=help, panel=panel, **more)
+    return field(default=default, repr=not secret, metadata={_KEY: about})
+
+
+def options_of(kind: Any) -> dict[str, Option]:
+    """Name of field -> its option, in the order of the fields."""
+    return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}
+
+
+def check_options(values: Any) -> None:
+    """Check type and range of every option of a dataclass instance.
+
+    Raises:
+        InputError: a value of another type, not finite, or out of range.
+    """
+    hints = get_type_hints(type(values))
+    for name, about in options_of(values).items():
+        value = getattr(values, name)
+        _check_type(name, value, hints[name])
+        if type(value) in (int, float):
+            _check_range(name.replace("_", " "), value, about)
+
+
+def _check_range(name: str, value: float, about: Option) -> None:
+    rules = [
+        (f"at least {about.least}", about.least is None or value >= about.least),
+        (f"above {about.above}", about.above is None or value > about.above),
+        (f"at most {about.most}", about.most is None or value <= about.most),
+    ]
+    broken = [rule for rule, kept in rules if not kept]
+    if broken:
+        raise InputError(f"{name} is {value}; it must be {broken[0]}")
+
+
+def _check_type(name: str, value: Any, expected: Any) -> None:
+    allowed = alternatives(expected)
+    for one in allowed:
+        if get_origin(one) is Literal:
+            if value in get_args(one):
+                return
+        elif one is float and type(value) in (int, float):
+            if math.isfinite(value):
+                return
+        elif type(value) is one:
+            return
+    choices = [choice for one in allowed for choice in get_args(one)]
+    others = [_NAMES.get(one, "left out") for one in allowed if not get_args(one)]
+    rule = f"one of {', '.join(choices)}" if len(choices) > 1 else " or ".join(choices + others)
+    raise InputError(f"{name} is {value!r:.200}; it must be {rule}")
+
+
+def alternatives(expected: Any) -> tuple[Any, ...]:
+    """The members of a union type; any other type alone."""
+    return get_args(expected) if get_origin(expected) in (Union, types.UnionType) else (expected,)

@@ -1,0 +1,235 @@
+"""Every option of a search, each defined once: keys of TOML files, flags, fields."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from relu_search.settings.metrics import MetricName
+from relu_search.settings.option_fields import option, options_of
+from search_spaces import Activation, DroppedNorm, Granularity
+from trials.training.recipe import Precision
+
+Sampler = Literal[
+    "gp", "tpe", "nsga2", "local", "greedy", "evolution", "reinforce", "random", "grid"
+]
+SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
+COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
+"""Granularity that begins with one pattern for the whole net and ends with one per block."""
+SMALL_DATA = "digits"
+MOST_PACKED = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchOptions:
+    """The options of a search.
+
+    `SearchConfig` holds them as the user typed them, `ResolvedConfig` as the search runs them.
+    The order of the fields is the order of the keys in `config.toml`. The default values are a
+    small demonstration on the digits.
+    """
+
+    backbone: str = option(
+        "plain-38",
+        "Network",
+        "plain-D, preplain-D, resnet-D, preresnet-D, preresnet-bottleneck-D or dfn-D, where D is "
+        "the depth. The depth of dfn counts both branches, so the longest path of dfn-110 has "
+        "56 layers.",
+    )
+    width: int | None = option(
+        None, "Network", "Channels of the first stage.", default_text="16; 8 on digits"
+    )
+    data: str = option(
+        SMALL_DATA,
+        "Data",
+        "digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR or folder:DIR.",
+    )
+    data_dir: str | None = option(
+        None,
+        "Data",
+        "Folder of torchvision's data sets.",
+        default_text="$RELU_SEARCH_DATA or ./data",
+        may_change=True,
+    )
+    download: bool = option(False, "Data", "Download missing data.")
+    train_limit: int | None = option(
+        None,
+        "Data",
+        "Train on this many images only, drawn stratified by class.",
+        default_text="all",
+        least=1,
+    )
+    validation_images: int | None = option(
+        None,
+        "Data",
+        "Size of the validation split.",
+        default_text="a fifth of the training set, at most 5000",
+        least=1,
+    )
+    recipe: str = option("short", "Training", "Training recipe: short or paper.")
+    epochs: int | None = option(
+        None, "Training", "Epochs of a full training.", default_text="5; 400 with recipe paper"
+    )
+    precision: Precision = option(
+        "fp32", "Training", "fp32, or bf16 autocast, which needs a CUDA GPU."
+    )
+    seed: int = option(
+        0,
+        "Training",
+        "Seed of the split, initial weights, order of images, augmentation and sampler.",
+        least=0,
+        most=2**31 - 1,
+    )
+    trials: int = option(
+        48,
+        "Search",
+        "Number of trials, the hand-designed modules included.",
+        least=1,
+        most=1_000_000,
+    )
+    granularity: Granularity | Literal["coarse-to-fine"] = option(
+        "stage",
+        "Search",
+        "What one decision covers: network, stage, block or site. coarse-to-fine uses the first "
+        "three in turn.",
+    )
+    min_relus: int | str = option(
+        1,
+        "Search",
+        "Fewest ReLUs kept in the blocks: a number, or a share of the sites (20%). 0 allows the "
+        "network without any.",
+        metavar="N|SHARE",
+    )
+    max_relus: int | str | None = option(
+        None,
+        "Search",
+        "Most ReLUs kept in the blocks: a number, or a share of the sites (60%).",
+        default_text="no limit",
+        metavar="N|SHARE",
+    )
+    ratio: str | None = option(
+        None,
+        "Search",
+        "Search only placements of exactly this ratio of convolutions to ReLUs, such as 2:1.",
+        metavar="N:M",
+    )
+    norm: DroppedNorm = option(
+        "keep",
+        "Network",
+        "Keep or drop the BatchNorm directly before a dropped ReLU. With drop, two convolutions "
+        "in a row are one linear map.",
+    )
+    search_norm: bool = option(
+        False, "Search", "Let the search decide between keep and drop for --norm."
+    )
+    activation: Activation = option(
+        "relu",
+        "Network",
+        "Activation at the kept sites: relu, leaky_relu, prelu, rrelu, elu or crelu. crelu "
+        "doubles the channels.",
+    )
+    sampler: Sampler = option(
+        "gp",
+        "Search",
+        "How the next placement is chosen: gp, tpe, local, greedy, evolution, reinforce, nsga2, "
+        "random or grid. grid tries every placement.",
+    )
+    metric: MetricName = option(
+        "val_loss",
+        "Search",
+        "Metric to optimise on the validation split: val_loss or val_accuracy. val_loss varies "
+        "less between seeds.",
+    )
+    objective: str | None = option(
+        None,
+        "Search",
+        "Several objectives at once: loss or accuracy, with any of relus, relu_elements and "
+        "macs-after-fold, such as loss,relus.",
+        metavar="NAMES",
+    )
+    grace_epochs: int | None = option(
+        None,
+        "Early stopping",
+        "No trial is stopped before this epoch.",
+        default_text="a third of the epochs, at most 20",
+        least=1,
+    )
+    reduction_factor: float = option(
+        3,
+        "Early stopping",
+        "At each rung of ASHA, one trial in this many goes on.",
+        above=1,
+        most=100,
+    )
+    concurrent: int | None = option(
+        None,
+        "Machines",
+        "Trials at once. With 1, a search can be repeated bit for bit.",
+        default_text="as many as the machines allow",
+        may_change=True,
+    )
+    cpus_per_trial: float = option(
+        1, "Machines", "CPU cores of each trial, fractions allowed.", may_change=True
+    )
+    gpus_per_trial: float | None = option(
+        None,
+        "Machines",
+        "GPUs of each trial, fractions allowed.",
+        default_text="0.25 if there is a GPU, else 0",
+        may_change=True,
+    )
+    max_failures: int = option(
+        2,
+        "Machines",
+        "How often a trial is started again, from its last finished epoch, after its worker or "
+        "node died.",
+        may_change=True,
+    )
+    address: str | None = option(
+        None,
+        "Machines",
+        "Ray cluster to use: host:port, or auto.",
+        default_text="this machine alone",
+        may_change=True,
+    )
+    exchange: str | None = option(
+        None,
+        "Machines",
+        "Folder or fsspec URL (s3://...) through which weights and checkpoints travel, for nodes "
+        "that do not see the run folder.",
+        default_text="the nodes see it",
+        may_change=True,
+    )
+    storage: str | None = option(
+        None,
+        "Run",
+        "URL of the Optuna database.",
+        default_text="a journal file in the run folder",
+        secret=True,  # it may hold a password
+        metavar="URL",
+        may_change=True,
+    )
+    pack: int | Literal["auto"] = option(
+        1,
+        "Training",
+        "Train this many trials together in each worker, as one network of grouped convolutions. "
+        "auto measures which number is fastest.",
+        metavar="N|auto",
+        least=1,
+        most=MOST_PACKED,
+    )
+    compiled: bool = option(False, "Training", "Train with one compiled graph for all placements.")
+    captured: bool = option(
+        False, "Training", "Train with recorded CUDA graphs. Needs a GPU for each trial or pack."
+    )
+    warm_start: Literal["supernet"] | None = option(
+        None,
+        "Search",
+        "supernet: first try the placements that a network trained with random placements ranks "
+        "best.",
+    )
+    out: str | None = option(None, "Run", "Run folder.", default_text="runs/DATE-TIME")
+
+
+PLACES = tuple(name for name, about in options_of(SearchOptions).items() if about.may_change)
+"""Options that say where a search runs; they may change when it is resumed."""
