@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from search_spaces import InputError, Placement, build, relu_sites
-from search_spaces.gates import Gate, insert_gates, set_gates
+from search_spaces import (
+    Activation,
+    Backbone,
+    InputError,
+    Placement,
+    build,
+    relu_sites,
+    resolve_placement,
+)
+from search_spaces.gates import Gate, insert_gates, require_gates_fit, set_gates
 
 BACKBONES = (
     "plain-8",
@@ -67,7 +76,44 @@ def test_gates_take_on_another_placement():
     assert torch.equal(gated(x), other(x))
 
 
-@pytest.mark.parametrize(("placement", "activation"), [("2:1", "prelu"), ("2:1@drop-norm", "relu")])
-def test_networks_with_shapes_of_their_own_are_refused(placement, activation):
-    with pytest.raises(InputError, match="eager back end"):
-        insert_gates(build("plain-8", placement, width=4, activation=activation))
+UNGATEABLE = [
+    (
+        "preresnet-8",
+        "pyramidnet",
+        "placement '01\\*3@end-norm' adds a norm at the end of each block",
+    ),
+    ("preresnet-bottleneck-11", "1*9@end-norm", "placement '1\\*9@end-norm' adds a norm"),
+    ("preresnet-8", "01*3@end-norm@drop-norm", "drops norms with its ReLUs"),
+    ("plain-8", "2:1@drop-norm", "drops norms with its ReLUs"),
+]
+
+
+@pytest.mark.parametrize(("backbone", "placement", "message"), UNGATEABLE)
+def test_placements_with_other_norms_are_refused(backbone, placement, message):
+    resolved = resolve_placement(Backbone.parse(backbone, 4), placement)
+    with pytest.raises(InputError, match=f"{message}.*eager back end"):
+        insert_gates(build(backbone, placement, width=4))
+    with pytest.raises(InputError, match=f"{message}.*eager back end"):
+        require_gates_fit(resolved, "relu")
+    gated = build(backbone, width=4)
+    insert_gates(gated)
+    with pytest.raises(InputError, match=message):
+        set_gates(gated, resolved)
+    assert all(gated.get_submodule(site).bit for site in relu_sites(gated)), "left alone"
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_the_gated_activations_are_those_with_the_state_and_draws_of_relu(activation):
+    """Worked out anew: same keys and shapes, all-kept and all-dropped, and no random draws."""
+    if activation in ("relu", "leaky_relu", "elu"):
+        require_gates_fit(Placement("10"), activation)
+        kept, dropped = (
+            build("preresnet-8", bits * 6, width=4, activation=activation).state_dict()
+            for bits in "10"
+        )
+        assert {k: v.shape for k, v in kept.items()} == {k: v.shape for k, v in dropped.items()}
+    else:
+        with pytest.raises(InputError, match=f"activation {activation} has .*eager back end"):
+            require_gates_fit(Placement("10"), activation)
+        with pytest.raises(InputError, match=f"activation {activation} has .*eager back end"):
+            insert_gates(build("preresnet-8", "2:1", width=4, activation=activation))
