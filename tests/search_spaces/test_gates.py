@@ -80,7 +80,7 @@ UNGATEABLE = [
     (
         "preresnet-8",
         "pyramidnet",
-        "placement '01\\*3@end-norm' adds a norm at the end of each block",
+        "placement .01\\*3@end-norm. adds a norm at the end of each",
     ),
     ("preresnet-bottleneck-11", "1*9@end-norm", "placement '1\\*9@end-norm' adds a norm"),
     ("preresnet-8", "01*3@end-norm@drop-norm", "drops norms with its ReLUs"),
