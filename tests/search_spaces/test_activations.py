@@ -61,6 +61,7 @@ CASES = [
 ]
 # Every family twice, every activation twice.
 FEW = [CASES[6 * i + j] for i in range(6) for j in (i, (i + 3) % 6)]
+ONCE = FEW[::2]
 CRELU = [
     (name, "crelu", bits, norm)
     for name in SMALL
@@ -69,7 +70,8 @@ CRELU = [
 
 
 @pytest.mark.parametrize(
-    ("name", "activation", "bits", "norm"), list(dict.fromkeys([*CASES, *CRELU]))
+    ("name", "activation", "bits", "norm"),
+    list(dict.fromkeys([*(case for case in CASES if case[1] != "relu"), *CRELU])),
 )
 def test_network_is_the_textbook_network(name, activation, bits, norm):
     model = trained_looking(name, bits + norm, activation=activation).eval()
@@ -161,7 +163,9 @@ def test_equal_seeds_give_equal_weights_with_crelu(name):
     assert all(torch.equal(other[key], tensor) for key, tensor in one.items())
 
 
-@pytest.mark.parametrize(("name", "activation"), [case[:2] for case in FEW])
+@pytest.mark.parametrize(
+    ("name", "activation"), [case[:2] for case in ONCE] + [("plain-9", "crelu")]
+)
 def test_a_new_activation_keeps_the_weights_that_fit(name, activation):
     bits = FITTING[name][0]
     model = trained_looking(name, bits).train()
@@ -290,9 +294,7 @@ def test_channels_double_after_kept_sites_only(name, activation, bits):
         ("resnet-20", "paired"),
         ("resnet-20", "2:1/first"),
         ("resnet-12", "1011000000"),
-        ("dfn-26", "paired"),
         ("dfn-26", "4:3/type1"),
-        ("dfn-26", "4:3/type2"),
     ],
 )
 def test_crelu_before_an_identity_shortcut_is_refused(name, placement):
@@ -308,9 +310,7 @@ def test_crelu_before_an_identity_shortcut_is_refused(name, placement):
     ("name", "placement"),
     [
         ("resnet-20", "2:1/second"),
-        ("resnet-110", "2:1/second"),
         ("resnet-12", "1110110000"),  # they feed projections: blocks 1 and 3 end a stage
-        ("resnet-20", "linear"),
         ("dfn-26", "linear"),
         ("preresnet-20", "paired"),
         ("preresnet-bottleneck-29", "pyramidnet"),
@@ -360,7 +360,7 @@ def multiplications(model, size):
     return total
 
 
-@pytest.mark.parametrize(("name", "activation", "bits", "norm"), FEW)
+@pytest.mark.parametrize(("name", "activation", "bits", "norm"), ONCE)
 def test_costs_are_those_of_the_built_network(name, activation, bits, norm):
     backbone = Backbone.parse(name, width=3)
     placement = backbone.effective(Placement(bits, dropped_norm="drop" if norm else "keep"))
@@ -371,7 +371,7 @@ def test_costs_are_those_of_the_built_network(name, activation, bits, norm):
     assert cost.relu_layers == bits.count("1") + 1
 
 
-@pytest.mark.parametrize("name", SMALL)
+@pytest.mark.parametrize("name", ["plain-9", "resnet-12", "preresnet-bottleneck-17", "dfn-22"])
 def test_crelu_gives_out_twice_the_elements_of_relu(name):
     backbone = Backbone.parse(name, width=4)
     for bits in FITTING[name]:
