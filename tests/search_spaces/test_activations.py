@@ -35,7 +35,7 @@ FITTING = {
 
 
 def rectifiers(state):
-    """What each rectifier computes in eval mode, by torch's functions."""
+    """What each activation computes in eval mode, by the functions of torch."""
     return {
         "relu": lambda x, _: F.relu(x),
         "leaky_relu": lambda x, _: F.leaky_relu(x, 0.01),

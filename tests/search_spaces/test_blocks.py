@@ -1,4 +1,4 @@
-"""Blocks alone: shapes, strides, shortcuts, and that they are written paired."""
+"""Single blocks: shapes, strides, shortcuts, and one ReLU per convolution."""
 
 import pytest
 import torch

@@ -1,4 +1,4 @@
-"""Folding: the folded network is the network, image borders included."""
+"""Folding: the folded network computes the same as the network, also at image borders."""
 
 from __future__ import annotations
 

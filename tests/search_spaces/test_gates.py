@@ -1,4 +1,4 @@
-"""A gated network is the structural one, to the last bit, whatever its placement."""
+"""A gated network equals the reference network to the last bit, for every placement."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ BACKBONES = (
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu"])
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_gate_equals_its_activation_or_the_identity_everywhere(activation, is_kept):
-    """Outputs and gradients, at zeros of both signs, infinities and ties too."""
+    """Outputs and gradients, also at both zeros and at infinities."""
     module = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU}[activation]()
     values = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, 1e-45, -1e-45, 3.4e38, -3.4e38]
     x = torch.tensor(values, requires_grad=True)
@@ -104,7 +104,7 @@ def test_placements_with_other_norms_are_refused(backbone, placement, message):
 
 @pytest.mark.parametrize("activation", get_args(Activation))
 def test_the_gated_activations_are_those_with_the_state_and_draws_of_relu(activation):
-    """Worked out anew: same keys and shapes, all-kept and all-dropped, and no random draws."""
+    """All kept and all dropped have the same keys and shapes, and nothing is drawn at random."""
     if activation in ("relu", "leaky_relu", "elu"):
         require_gates_fit(Placement("10"), activation)
         kept, dropped = (

@@ -1,4 +1,4 @@
-"""Built networks against the textbook: functional forward passes, parameters, initial weights."""
+"""Built networks against functional forward passes; parameters and initial weights."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""The BatchNorm beside a dropped ReLU: what goes with it, and how a placement says so."""
+"""The BatchNorm before a dropped ReLU: dropped with it or kept, and the text form of this."""
 
 import random
 from itertools import product
@@ -62,7 +62,7 @@ def some_bits(name, count=1):
 CASES = [(name, bits) for name in SMALL for bits in some_bits(name)]
 """All dropped, and one drawn placement, for every family."""
 ALTERNATING = [(name, bits, i % 2 == i // 6) for i, (name, bits) in enumerate(CASES)]
-"""With True or False: both for every kind of placement, all dropped and drawn."""
+"""The same with True or False; both occur with all dropped and with drawn placements."""
 
 
 @pytest.mark.parametrize(("name", "bits"), CASES)
@@ -287,6 +287,8 @@ def test_modules_are_recognised_with_their_suffix(name):
             if norm and bit == "0"
         ]
         assert module_name_of(backbone, placement) == module + ("@drop-norm" if dropped else "")
+        without_check = Placement(placement.bits, dropped_norm="drop")
+        assert module_name_of(backbone, without_check) == module_name_of(backbone, placement)
         assert module_name_of(backbone, module_placement(backbone, module)) == module
 
 

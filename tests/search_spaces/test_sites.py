@@ -1,4 +1,4 @@
-"""Sites of built networks: forward order, and placements put on and read off."""
+"""Sites of built networks: forward order, and placements set and read."""
 
 import random
 

@@ -61,7 +61,7 @@ def exchanged(bits):
 
 
 def brute_force(name, granularity):
-    """All expressible bits, each once; branch exchange and limits left aside."""
+    """All bits that the granularity can express, without regard to symmetry and limits."""
     stages = LAYOUTS[name]
     if granularity in ("site", "block"):
         return {"".join(b) for b in product("01", repeat=sum(map(sum, stages)))}
