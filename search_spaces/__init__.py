@@ -1,6 +1,6 @@
-"""What may be tried: placements, the networks that carry them, and the spaces to search.
+"""Placements, the networks they apply to, and the spaces to search.
 
-Names that need torch are loaded on first use, so that checking input does not import it.
+Names that need torch are loaded at first use, so a check of the input does not import torch.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The rectifiers of the paper's Section II-A, as the activation of the kept sites."""
+"""The activations that can stand at kept sites: those of the paper's Section II-A."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class CReLU(nn.Module):
 ACTIVATIONS: dict[Activation, type[nn.Module]] = {
     "relu": nn.ReLU,
     "leaky_relu": nn.LeakyReLU,  # slope 0.01
-    "prelu": nn.PReLU,  # one slope per site, learnt from 0.25; a parameter more per kept site
-    "rrelu": nn.RReLU,  # slope drawn from 1/8 to 1/3 in training, their mean in eval mode
+    "prelu": nn.PReLU,  # one learned slope per kept site, 0.25 at the start
+    "rrelu": nn.RReLU,  # slope drawn from 1/8 to 1/3 in training; the mean of both in eval mode
     "elu": nn.ELU,  # alpha 1
     "crelu": CReLU,
 }

@@ -1,4 +1,4 @@
-"""Backbone: the frozen description of a network, and the table of families. No torch in here.
+"""Backbone: the description of a network, and the table of families. It does not import torch.
 
 Sources: "Rethinking ReLU to Train Better CNNs" (the paper), arXiv:1611.07718 (merge-and-run, DFN)
 and "Identity Mappings in Deep Residual Networks", ECCV 2016 (pre-activation).
@@ -16,21 +16,21 @@ from search_spaces.placement import Placement
 
 STAGES = 3
 MAX_DEPTH = 1202
-"""Deepest supported network: the deepest that the ResNet papers trained."""
+"""The largest supported depth: the ResNet papers trained no deeper network."""
 MAX_WIDTH = 1024
 
 Activation = Literal["relu", "leaky_relu", "prelu", "rrelu", "elu", "crelu"]
-"""What stands at the kept sites (the paper's Section II-A); stem and final one are always ReLU."""
+"""The activation of the kept sites (the paper's Section II-A). Stem and final: always ReLU."""
 
 GATED_ACTIVATIONS: tuple[Activation, ...] = ("relu", "leaky_relu", "elu")
-"""Those without weights, draws or channels of their own: kept or dropped, all shapes are equal."""
+"""Activations without weights, random draws or extra channels: no placement changes a shape."""
 
 
 def check_activation(name: str) -> Activation:
-    """The name itself, if there is such an activation.
+    """Return the name if it is one of `Activation`.
 
     Raises:
-        InputError: it is none of `Activation`.
+        InputError: the name is unknown.
     """
     if name not in get_args(Activation):
         raise InputError(
@@ -41,18 +41,18 @@ def check_activation(name: str) -> Activation:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """What all backbones of one name share.
+    """What all backbones of one family have in common.
 
     Attributes:
-        convs_per_block: convolutions in a block, all branches counted (b in the paper's depths).
+        convs_per_block: convolutions in a block, over all branches (b in the depth formula).
         block_sites: module paths of the ReLU sites within a block, in forward order.
-        last_block_sites: the same for the last block of the net, where it differs (DFN).
-        after_sum: those sites that follow a sum: no BatchNorm stands directly before them.
-        pattern_positions: for each of `last_block_sites`, the positions of `block_sites` that it
-            stands for: under a shared pattern it is kept if any of them is.
-        preactivation: BN and ReLU come before each convolution; one final BN-ReLU before pooling.
-        pattern_length: sites that make one block of the search space (two in plain nets, where a
-            "block" is a pair of consecutive convolutions; else all sites of the block).
+        last_block_sites: the same for the last block of the network, if it differs (DFN).
+        after_sum: the sites that follow a sum: no BatchNorm is directly before them.
+        pattern_positions: for each of `last_block_sites`, the matching positions of `block_sites`.
+            A pattern for all blocks keeps the site if it keeps any of these positions.
+        preactivation: BN and ReLU are before each convolution, and a final BN-ReLU before pooling.
+        pattern_length: number of sites in one block of the search space: all sites of the block,
+            but two in plain networks, where a "block" is a pair of consecutive convolutions.
         title: one line for help and tables.
     """
 
@@ -120,12 +120,12 @@ class Site:
     """One searchable ReLU.
 
     Attributes:
-        index: position in the placement, 0-based, in forward order.
+        index: position in the placement, from 0, in forward order.
         name: path of the module in the built network, such as `blocks.3.relu1`.
         stage: 0, 1 or 2.
-        block: block of the search space (in plain nets a pair of convolutions), 0-based.
-        positions: positions within a shared block pattern; kept if any of them is kept.
-        after_sum: it follows a sum, so that no BatchNorm stands directly before it.
+        block: block of the search space, from 0 (in plain networks a pair of convolutions).
+        positions: positions in a block pattern; the pattern keeps the site if it keeps any of them.
+        after_sum: the site follows a sum, so no BatchNorm is directly before it.
     """
 
     index: int
@@ -138,7 +138,7 @@ class Site:
 
 @dataclass(frozen=True)
 class Backbone:
-    """A network family at a depth and width; plain, checked, hashable data.
+    """A network family with a depth and a width: checked, immutable, hashable.
 
     ```python
     Backbone.parse("preresnet-110").sites   # 108 ReLU sites
@@ -147,8 +147,9 @@ class Backbone:
 
     Attributes:
         family: a key of `FAMILIES`.
-        depth: D as the paper counts it: convolutions of all blocks + stem + classifier.
-        width: channels of the first stage; the stages have width, 2*width and 4*width.
+        depth: as in the paper: convolutions of all blocks + stem + classifier. In DFN the
+            convolutions of both branches count.
+        width: channels of the first stage; the three stages have width, 2*width and 4*width.
 
     Raises:
         InputError: unknown family, or a depth or width that the family cannot have.
@@ -181,7 +182,7 @@ class Backbone:
 
     @classmethod
     def parse(cls, name: str | Backbone, width: int = 16) -> Backbone:
-        """Read a name such as `preresnet-bottleneck-110`; a `Backbone` is returned as it is.
+        """Read a name such as `preresnet-bottleneck-110`. A `Backbone` is returned unchanged.
 
         Raises:
             InputError: the name is not FAMILY-DEPTH with a known family and a valid depth.
@@ -200,7 +201,7 @@ class Backbone:
 
     @property
     def name(self) -> str:
-        """The contract's name, without the width."""
+        """FAMILY-DEPTH, without the width."""
         return f"{self.family}-{self.depth}"
 
     @property
@@ -209,7 +210,7 @@ class Backbone:
 
     @property
     def blocks_per_stage(self) -> tuple[int, ...]:
-        """Blocks of each stage; later stages get the remainder (plain-84 is 27, 27, 28)."""
+        """Blocks in each stage; later stages get the remainder: plain-84 has 27, 27, 28."""
         per_block = self.spec.convs_per_block
         used, counts = 2, []
         for stage in range(STAGES):
@@ -220,12 +221,16 @@ class Backbone:
 
     @property
     def convs(self) -> int:
-        """Convolutions of the blocks, the N side of the conv:ReLU ratio."""
+        """Number of convolutions in the blocks: the N of the conv:ReLU ratio N:M."""
         return sum(self.blocks_per_stage) * self.spec.convs_per_block
 
     @cached_property
     def sites(self) -> tuple[Site, ...]:
-        """Every ReLU site of the blocks, in forward order. Stem and final ReLU are not sites."""
+        """Every ReLU site of the blocks, in forward order. Stem and final ReLU are not sites.
+
+        A DFN block has four sites: branch 1 inner, branch 1 after the sum, branch 2 inner, branch 2
+        after the sum. The last block has three: branch 1 inner, branch 2 inner, after the sum.
+        """
         spec = self.spec
         stages = [s for s, n in enumerate(self.blocks_per_stage) for _ in range(n)]
         sites: list[Site] = []
@@ -237,7 +242,7 @@ class Backbone:
                 names, positions = spec.last_block_sites, spec.pattern_positions
             for name, where in zip(names, positions, strict=True):
                 i, unit, place = len(sites), block, where
-                if spec.convs_per_block == 1:  # a block of the search is a pair of convolutions
+                if spec.convs_per_block == 1:  # plain: two convolutions make a block of the search
                     unit, place = i // spec.pattern_length, (i % spec.pattern_length,)
                 after_sum = name in spec.after_sum
                 sites.append(Site(i, f"blocks.{block}.{name}", stage, unit, place, after_sum))
@@ -245,9 +250,9 @@ class Backbone:
 
     @cached_property
     def symmetry(self) -> tuple[int, ...] | None:
-        """Site permutation under which the network is the same function, or None.
+        """The permutation of sites that exchanges the two branches of DFN in all blocks, else None.
 
-        Only merge-and-run nets have one: exchanging the two branches in all blocks at once.
+        A permuted placement gives the same family of functions, with the weights exchanged too.
         """
         if self.family != "dfn":
             return None
@@ -260,7 +265,7 @@ class Backbone:
         return tuple(permutation)
 
     def canonical(self, placement: Placement) -> Placement:
-        """The representative of all placements that give the same family of functions."""
+        """One representative of all placements that give the same family of functions."""
         placement = self.effective(placement)
         if self.symmetry is None:
             return placement
@@ -268,7 +273,7 @@ class Backbone:
         return replace(placement, bits=min(placement.bits, swapped))
 
     def effective(self, placement: Placement) -> Placement:
-        """The placement, with `dropped_norm` `keep` where no dropped ReLU has a BatchNorm.
+        """The placement, with `dropped_norm` set to `keep` if no dropped ReLU has a BatchNorm.
 
         Raises:
             InputError: as `check`.
@@ -280,10 +285,10 @@ class Backbone:
         return placement
 
     def check(self, placement: Placement) -> None:
-        """Reject a placement that is not one of this backbone.
+        """Check that the placement fits this backbone.
 
         Raises:
-            InputError: wrong number of sites, or an end-of-block norm where no block can have it.
+            InputError: wrong number of sites, or an end norm in a family whose blocks have none.
         """
         if len(placement) != len(self.sites):
             raise InputError(
@@ -306,7 +311,7 @@ def _is_valid_depth(depth: int, convs_per_block: int) -> bool:
 
 
 def _nearest_depths(depth: int, convs_per_block: int) -> list[int]:
-    """The valid depths next to `depth`, at most one on each side."""
+    """The nearest valid depths below and above `depth`."""
     smallest = 2 + STAGES * convs_per_block
     largest = MAX_DEPTH - (MAX_DEPTH - 2) % convs_per_block
     below = depth - (depth - 2) % convs_per_block

@@ -1,9 +1,9 @@
-"""One class per block of the paper. A block's docstring is its order of operations.
+"""One class per block of the paper. The docstring of a block gives its order of operations.
 
-Every block is written paired: each ReLU is its own `nn.ReLU` attribute, never shared and never
-in-place, and `sites` names them in forward order, each with the BatchNorm directly before it (None
-after a sum). `search_spaces.sites` swaps dropped ones for `nn.Identity`, so parameters and
-`state_dict` keys are the same for every placement that keeps its norms.
+Every block is built paired. Each ReLU is an `nn.ReLU` of its own, not in-place. `sites` names them
+in forward order, each with the BatchNorm directly before it (None after a sum).
+`search_spaces.sites` replaces a dropped ReLU by `nn.Identity`, so all placements that keep their
+norms have the same parameters and `state_dict` keys.
 
 Shapes: x is (N, C_in, H, W); a block returns (N, C_out, ceil(H/stride), ceil(W/stride)).
 """
@@ -19,7 +19,7 @@ Sites = dict[str, str | None]
 
 BN_EPS = 2e-5
 BN_MOMENTUM = 0.1
-"""The recipe's running-average momentum 0.9, in PyTorch's convention."""
+"""Momentum 0.9 of the running averages in arXiv:1611.07718, in PyTorch's convention."""
 
 
 def conv3x3(channels_in: int, channels_out: int, stride: int = 1) -> nn.Conv2d:
@@ -35,7 +35,7 @@ def batch_norm(channels: int) -> nn.BatchNorm2d:
 
 
 class AbsentNorm(nn.Identity):
-    """Stands where a BatchNorm was taken out with its ReLU, and remembers its channels."""
+    """Replaces a BatchNorm that was dropped with its ReLU; keeps its number of channels."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -75,7 +75,8 @@ class PrePlainBlock(nn.Module):
 class BasicBlock(nn.Module):
     """conv3x3 - BN - ReLU1 - conv3x3 - BN, + shortcut, ReLU2.
 
-    The shortcut is the identity, or 1x1 conv - BN where the width changes.
+    The shortcut is the identity, or 1x1 conv - BN if the width changes. Source: the
+    paper's Figure 3.
     """
 
     sites: ClassVar[Sites] = {"relu1": "norm1", "relu2": None}
@@ -96,9 +97,10 @@ class BasicBlock(nn.Module):
 
 
 class PreBasicBlock(nn.Module):
-    """BN - ReLU1 - conv3x3 - BN - ReLU2 - conv3x3 (- BN in PyramidNet's form), + shortcut.
+    """BN - ReLU1 - conv3x3 - BN - ReLU2 - conv3x3 (- BN in PyramidNet), + shortcut.
 
-    Where the width changes the shortcut is a 1x1 conv of the pre-activated input, without BN.
+    The shortcut is the identity. If the width changes, it is a 1x1 conv without BN of the input
+    after BN and ReLU1. Source: the paper's Figure 4.
     """
 
     sites: ClassVar[Sites] = {"relu1": "norm1", "relu2": "norm2"}
@@ -125,8 +127,9 @@ class PreBasicBlock(nn.Module):
 class PreBottleneckBlock(nn.Module):
     """BN - ReLU1 - 1x1(w) - BN - ReLU2 - 3x3(w) - BN - ReLU3 - 1x1(4w), + shortcut.
 
-    PyramidNet's form ends with one more BN. Where the width changes the shortcut is a 1x1 conv of
-    the pre-activated input, without BN. The stride is on the first convolution.
+    In PyramidNet one more BN is at the end of the branch. The shortcut is the identity. If the
+    width changes, it is a 1x1 conv without BN of the input after BN and ReLU1. The first
+    convolution has the stride.
     """
 
     sites: ClassVar[Sites] = {"relu1": "norm1", "relu2": "norm2", "relu3": "norm3"}
@@ -160,7 +163,7 @@ class PreBottleneckBlock(nn.Module):
 
 
 class Branch(nn.Module):
-    """conv3x3 - BN - ReLU - conv3x3 - BN: one residual branch F of a merge-and-run block."""
+    """conv3x3 - BN - ReLU - conv3x3 - BN: a residual branch F of a merge-and-run block."""
 
     def __init__(self, channels_in: int, width: int, stride: int) -> None:
         super().__init__()
@@ -177,7 +180,7 @@ class Branch(nn.Module):
 class MergeRunBlock(nn.Module):
     """s = (P1(x1) + P2(x2)) / 2; out1 = ReLU1(s + F1(x1)), out2 = ReLU2(s + F2(x2)).
 
-    P is the identity, or 1x1 conv - BN where the width changes. Source: arXiv:1611.07718.
+    P is the identity, or 1x1 conv - BN if the width changes. Source: arXiv:1611.07718.
     """
 
     sites: ClassVar[Sites] = {
@@ -203,7 +206,7 @@ class MergeRunBlock(nn.Module):
 
 
 class MergeRunLastBlock(nn.Module):
-    """s = (P1(x1) + P2(x2)) / 2; out = ReLU(s + F1(x1) + F2(x2)): the branches join."""
+    """s = (P1(x1) + P2(x2)) / 2; out = ReLU(s + F1(x1) + F2(x2)): both branches are added."""
 
     sites: ClassVar[Sites] = {
         "branch1.relu": "branch1.norm1",
@@ -226,7 +229,7 @@ class MergeRunLastBlock(nn.Module):
 
 
 class Fork(nn.Module):
-    """x -> (x, x): the first merge-and-run block gets the stem's output twice."""
+    """x -> (x, x): both inputs of the first merge-and-run block are the output of the stem."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, x

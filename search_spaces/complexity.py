@@ -1,4 +1,4 @@
-"""What a network costs, measured on the real module."""
+"""Cost of a network: parameters, multiply-accumulates and ReLUs, counted on the built module."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Complexity:
     Attributes:
         params: trainable parameters.
         macs: multiply-accumulates of convolutions and classifier.
-        relu_layers: ReLU modules (or other activations) that run, stem and final included.
-        relu_elements: values that come out of one, stem and final included: the cost that
-            matters in private inference.
-        site_elements: values that enter each site, kept or dropped, in forward order.
+        relu_layers: number of ReLUs (or other activations), stem and final one included.
+        relu_elements: output values of all these ReLUs, stem and final one included. Private
+            inference pays for each of them.
+        site_elements: input values of each site, kept or dropped, in forward order.
     """
 
     params: int
@@ -46,15 +46,15 @@ def measure_complexity(
     image_size: tuple[int, int] = (32, 32),
     activation: Activation = "relu",
 ) -> Complexity:
-    """Build the network without memory for weights, run it on no image at all, and count.
+    """Build the network without memory for its weights, run it on an empty batch, and count.
 
-    (On the meta device torch would first load its compiler, which takes 2 s.)
+    A forward pass on the meta device would load the compiler of torch, which takes 2 s.
 
     Args:
         image_size: (height, width) in pixels.
 
     Raises:
-        InputError: the image is smaller than 8x8, or the placement does not fit.
+        InputError: the image is smaller than 8x8, or the placement does not fit the backbone.
     """
     backbone.check(placement)
     if min(image_size) < SMALLEST_IMAGE:
@@ -119,5 +119,5 @@ def _measure(
 
 
 def _values(batch: torch.Tensor) -> int:
-    """Values per image."""
+    """Number of values per image."""
     return batch.shape[1:].numel()

@@ -2,14 +2,14 @@
 
 ```python
 folded = fold_norms(model)                  # a torch.fx graph in eval mode
-for pair in find_pairs(folded):             # convolutions with nothing left between them
-    fold_pair(folded, pair)                 # exact, image borders included
+for pair in find_pairs(folded):             # two convolutions with nothing between them
+    fold_pair(folded, pair)                 # exact, also at the image borders
 ```
 
-Two zero-padded 3x3 convolutions are one 5x5 convolution only away from the border: there the second
-one sees zeros where the 5x5 sees what the first would have made of the padding. `FoldedPair`
-subtracts exactly that. It needs no correction where all padding is in front of the pair, because
-the second convolution has none (border mode `front-padded`; every 1x1 second convolution).
+Two 3x3 convolutions with zero padding equal one 5x5 convolution in the interior of the image only.
+At the border the second convolution reads zeros, but the 5x5 convolution reads what the first one
+would compute from the padding. `FoldedPair` subtracts this difference. No correction is needed if
+the second convolution has no padding, as every 1x1 convolution (border mode `front-padded`).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ Border = Literal["exact", "front-padded"]
 
 @dataclass(frozen=True)
 class Pair:
-    """Two convolutions of a folded network that follow each other directly.
+    """Two convolutions of a folded network with nothing between them.
 
     Attributes:
-        first, second: their module paths; `fold_pair` puts the folded one at `first`.
+        first, second: their module paths; `fold_pair` puts the folded convolution at `first`.
         border: `exact` (border terms are subtracted) or `front-padded` (none are needed).
     """
 
@@ -40,13 +40,13 @@ class Pair:
 
 
 class FoldedPair(nn.Module):
-    """conv1 - conv2 as one convolution, with the border corrected where conv2 pads.
+    """conv1 - conv2 as one convolution, with a correction at the border if conv2 has padding.
 
-    For kernels k1, k2, strides s1, s2 and paddings p1, p2 the one convolution has kernel
-    s1*(k2 - 1) + k1, stride s1*s2 and padding s1*p2 + p1. Just outside conv1's output, conv2 sees
-    zeros but the one convolution sees `bias1 + conv1(padded x)`. That excess is, on each side, a
-    1-D convolution of the outermost line of x; both lines of a corner hold its excess, so it is
-    added back once.
+    For kernel sizes k1, k2, strides s1, s2 and paddings p1, p2 the one convolution has kernel size
+    s1*(k2 - 1) + k1, stride s1*s2 and padding s1*p2 + p1. Just outside the output of conv1, conv2
+    reads zeros but the one convolution reads `bias1 + conv1(padded x)`. On each side this excess is
+    a 1-D convolution of the outermost line of x. A corner is part of two lines, so its excess is
+    subtracted twice and added back once.
 
     Input (N, C_in, H, W); output as of conv2(conv1(x)).
     """
@@ -65,7 +65,7 @@ class FoldedPair(nn.Module):
         self._keep("", w1, b1, w2, first.weight)
         self.bias += b2.to(self.bias)
         if self.border == "exact":
-            # At a leading edge conv2's tap 0 meets conv1's last tap, at a trailing one the reverse.
+            # At the start, tap 0 of conv2 reads the last tap of conv1; at the end, the reverse.
             ends: dict[str, tuple[int | None, int | None]] = {
                 "all": (None, None),
                 "start": (0, -1),
@@ -80,7 +80,7 @@ class FoldedPair(nn.Module):
                     self._keep(f"_{y}_{x}", part1, b1, part2, first.weight)
 
     def _keep(self, suffix: str, w1: Tensor, b1: Tensor, w2: Tensor, like: Tensor) -> None:
-        """Register kernel and bias of conv2(conv1(.)), worked out in float64."""
+        """Register the kernel and bias of conv2(conv1(.)), computed in float64."""
         weight = _compose(w1, w2, self.strides[0]).to(like.dtype)
         self.register_buffer(f"weight{suffix}", weight)
         self.register_buffer(f"bias{suffix}", (w2.sum((2, 3)) @ b1).to(like.dtype))
@@ -113,14 +113,14 @@ class FoldedPair(nn.Module):
         return self.strides[0] * self.paddings[1] + self.paddings[0]
 
     def _reaches(self, side: str, size: int) -> bool:
-        """Whether conv2 reads beyond this side of conv1's output, for `size` pixels of input."""
+        """Whether conv2 reads beyond this side of the output of conv1; `size` is the input size."""
         if side == "start":
             return True
         inner = (size + 2 * self.paddings[0] - self.kernels[0]) // self.strides[0] + 1
         return (inner - 1) % self.strides[1] == 0
 
     def _touches(self, side: str, size: int) -> bool:
-        """Whether conv1, just beyond this side of its output, still sees a line of the input."""
+        """Whether conv1, one step beyond this side of its output, reads a line of the input."""
         if self.kernels[0] == 1:
             return False
         if side == "start":
@@ -128,10 +128,10 @@ class FoldedPair(nn.Module):
         return size % self.strides[0] == 0
 
     def _excess(self, x: Tensor, y_part: str, x_part: str, length: int) -> Tensor:
-        """What the one convolution sees too much of: a row, a column or a corner of the output.
+        """The excess of the one convolution in a row, a column or a corner of the output.
 
         Returns:
-            (N or 1, C_out, 1 or length, 1 or length): `length` along the axis whose part is `all`.
+            (N or 1, C_out, 1 or length, 1 or length): `length` on the axis whose part is `all`.
         """
         weight = getattr(self, f"weight_{y_part}_{x_part}")
         bias = getattr(self, f"bias_{y_part}_{x_part}")
@@ -155,11 +155,11 @@ class FoldedPair(nn.Module):
 
 
 def fold_norms(model: nn.Module) -> fx.GraphModule:
-    """A copy in eval mode with every `conv - BN` made one convolution, identities removed.
+    """A copy in eval mode: each `conv - BN` becomes one convolution, and identities are removed.
 
-    Exact to rounding. A BatchNorm that does not directly follow a convolution stays, and so does
-    one whose convolution feeds something else too. A randomised leaky ReLU, which ONNX lacks,
-    becomes the leaky ReLU that it is in eval mode.
+    Exact to rounding. A BatchNorm stays if it does not directly follow a convolution, or if another
+    module also reads the output of that convolution. A randomised leaky ReLU, which ONNX does not
+    have, becomes a leaky ReLU with its slope in eval mode.
     """
     network = fx.symbolic_trace(copy.deepcopy(model).eval())
     modules = dict(network.named_modules())
@@ -185,7 +185,7 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
 
 
 def find_pairs(network: fx.GraphModule) -> tuple[Pair, ...]:
-    """Pairs of convolutions that `fold_pair` can make one; a run of more is cut two by two."""
+    """Pairs of convolutions that `fold_pair` can fold; longer chains are cut into pairs."""
     modules = dict(network.named_modules())
     pairs: list[Pair] = []
     taken: set[str] = set()
@@ -203,7 +203,7 @@ def find_pairs(network: fx.GraphModule) -> tuple[Pair, ...]:
 
 
 def fold_pair(network: fx.GraphModule, pair: Pair) -> None:
-    """Replace the two convolutions by one `FoldedPair`, in place."""
+    """Replace the two convolutions of a pair by one `FoldedPair`, in place."""
     first, second = network.get_submodule(pair.first), network.get_submodule(pair.second)
     if not (isinstance(first, nn.Conv2d) and isinstance(second, nn.Conv2d)):
         raise TypeError(f"{pair} does not name two convolutions of this network")
@@ -217,7 +217,7 @@ def fold_pair(network: fx.GraphModule, pair: Pair) -> None:
 
 
 def _only_source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
-    """The convolution whose output this node alone reads, or None."""
+    """The convolution whose output only this node reads, or None."""
     source = node.args[0]
     if (
         isinstance(source, fx.Node)
@@ -230,7 +230,7 @@ def _only_source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None
 
 
 def _is_foldable(first: nn.Conv2d, second: nn.Conv2d) -> bool:
-    """Square 1x1 or 3x3 kernels, strides 1 or 2, and padding in front or the usual `k // 2`."""
+    """Both 1x1 or 3x3, stride 1 or 2; no padding in the second, or `k // 2` in both."""
     for conv in (first, second):
         regular = (
             conv.kernel_size in ((1, 1), (3, 3))
@@ -255,7 +255,7 @@ def _border_of(first: nn.Conv2d, second: nn.Conv2d) -> Border:
 
 
 def _compose(w1: Tensor, w2: Tensor, stride1: int) -> Tensor:
-    """The kernel of conv2(conv1(.)): shape (C_out, C_in, s1*(kh2 - 1) + kh1, the same of kw)."""
+    """The kernel of conv2(conv1(.)): (C_out, C_in, s1*(kh2 - 1) + kh1, s1*(kw2 - 1) + kw1)."""
     (_, channels_in, h1, wide1), (out, _, h2, wide2) = w1.shape, w2.shape
     kernel = w1.new_zeros(out, channels_in, stride1 * (h2 - 1) + h1, stride1 * (wide2 - 1) + wide1)
     for i in range(h2):
@@ -268,7 +268,7 @@ def _compose(w1: Tensor, w2: Tensor, stride1: int) -> Tensor:
 
 
 def _at(side: str, axis: int, line: Tensor, size: int) -> Tensor:
-    """A line or point as the first or last of `size` along an axis, zeros elsewhere."""
+    """Pad with zeros to `size` along an axis: the line is the first (`start`) or the last."""
     before, after = (0, size - 1) if side == "start" else (size - 1, 0)
     return F.pad(line, (0, 0, before, after) if axis == 2 else (before, after, 0, 0))
 
@@ -278,7 +278,7 @@ def _padding_of(conv: nn.Conv2d) -> int:
 
 
 def _taps(weight: Tensor, axis: int, which: int | None) -> Tensor:
-    """One line of a kernel's taps, or all of them (None)."""
+    """One line of the taps of a kernel, or all of them (None)."""
     if which is None:
         return weight
     return weight.narrow(axis, which % weight.shape[axis], 1)
@@ -291,7 +291,7 @@ def _weight_and_bias(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
 
 
 def _conv_with_norm(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    """conv - BN in eval mode as one convolution with a bias, worked out in float64."""
+    """conv - BN in eval mode as one convolution with a bias, computed in float64."""
     weight, bias = _weight_and_bias(conv)
     if norm.running_mean is None or norm.running_var is None:
         raise ValueError("a BatchNorm without running statistics cannot be folded")

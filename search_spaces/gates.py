@@ -1,7 +1,7 @@
-"""The placement as data: a bit at every ReLU site, so that one graph serves all placements.
+"""Gates: the placement as data, so that all placements of a backbone share one compiled graph.
 
-A network whose sites hold `nn.ReLU` or `nn.Identity` is the reference. A gated one computes the
-same to the last bit, ties and infinities included, and all its placements have one compiled graph.
+A reference network holds `nn.ReLU` or `nn.Identity` at each site. A gated network holds a `Gate` at
+each site and computes the same values to the last bit, for ties and infinities too.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from search_spaces.activations import ACTIVATIONS
 from search_spaces.backbones import GATED_ACTIVATIONS, Activation
 from search_spaces.errors import InputError
 from search_spaces.networks import Network
-from search_spaces.placement import Placement
+from search_spaces.placement import END_NORM, Placement
 from search_spaces.sites import relu_sites, replace_module
 
 
 class Gate(nn.Module):
-    """where(bit, activation(x), x). The bit is a buffer that no `state_dict` holds."""
+    """where(bit, activation(x), x). The bit is a buffer that is not in the `state_dict`."""
 
     bit: Tensor
 
@@ -32,10 +32,10 @@ class Gate(nn.Module):
 
 
 def insert_gates(model: Network) -> None:
-    """Put a `Gate` at every site, in place; weights, shapes and `state_dict` stay as they are.
+    """Put a `Gate` at every site, in place; weights, shapes and `state_dict` do not change.
 
     Raises:
-        InputError: the placement or the activation has shapes of its own.
+        InputError: as `require_gates_fit`, for the placement and activation of the model.
     """
     placement, activation = model.placement, model.activation
     require_gates_fit(placement, activation)
@@ -45,7 +45,12 @@ def insert_gates(model: Network) -> None:
 
 
 def set_gates(model: Network, placement: Placement) -> None:
-    """Another placement for a gated network."""
+    """Set another placement in a gated network, in place.
+
+    Raises:
+        InputError: the placement needs other BatchNorms than the gated network has.
+    """
+    _require_all_norms_alike(placement)
     for site, is_kept in zip(relu_sites(model), placement, strict=True):
         gate = model.get_submodule(site)
         assert isinstance(gate, Gate)
@@ -53,18 +58,28 @@ def set_gates(model: Network, placement: Placement) -> None:
 
 
 def require_gates_fit(placement: Placement, activation: Activation) -> None:
-    """Check that a network with this placement differs from its like in bits alone.
+    """Check that the network has the modules and shapes of the paired one: only bits differ.
 
     Raises:
-        InputError: it does not.
+        InputError: the activation has weights, draws or channels of its own, or the placement
+            drops norms or adds end norms.
     """
     if activation not in GATED_ACTIVATIONS:
         raise InputError(
             f"activation {activation} has weights, draws or channels of its own, so placements "
             f"cannot share a graph; use {', '.join(GATED_ACTIVATIONS)}, or the eager back end"
         )
+    _require_all_norms_alike(placement)
+
+
+def _require_all_norms_alike(placement: Placement) -> None:
     if placement.dropped_norm == "drop":
         raise InputError(
             f"placement {placement.text[:60]!r} drops norms with its ReLUs, so it cannot share a "
             "graph with others; keep the norms, or use the eager back end"
+        )
+    if placement.block_norm == "end":
+        raise InputError(
+            f"placement {placement.text[:60]!r} adds a norm at the end of each block, so it cannot "
+            f"share a graph with others; leave out {END_NORM}, or use the eager back end"
         )

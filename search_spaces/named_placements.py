@@ -1,6 +1,21 @@
-"""The named modules: hand-designed placements of the paper and its relatives.
+"""The named modules: hand-designed placements of the paper and of related papers.
 
-A name is accepted wherever a placement is. `N:M` means N convolutions share M ReLUs.
+A name is accepted wherever a placement is. `N:M` means that N convolutions share M ReLUs.
+
+| family | module | dropped in every block | source |
+|---|---|---|---|
+| plain, preplain | N:M | the first N - M ReLUs of every N convolutions | Table I (2:1) |
+| resnet | 2:1/first, 2:1/second | the first (inner) or second (after the sum) ReLU | Figure 3 |
+| preresnet | 2:1/first, 2:1/second | the first or second ReLU | Figure 4; Table II has the first |
+| preresnet-bottleneck | 3:2/type1, 2, 3 | the first, second or third ReLU | Figures 7 and 8 |
+| dfn | 4:3/type1 | the ReLU after the sum of branch 1 | Table III |
+| dfn | 4:3/type2 | the ReLU inside branch 1 | Table III |
+
+The bits of a DFN block are: inside branch 1, after the sum of branch 1, inside branch 2, after the
+sum of branch 2. The last block adds both branches and has three bits: inside branch 1, inside
+branch 2, after the joint sum. Type 1 keeps the ReLU after the joint sum; type 2 drops the ReLU
+inside branch 1 in the last block too. The paper does not say which branch it means: both
+choices give the same family of functions, because the branches can be exchanged.
 """
 
 from __future__ import annotations
@@ -14,20 +29,15 @@ from search_spaces.backbones import Backbone, Site
 from search_spaces.errors import InputError
 from search_spaces.placement import DROP_NORM, DroppedNorm, Placement, split_norms
 
-# One pattern over the ReLU sites of a block, repeated in every block: the paper's modules.
+# One pattern for the ReLU sites of a block, the same in every block.
 _BLOCK_PATTERNS: dict[str, dict[str, str]] = {
-    "resnet": {"2:1/first": "01", "2:1/second": "10"},  # Figure 3
-    "preresnet": {"2:1/first": "01", "2:1/second": "10"},  # Figure 4; Table II uses the first
-    "preresnet-bottleneck": {  # Figure 5 and Section V-C: the 1st, 2nd or 3rd ReLU is dropped
-        "3:2/type1": "011",
-        "3:2/type2": "101",
-        "3:2/type3": "110",
-    },
-    # Table III. Which branch loses the ReLU does not matter: exchanged branches are one function.
+    "resnet": {"2:1/first": "01", "2:1/second": "10"},
+    "preresnet": {"2:1/first": "01", "2:1/second": "10"},
+    "preresnet-bottleneck": {"3:2/type1": "011", "3:2/type2": "101", "3:2/type3": "110"},
     "dfn": {"4:3/type1": "1011", "4:3/type2": "0111"},
 }
 
-# A bare ratio means the variant that the paper's tables use, or the better one of its figures.
+# A ratio alone means the variant of the paper's tables, or else the best one of its figures.
 _ALIASES = {
     "resnet": {"2:1": "2:1/first"},
     "preresnet": {"2:1": "2:1/first"},
@@ -35,7 +45,7 @@ _ALIASES = {
     "dfn": {"4:3": "4:3/type1"},
 }
 
-# PyramidNet (arXiv:1610.02915): the first ReLU of a block dropped and a BN at the block's end.
+# PyramidNet (arXiv:1610.02915): the first ReLU of each block is dropped, and a BN ends the branch.
 _PYRAMIDNET = {"preresnet": "2:1/first", "preresnet-bottleneck": "3:2/type1"}
 
 _ERASE_RELU = "eraserelu:"
@@ -44,7 +54,7 @@ _LOOKS_LIKE_BITS = re.compile(r"\s*[01]+\s*([^:01]|$)")  # bits first, and no ra
 
 
 def module_names(backbone: Backbone) -> tuple[str, ...]:
-    """Names of the hand-designed modules of a backbone; `N:M` of plain nets shown as 2:1, 3:2."""
+    """Names of the hand-designed modules of a backbone; plain networks have any N:M besides."""
     if _is_plain(backbone):
         return ("paired", "2:1", "3:2", "linear")
     names = ("paired", *_BLOCK_PATTERNS[backbone.family])
@@ -55,14 +65,14 @@ def module_names(backbone: Backbone) -> tuple[str, ...]:
 def reference_modules(
     backbone: Backbone, dropped_norm: DroppedNorm = "keep"
 ) -> dict[str, Placement]:
-    """What every search trains besides its proposals: paired, the paper's modules, all-linear."""
+    """The placements that every search trains first: paired, the paper's modules, all-linear."""
     names = [n for n in module_names(backbone) if n not in ("3:2", "pyramidnet")]
     placements = [resolve_placement(backbone, name, dropped_norm) for name in names]
     return {module_name_of(backbone, placement): placement for placement in placements}
 
 
 def module_placement(backbone: Backbone, name: str) -> Placement:
-    """The placement that a module name stands for on this backbone.
+    """The placement of a named module on this backbone.
 
     Raises:
         InputError: the backbone has no module of that name.
@@ -99,14 +109,15 @@ def resolve_placement(
     text: str | Placement | None,
     dropped_norm: DroppedNorm = "keep",
 ) -> Placement:
-    """A placement from its text, a module name, or None (paired); checked against the backbone.
+    """The placement that a user wrote, checked against the backbone.
 
     Args:
-        text: bits or a module name; both may end in `@end-norm` and `@drop-norm`.
-        dropped_norm: `drop` has the effect of the suffix `@drop-norm`.
+        text: a `Placement`, bits, a module name, or None for paired. Bits and names may end in
+            `@end-norm` and `@drop-norm`.
+        dropped_norm: `drop` has the same effect as the suffix `@drop-norm`.
 
     Raises:
-        InputError: malformed text, unknown module, or a wrong number of sites.
+        InputError: malformed text, unknown module, or wrong number of sites.
     """
     if isinstance(text, Placement):
         placement = text
@@ -126,7 +137,7 @@ def resolve_placement(
 
 
 def module_name_of(backbone: Backbone, placement: Placement) -> str:
-    """The module name of a placement, or an empty string when it has none."""
+    """The module name of a placement, or an empty string if it has none."""
     canonical = backbone.canonical(replace(placement, dropped_norm="keep"))
     for name in module_names(backbone):
         if backbone.canonical(module_placement(backbone, name)) == canonical:
@@ -136,7 +147,7 @@ def module_name_of(backbone: Backbone, placement: Placement) -> str:
 
 
 def spread_pattern(backbone: Backbone, pattern: str) -> Placement:
-    """The placement that repeats one block pattern over the whole net."""
+    """The placement that has one pattern in every block."""
     return Placement(
         "".join(
             "1" if any(pattern[p] == "1" for p in site.positions) else "0"
@@ -146,7 +157,7 @@ def spread_pattern(backbone: Backbone, pattern: str) -> Placement:
 
 
 def ratio_text(backbone: Backbone, placement: Placement) -> str:
-    """Convolutions of the blocks : ReLUs kept in them, reduced; `108:54` is `2:1`."""
+    """Convolutions of the blocks : ReLUs kept in them, as a reduced fraction: 108:54 is `2:1`."""
     if placement.kept == 0:
         return "1:0"
     ratio = Fraction(backbone.convs, placement.kept)
@@ -154,16 +165,16 @@ def ratio_text(backbone: Backbone, placement: Placement) -> str:
 
 
 def _erase_relu(backbone: Backbone, name: str) -> Placement:
-    """EraseReLU (arXiv:1709.07634): the last ReLU of a proportion of the modules is dropped.
+    """EraseReLU (arXiv:1709.07634): a proportion of the modules loses its last ReLU.
 
-    A module is a block, in plain nets a pair of convolutions; in merge-and-run blocks its last
-    ReLU is the one after the sum, in both branches. The source leaves open which modules; here
-    they are spread evenly, the last one included.
+    A module is a block, or a pair of convolutions in plain networks. In DFN the ReLUs after the sum
+    are dropped in both branches. The source does not say which modules lose their ReLU; here they
+    are spread evenly and include the last one.
     """
     text = name.removeprefix(_ERASE_RELU)
     share = Fraction(text) if re.fullmatch(r"[01]?\.?[0-9]{1,9}", text) else Fraction(0)
     modules = [site.block for site in backbone.sites if _is_last_of_block(backbone, site)]
-    blocks = list(dict.fromkeys(modules))  # an odd convolution at a plain net's end is no pair
+    blocks = list(dict.fromkeys(modules))  # a single last convolution is no pair
     count, total = int(len(blocks) * share), len(blocks)
     if not (0 < share <= 1 and count):
         raise InputError(

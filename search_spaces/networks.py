@@ -1,4 +1,4 @@
-"""Build a backbone as an `nn.Module`, with a placement applied."""
+"""Build a backbone with a placement as an `nn.Module`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
 }
 MAX_CLASSES = 100_000
 SMALLEST_IMAGE = 8
-"""Pixels per side: the third stage then still has 2x2 values per channel to normalise over."""
+"""Pixels per side. The third stage then has 2x2 values per channel, enough for a BatchNorm."""
 
 
 class Network(nn.Module):
@@ -45,8 +45,8 @@ class Network(nn.Module):
     Source: the paper's Section IV and arXiv:1611.07718, Table 1.
 
     Attributes:
-        backbone: what was built.
-        num_classes, in_channels: sizes at both ends.
+        backbone: the backbone of this network.
+        num_classes, in_channels: number of classes, and of channels of the images.
     """
 
     def __init__(self, backbone: Backbone, num_classes: int, in_channels: int) -> None:
@@ -68,12 +68,12 @@ class Network(nn.Module):
 
     @property
     def placement(self) -> Placement:
-        """The placement in force, read off the modules."""
+        """The current placement, read from the modules."""
         return current_placement(self)
 
     @property
     def activation(self) -> Activation:
-        """The activation of the kept sites, read off the modules."""
+        """The activation of the kept sites, read from the modules."""
         return current_activation(self)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,19 +99,19 @@ def build(
     ```
 
     Args:
-        backbone: a name of the contract, or a `Backbone` (then `width` is the backbone's own).
-        placement: placement text, a module name, a `Placement`, or None for paired.
+        backbone: a name such as `plain-38`, or a `Backbone`, whose width replaces `width`.
+        placement: a `Placement`, placement text, a module name, or None for paired.
         num_classes: at least 2.
         in_channels: 1 (grey) or 3 (colour).
         width: channels of the first stage.
-        activation: what stands at the kept sites; stem and final activation are always ReLU.
-        generator: source of the initial weights; torch's global one when None. The draws do not
-            depend on the placement: equal seeds give equal initial weights (CReLU apart, whose
-            doubled channels need more of them).
+        activation: activation of the kept sites. Stem and final activation are always ReLU.
+        generator: of the random initial weights; None means the global generator of torch. Equal
+            seeds give equal initial weights for all placements, except with CReLU, whose doubled
+            channels need more weights.
 
     Raises:
         InputError: unknown backbone or activation, impossible depth, a placement that does not
-            fit, or CReLU where a kept ReLU follows a sum.
+            fit, or CReLU at a site after a sum.
     """
     spec = Backbone.parse(backbone, width)
     resolved = resolve_placement(spec, placement)
@@ -122,11 +122,11 @@ def build(
 
 
 def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:
-    """The recipe's initial weights (arXiv:1611.07718, Section 4).
+    """Draw the initial weights as in arXiv:1611.07718, Section 4, in place.
 
-    Convolutions normal with std sqrt(2 / fan_in); classifier weights uniform in
-    +-1/sqrt(fan_in), classifier bias zero; BN weight one, bias zero. A model on the meta device has
-    no values, and is left alone: to pretend, torch would load its compiler, which takes 2 s.
+    Convolutions: normal with std sqrt(2 / fan_in). Classifier: weights uniform in
+    +-1/sqrt(fan_in), bias zero. BN: weight one, bias zero. A model on the meta device has no values
+    and is not changed; otherwise torch would load its compiler, which takes 2 s.
     """
     if next(model.parameters()).is_meta:
         return
@@ -143,7 +143,7 @@ def initialise(model: nn.Module, generator: torch.Generator | None = None) -> No
 
 
 def _stem(backbone: Backbone, in_channels: int) -> nn.Sequential:
-    """3x3 conv to `width` channels; post-activation nets add BN-ReLU, merge-and-run nets fork."""
+    """3x3 conv to `width` channels; BN-ReLU in post-activation networks; a fork in DFN."""
     layers: list[nn.Module] = [conv3x3(in_channels, backbone.width)]
     if not backbone.spec.preactivation:
         layers += [batch_norm(backbone.width), nn.ReLU()]

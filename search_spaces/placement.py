@@ -5,19 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
 from typing import Literal, get_args
 
 from search_spaces.errors import InputError
 
 MAX_SITES = 4096
-"""Upper limit on the sites of a placement, so that `1*999999999` cannot take the memory."""
+"""Most sites of a placement. Without a limit `1*999999999` would fill the memory."""
 
 BlockNorm = Literal["none", "end"]
-"""Extra BatchNorm per block: `none`, or one at the `end` of every residual branch (PyramidNet)."""
+"""Extra BatchNorm per block: `none`, or one at the `end` of the residual branch (PyramidNet)."""
 
 DroppedNorm = Literal["keep", "drop"]
-"""Fate of the BatchNorm directly before a dropped ReLU: the open question of Section II-B."""
+"""Whether the BatchNorm directly before a dropped ReLU is kept (open question, Section II-B)."""
 
 END_NORM, DROP_NORM = "@end-norm", "@drop-norm"
 """Suffixes of the text form for `block_norm="end"` and `dropped_norm="drop"`."""
@@ -38,12 +39,12 @@ class Placement:
     Attributes:
         bits: one character per site; `1` keeps the ReLU, `0` replaces it by the identity.
         block_norm: `end` adds a BatchNorm at the end of every residual branch (PyramidNet,
-            arXiv:1610.02915); it is part of the identity of the placement.
-        dropped_norm: `drop` also takes out the BatchNorm directly before each dropped ReLU, so
-            that conv-conv is one linear map; part of the identity too.
+            arXiv:1610.02915). Placements that differ in it are different.
+        dropped_norm: `drop` also removes the BatchNorm directly before each dropped ReLU, so that
+            conv-conv is one linear map. Placements that differ in it are different.
 
     Raises:
-        InputError: `bits` is empty, too long, or holds anything but 0 and 1.
+        InputError: `bits` is empty, too long, or has a character other than 0 and 1.
     """
 
     bits: str
@@ -71,13 +72,12 @@ class Placement:
 
     @classmethod
     def parse(cls, text: str) -> Placement:
-        """Read the text form: segments of bits, `*n` repeats one, `+` joins them.
+        """Read the text form: segments of bits; `*n` repeats a segment, `+` joins segments.
 
-        The suffix `@end-norm` stands for `block_norm="end"`, `@drop-norm` for
-        `dropped_norm="drop"`.
+        The suffix `@end-norm` means `block_norm="end"`, `@drop-norm` means `dropped_norm="drop"`.
 
         Raises:
-            InputError: the text does not follow that grammar or describes too many sites.
+            InputError: the text does not follow this grammar, or has too many sites.
         """
         body, block_norm, dropped_norm = split_norms(text)
         pieces: list[str] = []
@@ -101,22 +101,22 @@ class Placement:
 
     @property
     def text(self) -> str:
-        """The short text form: equal placements have equal text, and `parse` reads it back."""
+        """The short text form. Equal placements have equal texts, and `parse` reads the text."""
         end = END_NORM if self.block_norm == "end" else ""
         return _compact_text(self.bits) + end + (DROP_NORM if self.dropped_norm == "drop" else "")
 
     @property
     def kept(self) -> int:
-        """Number of ReLUs kept."""
+        """Number of kept ReLUs."""
         return self.bits.count("1")
 
     def to_json(self) -> str:
-        """A JSON value (a string) from which `from_json` rebuilds the placement."""
+        """The placement as a JSON value (its text), which `from_json` reads."""
         return self.text
 
     @classmethod
     def from_json(cls, value: object) -> Placement:
-        """Rebuild a placement from `to_json`'s value.
+        """Read a placement from the value of `to_json`.
 
         Raises:
             InputError: the value is not a placement text.
@@ -136,10 +136,10 @@ class Placement:
 
 
 def split_norms(text: str) -> tuple[str, BlockNorm, DroppedNorm]:
-    """The text before its norm suffixes, and what they say.
+    """Split a text into the part before the norm suffixes and the values of the suffixes.
 
     Raises:
-        InputError: an unknown suffix, or one written twice.
+        InputError: a suffix is unknown or written twice.
     """
     body, *suffixes = text.strip().split("@")
     known = {END_NORM[1:], DROP_NORM[1:]}
@@ -152,16 +152,18 @@ def split_norms(text: str) -> tuple[str, BlockNorm, DroppedNorm]:
     return body, "end" if end else "none", "drop" if drop else "keep"
 
 
+@lru_cache(maxsize=4096)
 def _compact_text(bits: str) -> str:
-    """A short sum of repeated segments and literals, found from the end backwards.
+    """The shortest sum of repeated segments and literals, by dynamic programming from the end.
 
-    Of each period only the two longest repeats are tried, and periods up to eight. Among equally
-    short texts, repeats over an even number of bits win: most blocks have two or four sites.
+    Periods up to eight are tried, and for each period the two largest repeat counts. Of equally
+    short texts the one with more repeats over an even number of bits is chosen, because most
+    blocks have two or four sites.
     """
     n = len(bits)
     times = [[1] * (n + 1) for _ in range(_LONGEST_PERIOD + 1)]  # [period][start]: full repeats
-    # The best text of the bits from each position on, as (length, odd repeats, text): where a
-    # segment starts there, and where a literal that began before goes on.
+    # The best text of bits[position:], as (length, odd repeats, text). `opened`: a new segment
+    # starts at the position. `going`: a literal that started before it continues.
     cost = itemgetter(0, 1)
     opened = [(0, 0, "")] * (n + 1)
     going = [(0, 0, "")] * (n + 1)

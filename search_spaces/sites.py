@@ -1,8 +1,9 @@
-"""Find the ReLU sites of a built network and set its placement."""
+"""Find the ReLU sites of a built network, and set or read its placement."""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from search_spaces.activations import ACTIVATIONS, activation_name
 from search_spaces.backbones import Activation, check_activation
-from search_spaces.blocks import AbsentNorm, PreBasicBlock, PreBottleneckBlock, batch_norm
+from search_spaces.blocks import AbsentNorm, PreBasicBlock, PreBottleneckBlock, Sites, batch_norm
 from search_spaces.errors import InputError
 from search_spaces.placement import Placement
 
@@ -18,13 +19,13 @@ from search_spaces.placement import Placement
 def relu_sites(model: nn.Module) -> tuple[str, ...]:
     """Module paths of all searchable ReLU sites, in forward order.
 
-    Stem and final ReLUs are not sites. Dropped sites are listed too: they hold an `nn.Identity`.
+    Stem and final ReLU are not sites. Dropped sites, which hold an `nn.Identity`, are included.
     """
     return tuple(_norm_before(model))
 
 
 def current_placement(model: nn.Module) -> Placement:
-    """The placement read off the modules themselves."""
+    """The placement of a network without gates, read from its modules."""
     bits = "".join(
         "1" if _is_kept(model.get_submodule(site)) else "0" for site in relu_sites(model)
     )
@@ -34,28 +35,27 @@ def current_placement(model: nn.Module) -> Placement:
 
 
 def current_activation(model: nn.Module) -> Activation:
-    """The activation of the kept sites, read off the modules; `relu` where no site is kept."""
-    sites = map(model.get_submodule, relu_sites(model))
-    return next((activation_name(site) for site in sites if _is_kept(site)), "relu")
+    """The activation of the kept sites, read from the modules; `relu` if no site is kept."""
+    return _activation_at(model, relu_sites(model))
 
 
 def apply_placement(
     model: nn.Module, placement: Placement, activation: Activation | None = None
 ) -> None:
-    """Put an activation at kept sites and `nn.Identity` at dropped ones, in place.
+    """Put an activation at kept sites and `nn.Identity` at dropped sites, in place.
 
-    Weights are not touched, so a trained model keeps its parameters under another placement, with
-    three exceptions: `block_norm="end"` adds a fresh BatchNorm at the end of every residual branch
-    that has none; a BatchNorm taken out by `dropped_norm="drop"` comes back fresh; and CReLU
-    doubles channels, so that the convolution or classifier after it is made anew.
+    The weights stay, with three exceptions. `block_norm="end"` adds a new BatchNorm at the end of
+    every residual branch that has none. A BatchNorm that `dropped_norm="drop"` removed is replaced
+    by a new one when it is needed again. CReLU doubles channels, so the convolution or classifier
+    after it is replaced by a new one.
 
     Args:
-        activation: of the kept sites; None leaves the model's own.
+        activation: activation of the kept sites; None keeps the one of the model.
 
     Raises:
         InputError: the placement or the activation does not fit the model.
     """
-    sites = relu_sites(model)
+    sites = _norm_before(model)
     if len(sites) != len(placement):
         raise InputError(
             f"placement {placement.text[:60]!r} has {len(placement)} sites but the model has "
@@ -63,20 +63,20 @@ def apply_placement(
         )
     if placement.block_norm == "end" and not _ended_blocks(model):
         raise InputError("@end-norm needs pre-activation residual blocks, and this model has none")
-    present = current_activation(model)
+    present = _activation_at(model, sites)
     activation = present if activation is None else check_activation(activation)
     if "crelu" in (present, activation):
-        rehearsal = copy.deepcopy(model)  # a refusal must leave the model alone
-        _swap(rehearsal, placement, activation)
+        rehearsal = copy.deepcopy(model)  # if it is refused, the model must stay as it was
+        _swap(rehearsal, sites, placement, activation)
         _fit_channels(rehearsal)
-    _swap(model, placement, activation)
+    _swap(model, sites, placement, activation)
     if "crelu" in (present, activation):
         _fit_channels(model)
 
 
-def _swap(model: nn.Module, placement: Placement, activation: Activation) -> None:
-    """Put the modules of a placement at its sites and norms, channels as they are."""
-    for (site, norm), kept in zip(_norm_before(model).items(), placement, strict=True):
+def _swap(model: nn.Module, sites: Sites, placement: Placement, activation: Activation) -> None:
+    """Set activations, identities and norms for a placement; do not change any channels."""
+    for (site, norm), kept in zip(sites.items(), placement, strict=True):
         wanted = ACTIVATIONS[activation] if kept else nn.Identity
         if type(model.get_submodule(site)) is not wanted:
             replace_module(model, site, wanted())
@@ -89,14 +89,19 @@ def _swap(model: nn.Module, placement: Placement, activation: Activation) -> Non
             replace_module(block, "end_norm", batch_norm(block.channels_out))
 
 
-def _norm_before(model: nn.Module) -> dict[str, str | None]:
-    """Path of every site, in forward order -> path of the BatchNorm directly before it."""
-    sites: dict[str, str | None] = {}
+def _norm_before(model: nn.Module) -> Sites:
+    """Path of every site, in forward order -> path of the BatchNorm directly before it, or None."""
+    sites: Sites = {}
     for path, block in model.named_modules():
         prefix = f"{path}." if path else ""
         for site, norm in getattr(block, "sites", {}).items():
             sites[prefix + site] = None if norm is None else prefix + norm
     return sites
+
+
+def _activation_at(model: nn.Module, sites: Iterable[str]) -> Activation:
+    modules = map(model.get_submodule, sites)
+    return next((activation_name(module) for module in modules if _is_kept(module)), "relu")
 
 
 def _is_kept(module: nn.Module) -> bool:
@@ -112,7 +117,7 @@ def _set_norm(model: nn.Module, path: str, *, present: bool) -> None:
 
 
 def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
-    """Put a module at a path, on the device and in the mode of its surroundings."""
+    """Put a module at a path, with the device, dtype and mode of the module that holds it."""
     owner = model.get_submodule(path.rpartition(".")[0])
     weight = next(owner.parameters(), None)
     if weight is not None:
@@ -121,7 +126,7 @@ def replace_module(model: nn.Module, path: str, module: nn.Module) -> None:
 
 
 def _fit_channels(model: nn.Module) -> None:
-    """Give every convolution and the classifier as many inputs as now arrive, by one small run.
+    """Fit the input channels of every convolution and the classifier, by a small forward pass.
 
     Raises:
         InputError: a shortcut would add tensors of different channels.

@@ -1,4 +1,4 @@
-"""SearchSpace: which placements may be tried, and how they are written as choices."""
+"""SearchSpace: the placements of a search, written as a choice for each of several units."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from search_spaces.errors import InputError
 from search_spaces.placement import Placement
 
 NormChoice = Literal["keep", "drop", "search"]
-"""What happens to the BatchNorm before a dropped ReLU; `search` makes it a decision."""
+"""What happens to the BatchNorm before a dropped ReLU; `search` makes it one more choice."""
 _NORM_UNIT = "norm"
 
 Granularity = Literal["network", "stage", "block", "site"]
 GRANULARITIES: tuple[Granularity, ...] = get_args(Granularity)
 ENUMERABLE = 65_536
-"""Largest number of choice combinations that `enumerate` walks through."""
+"""Largest number of combinations of choices that `enumerate` goes through."""
 
 
 @dataclass(frozen=True)
 class Unit:
-    """One decision of the search: a pattern for some sites.
+    """One choice of the search: the bits of some sites.
 
     Attributes:
         name: parameter name in the Optuna study, such as `stage2` or `block07`.
-        sites: the sites that the decision sets; none for the fate of the norms.
-        choices: choice label -> bits of those sites; no two choices give the same bits.
+        sites: indices of the sites that the choice sets; empty for the unit `norm`.
+        choices: label of a choice -> bits of these sites; no two choices have the same bits.
     """
 
     name: str
@@ -39,29 +39,29 @@ class Unit:
 
 
 class SearchSpace:
-    """All placements of a backbone that one granularity can express, within limits.
+    """All placements of a backbone that a granularity can express, within the ReLU limits.
 
     ```python
     space = SearchSpace("preresnet-110", granularity="block")
-    space.size                                   # 4**54 - 1: all-linear is excluded
+    space.size                                   # 4**54 - 1: without the all-linear net
     space.decode(dict.fromkeys(space.choices, "01")).text   # "01*54"
     ```
 
-    Granularities: `network` has one pattern for all blocks, `stage` one per stage, `block` one
-    per block; `site` decides each ReLU alone (the same placements as `block`, learnt bit by bit).
-    In plain nets a block is a pair of consecutive convolutions.
+    Granularities: `network` has one pattern for all blocks, `stage` one per stage, `block` one per
+    block, and `site` one bit per ReLU (the same placements as `block`). In plain networks a block
+    is a pair of consecutive convolutions.
 
     Args:
         backbone: a `Backbone` or its name.
-        granularity: the unit that one decision covers.
-        min_relus: fewest ReLUs kept in the blocks; 1 excludes the all-linear net, 0 admits it.
-        max_relus: most ReLUs kept; None for no limit.
-        norm: whether the BatchNorm directly before a dropped ReLU stays (`keep`), goes (`drop`),
-            or is one more decision for the whole net (`search`).
-        width: of the backbone, when it is given by name.
+        granularity: what one choice sets: the whole network, a stage, a block or a site.
+        min_relus: fewest ReLUs kept in the blocks; 1 excludes the all-linear network.
+        max_relus: most ReLUs kept in the blocks; None means no limit.
+        norm: whether the BatchNorm directly before a dropped ReLU is kept (`keep`), is dropped
+            (`drop`), or is one more choice for the whole network (`search`).
+        width: width of the backbone if it is given by name.
 
     Raises:
-        InputError: unknown granularity, or limits that no placement meets.
+        InputError: unknown granularity or norm, or limits that no placement meets.
     """
 
     def __init__(
@@ -104,14 +104,14 @@ class SearchSpace:
 
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
-        """Parameter name -> its choices: the search space as plain data."""
+        """Name of each unit -> labels of its choices."""
         return {unit.name: tuple(unit.choices) for unit in self.units}
 
     def decode(self, params: Mapping[str, str]) -> Placement:
-        """The placement that a choice for every unit stands for.
+        """The placement that the choices of all units give.
 
         Raises:
-            InputError: a unit is missing or its choice unknown.
+            InputError: a unit is missing or its choice is unknown.
         """
         bits = ["0"] * len(self.backbone.sites)
         for unit in self.units:
@@ -127,7 +127,7 @@ class SearchSpace:
         return self.backbone.effective(placement)
 
     def encode(self, placement: Placement) -> dict[str, str] | None:
-        """The choices that decode to this very placement, or None if the space cannot write it."""
+        """The choices that decode to this placement, or None if there are none."""
         placement = self.backbone.effective(placement)
         if placement.block_norm != "none" or not self._can_have_norm(placement):
             return None
@@ -149,7 +149,7 @@ class SearchSpace:
         return self.backbone.effective(wanted).dropped_norm == placement.dropped_norm
 
     def canonical(self, placement: Placement) -> Placement:
-        """The one representative of all placements that give the same function."""
+        """One representative of all placements that give the same family of functions."""
         return self.backbone.canonical(placement)
 
     def admits(self, placement: Placement) -> bool:
@@ -158,10 +158,10 @@ class SearchSpace:
 
     @cached_property
     def size(self) -> int:
-        """Number of different functions in the space, exact at any size.
+        """Exact number of placements in the space that are different functions.
 
-        Where the norms are searched, all placements count twice, but for those that drop no ReLU
-        with a BatchNorm before it.
+        If the norms are searched, each placement counts twice, except those that drop no ReLU with
+        a BatchNorm before it.
         """
         total = self._count(self._placing)
         if self.norm != "search":
@@ -170,10 +170,10 @@ class SearchSpace:
         return 2 * total - self._count(tuple(_keeping(normed, unit) for unit in self._placing))
 
     def _count(self, units: tuple[Unit, ...]) -> int:
-        """Functions that these units can give within the limits.
+        """Number of different functions that these units can give within the limits.
 
-        With a symmetry of order two (exchanged branches) it is Burnside's count: half of all
-        placements plus half of those that the exchange leaves alone.
+        For DFN it is Burnside's formula for the exchange of branches: half of all placements plus
+        half of the placements that the exchange does not change.
         """
         total = _within(_counts_of_all(units), self.min_relus, self.max_relus)
         if self.backbone.symmetry is None:
@@ -182,7 +182,7 @@ class SearchSpace:
         return (total + _within(fixed, self.min_relus, self.max_relus)) // 2
 
     def enumerate(self) -> Iterator[Placement]:
-        """Every placement of the space once, in canonical form.
+        """Each placement of the space once, in canonical form.
 
         Raises:
             InputError: there are more than 65,536 combinations.
@@ -202,16 +202,17 @@ class SearchSpace:
 
     @cached_property
     def combinations(self) -> int:
-        """Number of choice combinations, limits and symmetry left aside."""
+        """Number of combinations of choices, without regard to limits and symmetry."""
         result = 1
         for unit in self.units:
             result *= len(unit.choices)
         return result
 
     def sample(self, rng: random.Random) -> dict[str, str]:
-        """Choices drawn uniformly from all combinations within the limits.
+        """Draw choices uniformly from all combinations within the limits.
 
-        Exact for any limits: each unit's choice is weighted by the number of completions it has.
+        The units are drawn one after another. The weight of a choice is the number of ways to
+        choose all later units within the limits, so the draw is exactly uniform.
         """
         low, high = self.min_relus, self.max_relus
         params: dict[str, str] = {}
@@ -230,7 +231,7 @@ class SearchSpace:
 
     @cached_property
     def _completions(self) -> list[list[int]]:
-        """For each unit: ways to choose all later units, by the ReLUs that those keep."""
+        """For each unit: the number of ways to choose all later units, by kept ReLUs."""
         result = [[1]]
         for unit in reversed(self.units[1:]):
             result.append(_times(result[-1], _choice_counts(unit)))
@@ -259,7 +260,7 @@ def _units(backbone: Backbone, granularity: Granularity) -> tuple[Unit, ...]:
 
 
 def _keeping(sites: set[int], unit: Unit) -> Unit:
-    """The unit with only those choices that keep all its ReLUs at these sites."""
+    """The unit with only the choices that keep all its ReLUs at these sites."""
     choices = {
         label: bits
         for label, bits in unit.choices.items()
@@ -269,7 +270,7 @@ def _keeping(sites: set[int], unit: Unit) -> Unit:
 
 
 def _pattern_unit(name: str, sites: list[Site], pattern_length: int) -> Unit:
-    """A unit whose choices are the block patterns; of equal outcomes the first label stays."""
+    """A unit whose choices are the block patterns, each set of bits once (its first pattern)."""
     choices: dict[str, str] = {}
     seen: set[str] = set()
     for pattern in map("".join, product("01", repeat=pattern_length)):
@@ -280,7 +281,7 @@ def _pattern_unit(name: str, sites: list[Site], pattern_length: int) -> Unit:
     return Unit(name, tuple(site.index for site in sites), choices)
 
 
-# Counting. A list c stands for the polynomial sum(c[k] * x**k): c[k] ways to keep k ReLUs.
+# Counting. c[k] is the number of ways to keep k ReLUs: a polynomial sum(c[k] * x**k).
 
 
 def _choice_counts(unit: Unit) -> list[int]:
@@ -298,7 +299,7 @@ def _counts_of_all(units: tuple[Unit, ...]) -> list[int]:
 
 
 def _counts_of_fixed(units: tuple[Unit, ...], symmetry: tuple[int, ...]) -> list[int]:
-    """Combinations that the symmetry maps to themselves, by kept ReLUs."""
+    """Number of combinations that the symmetry does not change, by kept ReLUs."""
     unit_of = {site: unit for unit in units for site in unit.sites}
     counts = [1]
     for unit in units:
@@ -310,7 +311,7 @@ def _counts_of_fixed(units: tuple[Unit, ...], symmetry: tuple[int, ...]) -> list
                 if all(bits[i] == bits[place[symmetry[s]]] for s, i in place.items()):
                     fixed[bits.count("1")] += 1
             counts = _times(counts, fixed)
-        elif unit.sites < partner.sites:  # a pair of units that exchange places, counted once
+        elif unit.sites < partner.sites:  # the symmetry exchanges two units: count them once
             both = [0] * (2 * len(unit.sites) + 1)
             for bits in unit.choices.values():
                 both[2 * bits.count("1")] += 1

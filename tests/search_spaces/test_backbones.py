@@ -17,23 +17,20 @@ CONVS = {
     "preresnet-bottleneck": 3,
     "dfn": 4,
 }
-NAMES = [f"{family}-{2 + b * n}" for family, b in CONVS.items() for n in (3, 4, 5, 6, 7, 11)]
+# Five blocks, which do not divide evenly into three stages, and more with the other remainders.
+NAMES = [f"{family}-{2 + b * 5}" for family, b in CONVS.items()]
+MORE = [*NAMES, "plain-9", "preplain-5", "resnet-10", "dfn-14", "dfn-30"]
 
 
 @pytest.mark.parametrize(
     ("name", "blocks"),
     [
         ("plain-38", (12, 12, 12)),
-        ("plain-62", (20, 20, 20)),
         ("plain-84", (27, 27, 28)),
-        ("preplain-84", (27, 27, 28)),
         ("plain-7", (1, 2, 2)),
         ("resnet-62", (10, 10, 10)),
         ("preresnet-110", (18, 18, 18)),
-        ("resnet-164", (27, 27, 27)),
-        ("preresnet-bottleneck-110", (12, 12, 12)),
         ("preresnet-bottleneck-164", (18, 18, 18)),
-        ("dfn-26", (2, 2, 2)),
         ("dfn-110", (9, 9, 9)),
         ("dfn-22", (1, 2, 2)),
     ],
@@ -59,23 +56,24 @@ def test_convolutions_and_sites(name, convs, sites):
     assert (backbone.convs, len(backbone.sites)) == (convs, sites)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_every_block_has_its_convolutions_and_stages_never_shrink(name):
-    backbone = Backbone.parse(name)
-    blocks = backbone.blocks_per_stage
-    assert sum(blocks) * CONVS[backbone.family] + 2 == backbone.depth
-    assert list(blocks) == sorted(blocks)
-    assert blocks[2] - blocks[0] <= 1
+@pytest.mark.parametrize(("family", "convs"), CONVS.items())
+def test_every_block_has_its_convolutions_and_stages_never_shrink(family, convs):
+    for count in range(3, 20):
+        backbone = Backbone(family, 2 + convs * count)
+        blocks = backbone.blocks_per_stage
+        assert sum(blocks) == count
+        assert list(blocks) == sorted(blocks)
+        assert blocks[2] - blocks[0] <= 1
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MORE)
 def test_sites_are_those_of_the_built_network(name):
     backbone = Backbone.parse(name, width=2)
     assert tuple(site.name for site in backbone.sites) == relu_sites(build(backbone))
     assert [site.index for site in backbone.sites] == list(range(len(backbone.sites)))
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", MORE)
 def test_sites_know_their_stage_and_block(name):
     backbone = Backbone.parse(name)
     first_of_stage = [sum(backbone.blocks_per_stage[:s]) for s in range(3)]
@@ -106,18 +104,11 @@ def test_last_dfn_block_joins_the_after_sum_sites():
     ("name", "nearest"),
     [
         ("resnet-63", "resnet-62 and resnet-64"),
-        ("preresnet-111", "preresnet-110 and preresnet-112"),
-        ("preresnet-bottleneck-109", "preresnet-bottleneck-107 and preresnet-bottleneck-110"),
         ("preresnet-bottleneck-111", "preresnet-bottleneck-110 and preresnet-bottleneck-113"),
         ("dfn-56", "dfn-54 and dfn-58"),
-        ("dfn-109", "dfn-106 and dfn-110"),
-        ("plain-4", "plain-5"),
         ("plain-0", "plain-5"),
         ("dfn-2", "dfn-14"),
-        ("resnet-7", "resnet-8"),
-        ("plain-1203", "plain-1202"),
         ("dfn-999999", "dfn-1202"),
-        ("resnet-1203", "resnet-1202"),
     ],
 )
 def test_impossible_depth_names_the_nearest(name, nearest):
@@ -148,16 +139,11 @@ def test_nearest_depths_are_the_closest_that_exist(family):
     [
         "",
         "plain",
-        "plain-",
-        "-38",
-        "plain38",
         "vgg-16",
         "Plain-38",
         "plain-38.0",
         "plain-3-8",
-        "plain--38",
         "plain-\u0663\u0668",
-        "preresnet-bottle-110",
         "dfn-1000000",
         "plain-38 x",
         "x" * 9999,
@@ -174,7 +160,7 @@ def test_unknown_family_is_refused():
         Backbone("vgg", 16)
 
 
-@pytest.mark.parametrize("width", [0, -1, 1025])
+@pytest.mark.parametrize("width", [0, 1025])
 def test_impossible_width_is_refused(width):
     with pytest.raises(InputError, match=f"width {width} is out of range; use 1 to 1024"):
         Backbone("plain", 38, width)
@@ -189,7 +175,7 @@ def test_backbone_is_a_value():
     assert Backbone.parse(backbone) is backbone
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, "dfn-14", "dfn-30"])
 def test_only_merge_and_run_nets_have_a_symmetry(name):
     backbone = Backbone.parse(name)
     if backbone.family != "dfn":
@@ -224,25 +210,25 @@ def test_canonical_placement_elsewhere_is_the_placement():
     assert Backbone.parse("preresnet-14").canonical(placement) == placement
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_check_wants_one_bit_per_site(name):
-    backbone = Backbone.parse(name)
-    sites = len(backbone.sites)
-    backbone.check(Placement("1" * sites))
-    for wrong in (sites - 1, sites + 1):
-        with pytest.raises(InputError, match=f"has {wrong} sites but {name} has {sites}"):
-            backbone.check(Placement("1" * wrong))
+def test_check_wants_one_bit_per_site():
+    for name in NAMES:
+        backbone = Backbone.parse(name)
+        sites = len(backbone.sites)
+        backbone.check(Placement("1" * sites))
+        for wrong in (sites - 1, sites + 1):
+            with pytest.raises(InputError, match=f"has {wrong} sites but {name} has {sites}"):
+                backbone.check(Placement("1" * wrong))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_only_preactivation_residual_nets_take_an_end_norm(name):
-    backbone = Backbone.parse(name)
-    placement = Placement("1" * len(backbone.sites), "end")
-    if name.startswith("preresnet"):
-        backbone.check(placement)
-    else:
-        with pytest.raises(InputError, match="@end-norm fits preresnet"):
+def test_only_preactivation_residual_networks_take_an_end_norm():
+    for name in NAMES:
+        backbone = Backbone.parse(name)
+        placement = Placement("1" * len(backbone.sites), "end")
+        if name.startswith("preresnet"):
             backbone.check(placement)
+        else:
+            with pytest.raises(InputError, match="@end-norm fits preresnet"):
+                backbone.check(placement)
 
 
 def test_checking_input_does_not_load_torch():

@@ -1,4 +1,4 @@
-"""Blocks alone: shapes, strides, shortcuts, and that they are written paired."""
+"""Single blocks: shapes, strides, shortcuts, and one ReLU per convolution."""
 
 import pytest
 import torch
@@ -37,8 +37,7 @@ def run(block, x):
     return block((x, x)) if isinstance(block, MERGE_RUN) else block(x)
 
 
-@pytest.mark.parametrize("size", [8, 7])
-@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(("stride", "size"), [(1, 8), (2, 7)])
 @pytest.mark.parametrize("block_class", BLOCKS)
 def test_block_halves_the_image_by_its_stride(block_class, stride, size):
     width = 6

@@ -17,16 +17,11 @@ from search_spaces import (
 
 NAMES = [
     "plain-9",
-    "plain-84",
     "preplain-9",
     "resnet-12",
-    "resnet-62",
     "preresnet-12",
-    "preresnet-110",
     "preresnet-bottleneck-17",
-    "preresnet-bottleneck-110",
     "dfn-22",
-    "dfn-110",
 ]
 PRE_RESIDUAL = [name for name in NAMES if name.startswith("preresnet")]
 CASES = [((32, 32), 3, 10), ((28, 28), 1, 10), ((9, 15), 3, 100)]
@@ -90,8 +85,14 @@ def random_placement(backbone, seed):
     return Placement("".join(rng.choices("01", k=len(backbone.sites))))
 
 
-@pytest.mark.parametrize(("size", "in_channels", "num_classes"), CASES)
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("name", "size", "in_channels", "num_classes"),
+    [
+        *((name, *CASES[(i + j) % 3]) for i, name in enumerate(NAMES) for j in range(2)),
+        ("preresnet-110", *CASES[0]),
+        ("dfn-110", *CASES[2]),
+    ],
+)
 def test_costs_are_those_worked_out_by_hand(name, size, in_channels, num_classes):
     backbone = Backbone.parse(name, width=8)
     placement = random_placement(backbone, 0)
@@ -130,7 +131,7 @@ def test_pyramidnet_adds_exactly_its_norms_affine_parameters(name):
     assert pyramid.macs == paired.macs
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ["plain-9", "preresnet-bottleneck-17", "dfn-22"])
 def test_parameters_are_those_of_the_built_network(name):
     backbone = Backbone.parse(name, width=2)
     placement = random_placement(backbone, 1)
@@ -157,7 +158,7 @@ def test_measuring_leaves_the_random_state_alone():
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("size", [(7, 32), (32, 7), (1, 1), (0, 0)])
+@pytest.mark.parametrize("size", [(7, 32), (32, 7), (0, 0)])
 def test_too_small_images_are_refused(size):
     backbone = Backbone.parse("plain-5")
     with pytest.raises(InputError, match=f"{size[0]}x{size[1]} pixels.*at least 8x8"):

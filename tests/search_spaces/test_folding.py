@@ -1,4 +1,4 @@
-"""Folding: the folded network is the network, image borders included."""
+"""Folding: the folded network computes the same as the network, also at image borders."""
 
 from __future__ import annotations
 
@@ -42,9 +42,15 @@ def folded_whole(model):
 
 
 # Heights 1 to 9 with either parity: the last line reaches beyond the border or it does not.
-@pytest.mark.parametrize("kernels", list(itertools.product((1, 3), repeat=2)), ids=str)
-@pytest.mark.parametrize("strides", list(itertools.product((1, 2), repeat=2)), ids=str)
-@pytest.mark.parametrize("bias", [True, False], ids=["bias", "no bias"])
+@pytest.mark.parametrize(
+    ("kernels", "strides", "bias"),
+    [
+        (kernels, strides, sum(kernels) // 2 % 2 == sum(strides) % 2)
+        for kernels in itertools.product((1, 3), repeat=2)
+        for strides in itertools.product((1, 2), repeat=2)
+    ],
+    ids=str,
+)
 @torch.no_grad()
 def test_two_convolutions_are_one_on_whole_images_of_any_size(kernels, strides, bias):
     torch.manual_seed(0)
@@ -140,6 +146,49 @@ def test_random_placements_of_every_family_fold_exactly(backbone):
 def test_pairs_are_where_nothing_is_left_between(backbone, placement, pairs):
     _, found = folded_whole(trained(backbone, placement))
     assert len(found) == pairs
+
+
+@torch.no_grad()
+def test_a_norm_folds_into_a_convolution_with_a_bias():
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4)
+    for tensor in (norm.weight, norm.bias, norm.running_mean):
+        nn.init.normal_(tensor)
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    model = nn.Sequential(conv, norm).eval()
+    folded = fold_norms(model)
+    assert [type(module) for module in folded.children()] == [nn.Conv2d]
+    torch.testing.assert_close(folded(images()), model(images()), atol=1e-5, rtol=0)
+
+
+class Shared(nn.Module):
+    """A convolution that a BatchNorm and a sum read."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+    def forward(self, x):
+        y = self.conv(x)
+        return self.norm(y) + y
+
+
+@torch.no_grad()
+def test_a_norm_stays_if_something_else_reads_its_convolution():
+    torch.manual_seed(0)
+    model = Shared().eval()
+    nn.init.constant_(model.norm.running_mean, 2.0)
+    torch.testing.assert_close(fold_norms(model)(images()), model(images()))
+
+
+@torch.no_grad()
+def test_rrelu_becomes_the_leaky_relu_of_eval_mode():
+    model = trained("plain-8", "110101", activation="rrelu")
+    folded, _ = folded_whole(model)
+    slopes = {m.negative_slope for m in folded.modules() if isinstance(m, nn.LeakyReLU)}
+    assert list(slopes) == [pytest.approx((1 / 8 + 1 / 3) / 2)]
+    expected = model(images())
+    assert (folded(images()) - expected).abs().max() < 1e-5 * expected.abs().max().clamp_min(1)
 
 
 def test_folding_removes_every_norm_behind_a_convolution_and_leaves_the_model_alone():

@@ -1,16 +1,26 @@
-"""A gated network is the structural one, to the last bit, whatever its placement."""
+"""A gated network equals the reference network to the last bit, for every placement."""
 
 from __future__ import annotations
 
 import copy
 import math
+from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
-from search_spaces import InputError, Placement, build, relu_sites
-from search_spaces.gates import Gate, insert_gates, set_gates
+from search_spaces import (
+    Activation,
+    Backbone,
+    InputError,
+    Placement,
+    build,
+    relu_sites,
+    resolve_placement,
+)
+from search_spaces.activations import ACTIVATIONS
+from search_spaces.gates import Gate, insert_gates, require_gates_fit, set_gates
 
 BACKBONES = (
     "plain-8",
@@ -25,7 +35,7 @@ BACKBONES = (
 @pytest.mark.parametrize("activation", ["relu", "leaky_relu", "elu"])
 @pytest.mark.parametrize("is_kept", [True, False])
 def test_a_gate_equals_its_activation_or_the_identity_everywhere(activation, is_kept):
-    """Outputs and gradients, at zeros of both signs, infinities and ties too."""
+    """Outputs and gradients, also at both zeros and at infinities."""
     module = {"relu": nn.ReLU, "leaky_relu": nn.LeakyReLU, "elu": nn.ELU}[activation]()
     values = [0.0, -0.0, 1.0, -1.0, math.inf, -math.inf, 1e-45, -1e-45, 3.4e38, -3.4e38]
     x = torch.tensor(values, requires_grad=True)
@@ -67,7 +77,42 @@ def test_gates_take_on_another_placement():
     assert torch.equal(gated(x), other(x))
 
 
-@pytest.mark.parametrize(("placement", "activation"), [("2:1", "prelu"), ("2:1@drop-norm", "relu")])
-def test_networks_with_shapes_of_their_own_are_refused(placement, activation):
-    with pytest.raises(InputError, match="eager back end"):
-        insert_gates(build("plain-8", placement, width=4, activation=activation))
+UNGATEABLE = [
+    (
+        "preresnet-8",
+        "pyramidnet",
+        "placement .01\\*3@end-norm. adds a norm at the end of each",
+    ),
+    ("preresnet-bottleneck-11", "1*9@end-norm", "placement '1\\*9@end-norm' adds a norm"),
+    ("preresnet-8", "01*3@end-norm@drop-norm", "drops norms with its ReLUs"),
+    ("plain-8", "2:1@drop-norm", "drops norms with its ReLUs"),
+]
+
+
+@pytest.mark.parametrize(("backbone", "placement", "message"), UNGATEABLE)
+def test_placements_with_other_norms_are_refused(backbone, placement, message):
+    resolved = resolve_placement(Backbone.parse(backbone, 4), placement)
+    with pytest.raises(InputError, match=f"{message}.*eager back end"):
+        insert_gates(build(backbone, placement, width=4))
+    with pytest.raises(InputError, match=f"{message}.*eager back end"):
+        require_gates_fit(resolved, "relu")
+    gated = build(backbone, width=4)
+    insert_gates(gated)
+    with pytest.raises(InputError, match=message):
+        set_gates(gated, resolved)
+    assert all(gated.get_submodule(site).bit for site in relu_sites(gated)), "left alone"
+
+
+@pytest.mark.parametrize("activation", get_args(Activation))
+def test_gated_activations_have_no_weights_no_draws_and_no_channels_of_their_own(activation):
+    module = ACTIVATIONS[activation]().train()
+    x = torch.randn(2, 4, 3, 3)
+    once, again = module(x), module(x)
+    if not module.state_dict() and once.shape == x.shape and torch.equal(once, again):
+        require_gates_fit(Placement("10"), activation)
+        insert_gates(build("preresnet-8", "2:1", width=4, activation=activation))
+    else:
+        with pytest.raises(InputError, match=f"activation {activation} has .*eager back end"):
+            require_gates_fit(Placement("10"), activation)
+        with pytest.raises(InputError, match=f"activation {activation} has .*eager back end"):
+            insert_gates(build("preresnet-8", "2:1", width=4, activation=activation))

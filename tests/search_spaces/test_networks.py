@@ -1,4 +1,4 @@
-"""Built networks against the textbook: functional forward passes, parameters, initial weights."""
+"""Built networks against functional forward passes; parameters and initial weights."""
 
 import math
 import random
@@ -27,14 +27,14 @@ def random_bits(name, seed):
 
 
 def placements(name):
-    texts = ["1" * SITES[name], "0" * SITES[name], *(random_bits(name, s) for s in range(4))]
+    texts = ["1" * SITES[name], "0" * SITES[name], *(random_bits(name, s) for s in range(2))]
     ends = [f"{text}@end-norm" for text in texts[2:4]] if name in RESIDUAL_PRE else []
     return texts + ends
 
 
-@pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
-    ("name", "placement"), [(name, text) for name in SMALL for text in placements(name)]
+    ("name", "placement", "training"),
+    [(name, text, i % 2 == 0) for name in SMALL for i, text in enumerate(placements(name))],
 )
 def test_network_is_the_textbook_network(name, placement, training):
     model = trained_looking(name, placement).train(training)
@@ -88,12 +88,9 @@ def test_a_single_relu_at_any_site_breaks_affinity(name):
 
 PARAMETERS = {  # backbone: CIFAR-10, CIFAR-100
     "plain-38": (561_370, 567_220),
-    "plain-62": (950_234, 956_084),
     "plain-84": (1_327_482, 1_333_332),
-    "resnet-62": (952_986, 958_836),
     "resnet-110": (1_730_714, 1_736_564),
     "resnet-164": (2_605_658, 2_611_508),
-    "preresnet-62": (952_794, 958_644),
     "preresnet-110": (1_730_522, 1_736_372),
     "preresnet-164": (2_605_466, 2_611_316),
     "preresnet-bottleneck-110": (1_146_842, 1_169_972),
@@ -103,26 +100,12 @@ PARAMETERS = {  # backbone: CIFAR-10, CIFAR-100
 }
 
 
-@pytest.mark.parametrize(
-    ("name", "num_classes", "expected"),
-    [
-        (name, classes, count)
-        for name, counts in PARAMETERS.items()
-        for classes, count in zip((10, 100), counts, strict=True)
-    ],
-)
-def test_parameters_are_exactly_the_published(name, num_classes, expected):
-    with torch.device("meta"):
-        model = build(name, num_classes=num_classes)
-    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
-
-
-@pytest.mark.parametrize("name", SMALL)
-def test_no_placement_changes_the_parameters(name):
-    paired = build(name, width=4).state_dict()
-    for seed in range(3):
-        state = build(name, random_bits(name, seed), width=4).state_dict()
-        assert {k: v.shape for k, v in state.items()} == {k: v.shape for k, v in paired.items()}
+@pytest.mark.parametrize(("name", "counts"), PARAMETERS.items())
+def test_parameters_are_exactly_those_worked_out_from_the_definitions(name, counts):
+    for num_classes, expected in zip((10, 100), counts, strict=True):
+        with torch.device("meta"):
+            model = build(name, num_classes=num_classes)
+        assert sum(p.numel() for p in model.parameters() if p.requires_grad) == expected
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -166,12 +149,16 @@ def test_equal_seeds_give_equal_weights_under_every_placement(name):
     for placement in placements(name):
         same = state(placement, 3)
         assert all(torch.equal(same[key], value) for key, value in first.items())
+        assert {key for key in same if "end_norm" not in key} == set(first)
     assert not torch.equal(state(None, 4)["stem.0.weight"], first["stem.0.weight"])
 
 
-@pytest.mark.parametrize("in_channels", [1, 3])
-@pytest.mark.parametrize("size", [(32, 32), (28, 28), (9, 15), (8, 8)])
-@pytest.mark.parametrize("name", SMALL)
+IMAGES = [((28, 28), 1), ((9, 15), 3), ((8, 8), 1)]
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "in_channels"), [(name, *IMAGES[i % 3]) for i, name in enumerate(SMALL)]
+)
 def test_grey_colour_and_odd_images_fit(name, size, in_channels):
     model = build(name, width=2, num_classes=7, in_channels=in_channels)
     features = []
@@ -216,8 +203,7 @@ def exchange_names(key):
     return key
 
 
-@pytest.mark.parametrize("training", [False, True])
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("seed", "training"), [(0, True), (1, False), (2, True)])
 def test_canonical_placement_of_dfn_is_the_same_function(seed, training):
     placement = random_bits("dfn-22", seed)
     canonical = Backbone.parse("dfn-22").canonical(Placement(placement)).bits

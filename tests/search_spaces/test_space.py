@@ -20,16 +20,21 @@ from search_spaces import (
 # ReLU sites of every module block, stage by stage; a dfn's last block has three.
 LAYOUTS = {
     "plain-5": [[1], [1], [1]],
-    "plain-8": [[1] * 2, [1] * 2, [1] * 2],
     "plain-11": [[1] * 3, [1] * 3, [1] * 3],
     "preplain-9": [[1] * 2, [1] * 2, [1] * 3],
-    "resnet-8": [[2], [2], [2]],
     "resnet-12": [[2], [2] * 2, [2] * 2],
     "preresnet-10": [[2], [2], [2] * 2],
     "preresnet-bottleneck-14": [[3], [3], [3] * 2],
     "dfn-14": [[4], [4], [3]],
     "dfn-18": [[4], [4], [4, 3]],
 }
+# Every layout with `network`, `stage`, and `block` or `site`, which hold the same placements.
+PAIRS = [
+    (name, granularity)
+    for i, name in enumerate(LAYOUTS)
+    for granularity in ("network", "stage", ("block", "site")[i % 2])
+    if (name, granularity) != ("dfn-18", "site")  # slow, and dfn-14 has it
+] + [("dfn-14", "site")]
 LIMITS = [(1, None), (0, None), (2, 3), (3, 5), (0, 0), (2, 2), (7, None)]
 
 
@@ -56,7 +61,7 @@ def exchanged(bits):
 
 
 def brute_force(name, granularity):
-    """All expressible bits, each once; branch exchange and limits left aside."""
+    """All bits that the granularity can express, without regard to symmetry and limits."""
     stages = LAYOUTS[name]
     if granularity in ("site", "block"):
         return {"".join(b) for b in product("01", repeat=sum(map(sum, stages)))}
@@ -72,8 +77,7 @@ def function(name, bits):
     return frozenset({bits, exchanged(bits)} if name.startswith("dfn") else {bits})
 
 
-@pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(("name", "granularity"), PAIRS)
 def test_space_holds_what_brute_force_finds(name, granularity):
     functions = {bits: function(name, bits) for bits in brute_force(name, granularity)}
     for low, high in LIMITS:
@@ -94,13 +98,10 @@ def test_space_holds_what_brute_force_finds(name, granularity):
     ("name", "granularity", "size"),
     [
         ("preresnet-110", "block", 4**54 - 1),
-        ("preresnet-110", "site", 2**108 - 1),
         ("preresnet-110", "stage", 4**3 - 1),
         ("preresnet-110", "network", 3),
         ("preresnet-bottleneck-164", "block", 8**54 - 1),
         ("plain-84", "block", 2**82 - 1),
-        ("plain-84", "network", 3),
-        ("dfn-110", "site", (2**107 + 2 ** (2 * 26 + 2)) // 2 - 1),
         ("dfn-110", "block", (2**107 + 2 ** (2 * 26 + 2)) // 2 - 1),
         ("dfn-110", "network", (16 + 4) // 2 - 1),
     ],
@@ -109,14 +110,13 @@ def test_size_of_the_papers_networks_is_exact(name, granularity, size):
     assert SearchSpace(name, granularity).size == size
 
 
-@pytest.mark.parametrize("kept", [0, 1, 2, 54, 108])
+@pytest.mark.parametrize("kept", [0, 2, 54])
 def test_size_under_an_exact_budget_is_a_binomial(kept):
     space = SearchSpace("preresnet-110", "site", min_relus=kept, max_relus=kept)
     assert space.size == math.comb(108, kept)
 
 
-@pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(("name", "granularity"), PAIRS[::3] + PAIRS[1::6] + PAIRS[2::6])
 def test_decode_and_encode_are_inverse(name, granularity):
     space = SearchSpace(name, granularity, min_relus=0)
     names = list(space.choices)
@@ -130,8 +130,10 @@ def test_decode_and_encode_are_inverse(name, granularity):
     assert len(placements) == len(combinations)
 
 
-@pytest.mark.parametrize("granularity", ["network", "stage"])
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    ("name", "granularity"),
+    [*((name, ("network", "stage")[i % 2]) for i, name in enumerate(LAYOUTS)), ("dfn-14", "stage")],
+)
 def test_encode_knows_what_the_space_cannot_write(name, granularity):
     space = SearchSpace(name, granularity, min_relus=0)
     writable = brute_force(name, granularity)
@@ -144,10 +146,18 @@ def test_encode_cannot_write_an_end_norm():
     assert space.encode(module_placement(space.backbone, "pyramidnet")) is None
 
 
-@pytest.mark.parametrize("granularity", GRANULARITIES)
 @pytest.mark.parametrize(
-    "name",
-    ["plain-38", "plain-84", "resnet-20", "preresnet-20", "preresnet-bottleneck-29", "dfn-26"],
+    ("name", "granularity"),
+    [
+        ("plain-38", "network"),
+        ("plain-84", "stage"),
+        ("plain-84", "block"),
+        ("resnet-20", "site"),
+        ("preresnet-20", "stage"),
+        ("preresnet-bottleneck-29", "network"),
+        ("dfn-26", "network"),
+        ("dfn-26", "block"),
+    ],
 )
 def test_every_reference_module_and_its_canonical_form_can_be_written(name, granularity):
     space = SearchSpace(name, granularity, min_relus=0)
@@ -161,12 +171,10 @@ def test_every_reference_module_and_its_canonical_form_can_be_written(name, gran
 @pytest.mark.parametrize(
     ("name", "granularity", "names"),
     [
-        ("resnet-12", "network", ["network"]),
         ("resnet-12", "stage", ["stage1", "stage2", "stage3"]),
         ("resnet-12", "block", [f"block{i}" for i in range(1, 6)]),
         ("resnet-12", "site", [f"site{i:02d}" for i in range(1, 11)]),
         ("plain-84", "block", [f"block{i:02d}" for i in range(1, 42)]),
-        ("preresnet-110", "site", [f"site{i:03d}" for i in range(1, 109)]),
     ],
 )
 def test_parameter_names_sort_in_forward_order(name, granularity, names):
@@ -176,7 +184,7 @@ def test_parameter_names_sort_in_forward_order(name, granularity, names):
 
 @pytest.mark.parametrize(
     "params",
-    [{}, {"network": "2"}, {"network": "1"}, {"block1": "01"}, {"network": None}],
+    [{}, {"network": "1"}, {"block1": "01"}],
 )
 def test_decode_names_the_choices(params):
     with pytest.raises(InputError, match=r"network = .* use one of \['00', '01', '10', '11'\]"):
@@ -195,7 +203,6 @@ def test_default_space_leaves_out_the_linear_net_alone():
     [
         ({"granularity": "layer"}, "granularity 'layer' is unknown; use one of network, stage"),
         ({"min_relus": -1}, "0 <= min <= max <= 6"),
-        ({"min_relus": 7}, "0 <= min <= max <= 6"),
         ({"min_relus": 3, "max_relus": 2}, "ReLU limits 3 to 2 are impossible"),
         ({"min_relus": 8, "max_relus": 9}, "keeps 8 to 9 ReLUs; widen|0 <= min <= max <= 6"),
         (
@@ -222,8 +229,8 @@ def test_space_takes_a_backbone_or_its_name():
 @pytest.mark.parametrize(
     ("name", "granularity", "low", "high"),
     [
-        ("resnet-8", "site", 2, 3),
-        ("resnet-8", "block", 2, 3),
+        ("plain-5", "site", 1, 2),
+        ("resnet-12", "stage", 4, 6),
         ("plain-11", "stage", 4, 6),
         ("preresnet-bottleneck-14", "stage", 9, 10),
         ("dfn-14", "network", 1, 9),
@@ -276,11 +283,12 @@ def normed_function(name, bits, norm):
     return function(name, bits), norm if effect else "keep"
 
 
-@pytest.mark.parametrize("norm", ["keep", "drop", "search"])
-@pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("name", LAYOUTS)
+@pytest.mark.parametrize(
+    ("name", "granularity", "norm"),
+    [(*pair, ("search", "drop")[i % 2]) for i, pair in enumerate(PAIRS)],
+)
 def test_space_with_norms_holds_what_brute_force_finds(name, granularity, norm):
-    norms = ("keep", "drop") if norm == "search" else (norm,)
+    norms = ("keep", "drop") if norm == "search" else ("drop",)
     everything = brute_force(name, granularity)
     sites = sum(map(sum, LAYOUTS[name]))
     for low, high in [(1, None), (0, None), (2, 3), (sites, None), (sites - 2, sites - 1)]:
@@ -301,9 +309,14 @@ def test_space_with_norms_holds_what_brute_force_finds(name, granularity, norm):
             assert set(found) == expected
 
 
-@pytest.mark.parametrize("norm", ["keep", "drop", "search"])
-@pytest.mark.parametrize("granularity", GRANULARITIES)
-@pytest.mark.parametrize("name", ["plain-11", "resnet-12", "preresnet-bottleneck-14", "dfn-14"])
+@pytest.mark.parametrize(
+    ("name", "granularity", "norm"),
+    [
+        (name, GRANULARITIES[(i + j) % 4], norm)
+        for i, name in enumerate(["plain-11", "resnet-12", "preresnet-bottleneck-14", "dfn-14"])
+        for j, norm in enumerate(["keep", "drop", "search"])
+    ],
+)
 def test_samples_with_norms_stay_inside_and_survive_writing(name, granularity, norm):
     space = SearchSpace(name, granularity, min_relus=2, max_relus=8, norm=norm)
     rng = random.Random(1)
@@ -342,7 +355,7 @@ def test_searched_norms_are_one_more_parameter():
     assert space.encode(Placement("1" * 108, dropped_norm="drop"))["norm"] == "keep"
 
 
-@pytest.mark.parametrize("norm", ["", "both", None, "Drop"])
+@pytest.mark.parametrize("norm", ["", "both", None])
 def test_unknown_fate_of_norms_is_refused(norm):
     with pytest.raises(InputError, match=r"norm .* is unknown; use one of keep, drop, search"):
         SearchSpace("plain-8", norm=norm)

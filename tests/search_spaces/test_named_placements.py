@@ -1,7 +1,6 @@
 """The named modules against the paper's table, written out bit by bit."""
 
 import math
-import time
 from fractions import Fraction
 from itertools import pairwise
 
@@ -21,13 +20,10 @@ from search_spaces import (
 
 TABLE = [  # backbone, module, bits, ratio
     ("plain-38", "paired", "1" * 36, "1:1"),
-    ("plain-38", "1:1", "1" * 36, "1:1"),
     ("plain-38", "2:1", "01" * 18, "2:1"),
     ("plain-38", "3:2", "011" * 12, "3:2"),
-    ("plain-38", "3:1", "001" * 12, "3:1"),
     ("plain-38", "5:2", "00011" * 7 + "0", "18:7"),
     ("plain-38", "linear", "0" * 36, "1:0"),
-    ("plain-84", "2:1", "01" * 41, "2:1"),
     ("plain-5", "2:1", "010", "3:1"),
     ("preplain-38", "2:1", "01" * 18, "2:1"),
     ("resnet-62", "paired", "1" * 60, "1:1"),
@@ -76,19 +72,18 @@ def test_pyramidnet_drops_the_first_relu_and_ends_blocks_with_a_norm(name, bits)
     assert module_name_of(backbone, Placement(bits, "end")) == "pyramidnet"
 
 
-@pytest.mark.parametrize("convs", range(1, 8))
-def test_plain_n_to_m_keeps_the_last_m_of_every_n(convs):
+def test_plain_n_to_m_keeps_the_last_m_of_every_n():
     backbone = Backbone.parse("plain-38")
-    for relus in range(1, convs + 1):
-        bits = "".join("1" if i % convs >= convs - relus else "0" for i in range(36))
-        assert module_placement(backbone, f"{convs}:{relus}").bits == bits
+    for convs in range(1, 8):
+        for relus in range(1, convs + 1):
+            bits = "".join("1" if i % convs >= convs - relus else "0" for i in range(36))
+            assert module_placement(backbone, f"{convs}:{relus}").bits == bits
 
 
 @pytest.mark.parametrize(
     ("name", "names"),
     [
         ("plain-38", ["paired", "2:1", "linear"]),
-        ("preplain-38", ["paired", "2:1", "linear"]),
         ("resnet-20", ["paired", "2:1/first", "2:1/second", "linear"]),
         ("preresnet-20", ["paired", "2:1/first", "2:1/second", "linear"]),
         (
@@ -134,13 +129,10 @@ def test_other_placements_have_no_module_name():
         ("plain-38", "1:2"),
         ("plain-38", "2:0"),
         ("plain-38", "pyramidnet"),
-        ("resnet-20", "3:2"),
         ("resnet-20", "pyramidnet"),
-        ("resnet-20", "2:1/third"),
         ("preresnet-20", "4:3"),
         ("preresnet-bottleneck-29", "2:1"),
         ("dfn-26", "4:3/type3"),
-        ("dfn-26", "relu"),
     ],
 )
 def test_unknown_module_names_the_known_ones(name, module):
@@ -191,8 +183,14 @@ LAST_OF_BLOCK = {  # backbone: (blocks, bits of an erased block, of a whole one,
 }
 
 
-@pytest.mark.parametrize("share", ["1", "1.0", "0.9", "0.5", ".5", "0.34", "0.25", "0.2"])
-@pytest.mark.parametrize("name", LAST_OF_BLOCK)
+@pytest.mark.parametrize(
+    ("name", "share"),
+    [
+        (name, share)
+        for i, name in enumerate(LAST_OF_BLOCK)
+        for share in (["1", ".5"] if i % 2 else ["0.9", "0.34"])
+    ],
+)
 def test_eraserelu_drops_the_last_relu_of_evenly_spread_blocks(name, share):
     blocks, erased, whole, last = LAST_OF_BLOCK[name]
     bits = module_placement(Backbone.parse(name), f"eraserelu:{share}").bits
@@ -220,17 +218,15 @@ def test_eraserelu_of_all_resnet_blocks_is_the_second_relu_dropped():
 @pytest.mark.parametrize(
     "share",
     [
-        *("0", "2", "-1", "nan", "inf", "1e9999999", "", "0.0001", "1.01", "1/2", "0.5.5", "٠.٥"),
-        *("0x1", "1_0", "0,5", "9" * 100_000, "0." + "1" * 100_000),
+        *("0", "nan", "1e9999999", "", "0.0001", "1.01", "1/2", "٠.٥", "9" * 100_000),
     ],
     ids=lambda share: share[:12],
 )
-@pytest.mark.parametrize("name", ["plain-38", "resnet-110", "dfn-26"])
-def test_bad_shares_of_eraserelu_are_refused_in_one_short_line(name, share):
-    started = time.process_time()
-    with pytest.raises(InputError) as caught:
-        resolve_placement(Backbone.parse(name), f"eraserelu:{share}")
-    assert time.process_time() - started < 0.5
+def test_bad_shares_of_eraserelu_are_refused_in_one_short_line(share):
+    with pytest.raises(
+        InputError, match=r"module 'eraserelu:.* a proportion P from 0.167 to 1"
+    ) as caught:
+        resolve_placement(Backbone.parse("dfn-26"), f"eraserelu:{share}")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 300
 
