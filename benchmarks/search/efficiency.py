@@ -23,7 +23,7 @@ from benchmarks.relu_bench import Table, load
 from benchmarks.search.efficiency_page import write_page
 from benchmarks.search.outcomes import Cell, Outcome, read_outcomes, write_outcomes
 from benchmarks.search.simulator import STOCK, TOLD_COMPLETE, Ended, Replay
-from relu_search.analysis.estimates import FEWEST_TO_SHRINK
+from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.surrogate import Surrogate
 from relu_search.settings.search_options import COARSE_TO_FINE
 
@@ -136,7 +136,7 @@ def leaders(
     """Rows of the table that lead: by the shrunken mean, and by the best single run."""
     bits = np.array([[int(bit) for bit in table.spec.placements[row].bits] for row in rows])
     shrunken = scores
-    if len(rows) >= FEWEST_TO_SHRINK:
+    if len(rows) >= FEWEST_TO_ESTIMATE:
         shrunken = Surrogate.fit(bits, scores).predict(bits)[0]
     allowed = [i for i, row in enumerate(rows) if table.relus[row] >= min_relus]
     if not allowed:

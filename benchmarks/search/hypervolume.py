@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from benchmarks.relu_bench import Table, load
 from benchmarks.search.outcomes import quartiles
 from benchmarks.search.simulator import Ended, Replay
-from relu_search.analysis.estimates import FEWEST_TO_SHRINK
+from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.surrogate import Surrogate
 
 PAGE = Path(__file__).parents[1] / "hypervolume.md"
@@ -73,7 +73,7 @@ def front(table: Table, ended: Sequence[Ended]) -> list[int]:
     whole = [t for t in ended if t.epochs == table.spec.recipe.epochs and not t.failed]
     scores = np.array([-np.log(table.final("val_loss")[t.row, t.seed]) for t in whole])
     rows = [t.row for t in whole]
-    if len(rows) >= FEWEST_TO_SHRINK:
+    if len(rows) >= FEWEST_TO_ESTIMATE:
         bits = np.array([[int(bit) for bit in table.spec.placements[row].bits] for row in rows])
         scores = Surrogate.fit(bits, scores).predict(bits)[0]
     return [

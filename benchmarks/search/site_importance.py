@@ -21,6 +21,7 @@ from scipy.stats import spearmanr
 from benchmarks.relu_bench import load
 from benchmarks.search.simulator import Replay
 from relu_search.analysis.site_effects import importance_of, shapley
+from relu_search.settings.metrics import METRICS
 
 PAGE = Path(__file__).parents[1] / "site_importance.md"
 _MARK = "<!-- generated below -->"
@@ -36,7 +37,7 @@ def main() -> None:
     seeds = rng.integers(table.spec.seeds, size=(200, table.spec.seeds))
     exact = shapley(losses.mean(axis=1))
     low, high = np.quantile([shapley(losses[:, s].mean(axis=1)) for s in seeds], (0.025, 0.975), 0)
-    whole = importance_of(bits, losses.mean(axis=1), "val_loss", backbone)
+    whole = importance_of(bits, losses.mean(axis=1), METRICS["val_loss"], backbone)
     found = [_searched(seed) for seed in range(_SEARCHES)]
     lines = [
         "| site | stage | Shapley, nats [95 % over seeds] | PED-ANOVA | fANOVA |",
@@ -73,7 +74,7 @@ def _searched(seed: int) -> dict[str, NDArray[np.float64]]:
     whole = [t for t in ended if t.epochs == table.spec.recipe.epochs and not t.failed]
     bits = [table.spec.placements[t.row].bits for t in whole]
     losses = np.array([table.final("val_loss")[t.row, t.seed] for t in whole])
-    return importance_of(bits, losses, "val_loss", table.spec.space.backbone)
+    return importance_of(bits, losses, METRICS["val_loss"], table.spec.space.backbone)
 
 
 def _draw(exact: NDArray[np.float64], low: NDArray[np.float64], high: NDArray[np.float64]) -> None:

@@ -1,4 +1,4 @@
-"""What a search found, in the user's words: the best ratio, what 2:1 costs, the front."""
+"""The result of a search in sentences: the best ratio, what 2:1 costs, the Pareto front."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from relu_search.analysis.estimates import estimates, full_length
-from relu_search.analysis.leaderboard import (
-    best_trial,
-    caveat,
-    leaderboard_table,
-)
+from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_table
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import METRICS
+from relu_search.settings.metrics import METRICS, Metric
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 
@@ -33,53 +29,51 @@ def answer_lines(
     config: ResolvedConfig,
     supernet: pd.DataFrame | None = None,
 ) -> Iterator[str]:
-    """One sentence per finding; none while no trial has trained to the end.
+    """One sentence per result; none while no trial has trained to the end.
 
     Args:
+        trials, epochs: `trials.csv` and `epochs.csv`.
+        config: of the search.
         supernet: `supernet.csv`, where there is one.
     """
-    whole = full_length(trials, config.metric)
+    metric = config.optimised
+    whole = full_length(trials, metric)
     best = best_trial(trials, config)
     if best is None:
         return
-    known = estimates(whole, config.metric)
-    yield _best(best, known, config, whole)
+    yield _best(best, whole, metric)
     if config.costs:
         yield _front(whole, config)
     if supernet is not None:
-        yield supernet_agreement(whole, supernet, config.metric)
-    correlation = rank_correlation(trials, epochs, config.metric, resamples=1)
+        yield supernet_agreement(whole, supernet, metric)
+    correlation = rank_correlation(trials, epochs, metric, resamples=1)
     warning = grace_warning(correlation, config.grace_epochs)
     if warning.startswith("WARNING"):
         yield warning
 
 
-def _best(
-    best: dict[str, Any], known: pd.DataFrame, config: ResolvedConfig, whole: pd.DataFrame
-) -> str:
-    scale = METRICS[config.metric]
+def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
+    known = estimates(whole, metric)["estimate"]
     name = best["module"] or best["placement"]
-    own = float(known["estimate"][best["placement"]])
-    line = f"The best ratio found is {best['ratio']} ({name}) at {scale.text(own)}"
+    own = float(known[best["placement"]])
+    line = f"The best ratio found is {best['ratio']} ({name}) at {metric.text(own)}"
     for module in _COMPARED:
         placements = whole.loc[whole["module"] == module, "placement"]
         if placements.empty or placements.iloc[0] == best["placement"]:
             continue
-        other = float(known["estimate"][placements.iloc[0]])
-        gap = (own - other) if scale.higher_is_better else (other - own)
+        gap = metric.sign * (own - float(known[placements.iloc[0]]))
         word = "costs" if gap >= 0 else "gains"
-        unit = " points" if scale.higher_is_better else ""
-        amount = f"{abs(gap) * scale.factor:.3g}{unit}"
-        line += f"; {module} {word} {amount}"
-    return f"{line} (shrunken means; only relu-search confirm decides)."
+        unit = " points" if metric.unit == "%" else ""
+        line += f"; {module} {word} {abs(gap) * metric.factor:.3g}{unit}"
+    return f"{line} (the model's estimates; only relu-search confirm decides)."
 
 
 def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:
     rows = pareto_placements(whole, config)
-    scale = METRICS[config.metric]
+    metric = config.optimised
     shown = [
         f"{row['relus']} ReLU{'' if row['relus'] == 1 else 's'} ({row['ratio']}) "
-        f"{scale.text(row['estimate'])}"
+        f"{metric.text(row['estimate'])}"
         for row in rows[:_FRONT_SHOWN]
     ]
     more = f"; and {len(rows) - _FRONT_SHOWN} more" if len(rows) > _FRONT_SHOWN else ""
@@ -87,7 +81,7 @@ def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:
 
 
 def report_text(run: RunFolder) -> tuple[Table, str]:
-    """Table, and answer with caveat in lines, of a run folder, read from its files alone.
+    """The leaderboard, and the answer with the caveat as lines, from the files of a run folder.
 
     Raises:
         InputError: the folder is damaged or has no finished trial yet.
@@ -99,6 +93,6 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
     images = int(record["data"]["validation_images"])
     return (
-        leaderboard_table(trials, config.metric),
+        leaderboard_table(trials, config.optimised),
         "\n".join([*answer, caveat(trials, config, images)]),
     )

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from relu_search.settings.metrics import METRICS, Metric
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces.placement import DROP_NORM
 
@@ -23,49 +24,49 @@ LEADERBOARD_COLUMNS = (
     "n",
     "val acc",
     "val loss",
-    "shrunken",
+    "estimate",
     "epochs",
     "state",
 )
 
 
 def is_control(module: str) -> bool:
-    """Whether a module name is that of the all-linear control, with its norms or without."""
+    """Whether a module name is that of the all-linear control, with or without its norms."""
     return module.removesuffix(DROP_NORM) == "linear"
 
 
-def ranked(trials: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Trials best first: full length before stopped early before failed.
+def ranked(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Trials, best first: full length, then stopped early, then failed.
 
-    Those of full length go by the shrunken mean of their placement (`estimates`), the runs of one
-    placement stay together, best run first. Others go by how far they came, then by the metric.
+    Full-length trials are ranked by the estimate of their placement (`estimates`). The runs of one
+    placement stay together, best run first. Other trials are ranked by their number of epochs, then
+    by the metric.
     """
     if trials.empty:
         return trials
     from relu_search.analysis.estimates import estimates
 
     order = {"COMPLETE": 0, "PRUNED": 1, "FAIL": 2}
-    sign = 1 if metric == "val_loss" else -1
-    whole = trials[(trials["state"] == "COMPLETE") & trials[metric].notna()]
-    estimated = trials["placement"].map(estimates(whole, metric)["estimate"])
+    estimated = trials["placement"].map(estimates(trials, metric)["estimate"])
     keys = trials.assign(
         _state=trials["state"].map(order).fillna(3),
         _epochs=-trials["epochs"],
-        _estimate=(sign * estimated).where(trials["state"] == "COMPLETE"),
-        _metric=sign * trials[metric],
+        _estimate=(-metric.sign * estimated).where(trials["state"] == "COMPLETE"),
+        _metric=-metric.sign * trials[metric.name],
     )
     by = ["_state", "_epochs", "_estimate", "_metric", "val_loss", "trial"]
     return trials.loc[keys.sort_values(by, kind="stable").index]
 
 
 def best_trial(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, Any] | None:
-    """The best run of the best placement within the search's ReLU limits, or None.
+    """The best run of the placement with the best estimate within the ReLU limits, or None.
 
-    Only trials of full length count. So the all-linear control never counts as best unless
-    `min_relus` 0 asks for it.
+    Only full-length trials count. The all-linear control counts only if `min_relus` is 0.
     """
-    whole = trials[(trials["state"] == "COMPLETE") & trials[config.metric].notna()]
-    candidates = admitted(ranked(whole, config.metric), config)
+    from relu_search.analysis.estimates import full_length
+
+    metric = config.optimised
+    candidates = admitted(ranked(full_length(trials, metric), metric), config)
     return None if candidates.empty else rows_of(candidates.head(1))[0]
 
 
@@ -86,7 +87,7 @@ def rows_of(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def leaderboard_table(trials: pd.DataFrame, metric: str) -> Table:
+def leaderboard_table(trials: pd.DataFrame, metric: Metric) -> Table:
     """A rich table of the best found placements and all hand-designed modules."""
     from rich.table import Table
 
@@ -99,15 +100,14 @@ def leaderboard_table(trials: pd.DataFrame, metric: str) -> Table:
     return table
 
 
-def leaderboard_rows(trials: pd.DataFrame, metric: str) -> Iterator[tuple[bool, list[str]]]:
-    """For each row shown: is it a hand-designed module, and its `LEADERBOARD_COLUMNS` as text.
+def leaderboard_rows(trials: pd.DataFrame, metric: Metric) -> Iterator[tuple[bool, list[str]]]:
+    """For each row shown: whether it is a hand-designed module, and its `LEADERBOARD_COLUMNS`.
 
-    A placement that was trained to the end with several seeds is one row of means.
+    Several full-length runs of one placement are one row with their means.
     """
-    from relu_search.analysis.estimates import estimates
+    from relu_search.analysis.estimates import estimate_text, estimates
 
-    whole = trials[(trials["state"] == "COMPLETE") & trials[metric].notna()]
-    known = estimates(whole, metric)
+    known = estimates(trials, metric)
     order = ranked(trials, metric)
     repeated = order.duplicated("placement") & (order["state"] == "COMPLETE")
     found = 0
@@ -116,22 +116,15 @@ def leaderboard_rows(trials: pd.DataFrame, metric: str) -> Iterator[tuple[bool, 
             found += 1
             if found > FOUND_SHOWN:
                 continue
-        seeds, shrunken = 1, "-"
+        seeds, estimate = 1, "-"
         if row["state"] == "COMPLETE" and row["placement"] in known.index:
             of_it = known.loc[row["placement"]]
-            seeds, shrunken = int(of_it["n"]), _estimate(of_it, metric)
+            seeds, estimate = int(of_it["n"]), estimate_text(known, row["placement"], metric)
             row |= {"val_accuracy": of_it["val_accuracy"], "val_loss": of_it["val_loss"]}
-        yield bool(row["module"]), _cells(rank, row, seeds, shrunken)
+        yield bool(row["module"]), _cells(rank, row, seeds, estimate)
 
 
-def _estimate(known: pd.Series[Any], metric: str) -> str:
-    factor, form = (1, "{:.3f}") if metric == "val_loss" else (100, "{:.1f}")
-    value, sd = (form.format(known[name] * factor) for name in ("estimate", "sd"))
-    unit = "" if metric == "val_loss" else " %"
-    return f"{value}{unit}" if math.isnan(known["sd"]) else f"{value} ± {sd}{unit}"
-
-
-def _cells(rank: int, row: dict[str, Any], seeds: int, shrunken: str) -> list[str]:
+def _cells(rank: int, row: dict[str, Any], seeds: int, estimate: str) -> list[str]:
     name = row["module"] or row["placement"]
     if is_control(row["module"]):
         name = f"{row['module']} (control)"
@@ -144,34 +137,37 @@ def _cells(rank: int, row: dict[str, Any], seeds: int, shrunken: str) -> list[st
         row["ratio"],
         str(row["relus"]),
         str(seeds),
-        _number(row["val_accuracy"], 100, "{:.1f} %"),
-        _number(row["val_loss"], 1, "{:.3f}"),
-        shrunken,
+        *(_number(row[name], METRICS[name]) for name in ("val_accuracy", "val_loss")),
+        estimate,
         str(row["epochs"]),
         state,
     ]
 
 
-def _number(value: float | None, factor: float, form: str) -> str:
-    return "-" if value is None else form.format(value * factor)
+def _number(value: float | None, metric: Metric) -> str:
+    return "-" if value is None else metric.text(value)
 
 
 def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int) -> str:
-    """One line on what the figures can and cannot say."""
-    metric = config.metric
+    """One line on how noisy the numbers are and what they do not show."""
+    from relu_search.analysis.estimates import estimates
+
+    metric = config.optimised
+    known = estimates(trials, metric)
     best = best_trial(trials, config)
-    accuracy = best["val_accuracy"] if best else 0.5
+    accuracy = known["val_accuracy"][best["placement"]] if best else 0.5
     noise = 100 * math.sqrt(accuracy * (1 - accuracy) / validation_images)
     line = (
         f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
-        f"seeds add more. Shrunken: mean ± 1 sd of a model of all runs, which the order goes by. "
+        "different seeds add more. Ranked by the model's estimate (mean ± 1 sd). "
         f"{config.epochs} epochs measure early trainability, not final accuracy."
     )
-    control = trials[trials["module"].map(is_control) & (trials["state"] == "COMPLETE")]
-    control = control.dropna(subset=[metric])
-    if best is not None and not control.empty:
-        linear = rows_of(control)[0]
-        sign = -1 if metric == "val_loss" else 1
-        if sign * linear[metric] > sign * best[metric]:
-            line += " The all-linear control leads: this training is too short to tell ReLUs apart."
+    controls = trials.loc[trials["module"].map(is_control), "placement"]
+    if best is not None:
+        value = metric.sign * known["estimate"]
+        if (value[value.index.isin(controls)] > value[best["placement"]]).any():
+            line += (
+                " The all-linear control leads: this training is too short to tell placements "
+                "apart."
+            )
     return line

@@ -1,4 +1,4 @@
-"""Placements that no other one beats in everything."""
+"""Placements that no other placement beats in every objective."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from trials.running.early_stopping import dominates
 
 
 def pareto_placements(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict[str, Any]]:
-    """Rows on the front of shrunken metric and costs, cheapest first; one per placement.
+    """Rows on the Pareto front of estimate and costs, cheapest first; one per placement.
 
-    A row has the columns of `trials.csv` and `estimate`. `macs-after-fold` is no such column and
-    is left out.
+    A row has the columns of `trials.csv` and `estimate`. The cost `macs-after-fold` is not a column
+    of `trials.csv`, so it is ignored here.
     """
-    whole = admitted(full_length(trials, config.metric), config)
+    metric = config.optimised
+    known = estimates(trials, metric)["estimate"]
+    whole = admitted(full_length(trials, metric), config)
     if whole.empty:
         return []
-    known = estimates(full_length(trials, config.metric), config.metric)
     whole = whole.drop_duplicates("placement").copy()
-    whole["estimate"] = whole["placement"].map(known["estimate"])
-    sign = -1 if METRICS[config.metric].higher_is_better else 1
+    whole["estimate"] = whole["placement"].map(known)
     columns = [cost for cost in config.costs if cost in whole]
     points = [
-        (sign * float(row["estimate"]), *(float(row[c]) for c in columns)) for row in rows_of(whole)
+        (-metric.sign * float(row["estimate"]), *(float(row[c]) for c in columns))
+        for row in rows_of(whole)
     ]
     on_front = [not any(dominates(other, point) for other in points) for point in points]
     front = whole[on_front].sort_values([*columns, "estimate"])

@@ -1,9 +1,8 @@
-"""Do early ranks, or a supernet's, agree with the final ones?"""
+"""How well do early ranks, or a supernet's ranks, agree with the final ranks?"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,34 +10,42 @@ from scipy import stats
 
 from relu_search.analysis.estimates import full_length
 from relu_search.analysis.site_effects import CONFIDENCE
-
-if TYPE_CHECKING:
-    import pandas as pd
+from relu_search.settings.metrics import Metric
 
 FEWEST_TO_RANK = 8
-"""Full-length trials below which a rank correlation says nothing."""
+"""Fewest full-length trials for which a rank correlation is judged."""
 WEAK_CORRELATION = 0.5
+"""Ranks with a lower Spearman correlation are called poor predictors."""
+FEWEST_FOR_TAU = 4
+"""Fewest placements for which Kendall's tau is given."""
 
 
 def rank_correlation(
     trials: pd.DataFrame,
     epochs: pd.DataFrame,
-    metric: str,
+    metric: Metric,
     *,
     resamples: int = 1000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Spearman correlation of the metric after each epoch with the metric at full length.
+    """Spearman correlation of the metric after each epoch with the final metric.
 
-    Over full-length trials; the last epoch, where it is 1 by definition, is left out.
+    Only full-length trials count. The last epoch is left out: there it is 1 by definition.
+
+    Args:
+        trials, epochs: `trials.csv` and `epochs.csv`.
+        metric: whose ranks are compared.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        One row per epoch: `epoch`, `n` (trials), `rho`, and `low`, `high`: the 95 % percentile
-        interval over resampled trials. Not a number with n < 3 or where one side is constant.
+        One row per epoch: `epoch`, `n` (trials), `rho`, and `low`, `high` (the 95 % percentile
+        bootstrap interval over trials). NaN with n < 3 or where one side is constant.
     """
-    final = full_length(trials, metric).set_index("trial")[metric].astype(float)
-    mine = epochs[epochs["trial"].isin(final.index) & np.isfinite(epochs[metric].astype(float))]
-    table = mine.pivot_table(index="trial", columns="epoch", values=metric, aggfunc="last")
+    name = metric.name
+    final = full_length(trials, metric).set_index("trial")[name].astype(float)
+    mine = epochs[epochs["trial"].isin(final.index) & np.isfinite(epochs[name].astype(float))]
+    table = mine.pivot_table(index="trial", columns="epoch", values=name, aggfunc="last")
     rng = np.random.default_rng(seed)
     rows = []
     for epoch in sorted(table.columns)[:-1]:
@@ -59,9 +66,9 @@ def rank_correlation(
 
 
 def grace_warning(correlation: pd.DataFrame, grace_epochs: int) -> str:
-    """One line when the ranks at the first possible stop do not foretell the final ones.
+    """One line if the ranks at the first possible stop predict the final ranks poorly.
 
-    Empty when they do, or when no trial could be stopped.
+    Empty if they predict them well, or if no trial could be stopped.
     """
     at_grace = correlation[correlation["epoch"] == grace_epochs]
     if at_grace.empty:
@@ -69,22 +76,22 @@ def grace_warning(correlation: pd.DataFrame, grace_epochs: int) -> str:
     n, rho = int(at_grace["n"].iloc[0]), float(at_grace["rho"].iloc[0])
     if n < FEWEST_TO_RANK or not math.isfinite(rho):
         return (
-            f"Too few full-length trials (n = {n}, at least {FEWEST_TO_RANK} wanted) to tell "
+            f"Too few full-length trials (n = {n}, at least {FEWEST_TO_RANK} needed) to judge "
             f"whether stopping after {_epochs(grace_epochs)} is safe."
         )
     if rho < WEAK_CORRELATION:
         return (
-            f"WARNING: ranks after {_epochs(grace_epochs)} hardly foretell the final ones "
-            f"(Spearman {rho:.2f}, n = {n}): early stopping may have thrown good placements "
-            "away. Search again with a larger --grace-epochs."
+            f"WARNING: ranks at epoch {grace_epochs} predict final ranks poorly (Spearman "
+            f"{rho:.2f}, n = {n}): early stopping may have stopped good placements. Search again "
+            "with a larger --grace-epochs."
         )
     return ""
 
 
 def _spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Rank correlation of each row of `a` with that of `b`, (rows, n); NaN where one is constant.
+    """(rows,) Spearman correlation of each row of `a` with the same row of `b`, both (rows, n).
 
-    Pearson's correlation of the ranks, ties averaged.
+    It is Pearson's correlation of the ranks, ties averaged; NaN where a row is constant.
     """
     ra, rb = (stats.rankdata(x, axis=1) - (x.shape[1] + 1) / 2 for x in (a, b))
     scale = np.sqrt((ra**2).sum(axis=1) * (rb**2).sum(axis=1))
@@ -96,27 +103,26 @@ def _epochs(count: int) -> str:
     return "1 epoch" if count == 1 else f"{count} epochs"
 
 
-FEWEST_FOR_TAU = 4
-
-
-def supernet_agreement(trials: pd.DataFrame, ranking: pd.DataFrame, metric: str) -> str:
+def supernet_agreement(trials: pd.DataFrame, ranking: pd.DataFrame, metric: Metric) -> str:
     """One line: Kendall's tau between the supernet's ranks and those of trials from scratch.
 
     Args:
         trials: of full length.
         ranking: `supernet.csv`.
+        metric: whose ranks are compared.
     """
-    from scipy.stats import kendalltau
-
-    own = trials.groupby("placement")[metric].mean()
-    theirs = ranking.set_index("placement")[metric]
+    own = trials.groupby("placement")[metric.name].mean()
+    theirs = ranking.set_index("placement")[metric.name]
     shared = own.index.intersection(theirs.index)
     if len(shared) < FEWEST_FOR_TAU:
-        return f"Supernet: only {len(shared)} of its placements trained to the end; no tau yet."
-    found = kendalltau(own[shared], theirs[shared])
-    verdict = "weak advice" if found.statistic < 0.4 else "fair advice"
+        return (
+            f"Supernet: only {len(shared)} of its placements have trained to the end, too few for "
+            "Kendall's tau."
+        )
+    found = stats.kendalltau(own[shared], theirs[shared])
+    verdict = "a weak guide" if found.statistic < 0.4 else "a fair guide"
     return (
-        f"Supernet: Kendall's tau between its ranks and those from scratch is "
-        f"{found.statistic:.2f} (n = {len(shared)} placements, mostly its favourites; "
+        "Supernet: Kendall's tau between its ranks and the ranks of trials from scratch is "
+        f"{found.statistic:.2f} (n = {len(shared)} placements, mostly those it ranked high; "
         f"p = {found.pvalue:.2g}): {verdict}."
     )

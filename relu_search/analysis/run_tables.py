@@ -1,4 +1,4 @@
-"""All that a report is made of, read from the run folder alone."""
+"""All tables of a run folder at once, as a report needs them."""
 
 from __future__ import annotations
 
@@ -15,8 +15,18 @@ from search_spaces import InputError
 
 
 @dataclass(frozen=True)
-class Findings:
-    """All that a report is made of; the tables of a confirmation are None where there is none."""
+class RunTables:
+    """The config and the tables of a run; those of a confirmation are None if there is none.
+
+    Attributes:
+        run: the folder.
+        config: options of the search.
+        record: the `[record]` of `config.toml`.
+        trials: `trials.csv`.
+        epochs: `epochs.csv`; of an epoch that was written twice, the last row.
+        runs: `confirm.csv`.
+        verdicts: `verdict.csv`.
+    """
 
     run: RunFolder
     config: ResolvedConfig
@@ -27,7 +37,12 @@ class Findings:
     verdicts: pd.DataFrame | None
 
     @classmethod
-    def read(cls, run: RunFolder) -> Findings:
+    def read(cls, run: RunFolder) -> RunTables:
+        """The tables of a run folder.
+
+        Raises:
+            InputError: the folder is damaged or has no finished trial yet.
+        """
         config, record = run.read_config()
         trials = run.read_trials()
         if trials.empty:
@@ -44,7 +59,7 @@ class Findings:
 
 
 def _optional_table(path: Path) -> pd.DataFrame | None:
-    """A table of a confirmation, or None if there is none or it has no row yet.
+    """A table of a confirmation, or None if it does not exist or has no row yet.
 
     Raises:
         InputError: the file is damaged.

@@ -1,6 +1,6 @@
-"""Which ReLU matters? Influence, with a sign, and importance, without one, of every site.
+"""Which ReLU matters? The influence (signed) and the importance (unsigned) of every site.
 
-The question is Section V-C of the paper.
+Section V-C of the paper asks this question.
 """
 
 from __future__ import annotations
@@ -19,27 +19,32 @@ from optuna.trial import TrialState
 from scipy import stats
 
 from relu_search.analysis.estimates import full_length
+from relu_search.settings.metrics import Metric
 from search_spaces import Backbone, InputError, Placement
 
+optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notes would appear in our output
+
 CONFIDENCE = 0.95
+FEWEST = 10
+"""Fewest full-length trials for which importances are computed."""
 
 
-def site_influence(trials: pd.DataFrame, backbone: Backbone, metric: str) -> pd.DataFrame:
-    """Mean metric with a site kept minus mean with it dropped, over full-length trials.
+def site_influence(trials: pd.DataFrame, backbone: Backbone, metric: Metric) -> pd.DataFrame:
+    """Mean metric of the full-length trials that keep a site minus mean of those that drop it.
 
     Returns:
         One row per site in forward order: `site`, `stage`, `kept` and `dropped` (trials on each
-        side), `difference`, and `low`, `high`: the 95 % interval of Welch. Not a number where a
-        side is empty; the interval also where a side has one trial, or nothing varies.
+        side), `difference`, and `low`, `high` (Welch's 95 % interval). NaN where a side is empty;
+        the interval is NaN also where a side has one trial or no side varies.
 
     Raises:
-        InputError: a placement is not one of the backbone.
+        InputError: a placement does not fit the backbone.
     """
     complete = full_length(trials, metric)
     placements = [Placement.parse(text) for text in complete["placement"]]
     for placement in placements:
         backbone.check(placement)
-    values = complete[metric].to_numpy(dtype=float)
+    values = complete[metric.name].to_numpy(dtype=float)
     rows = []
     for site in backbone.sites:
         is_kept = np.array([p.bits[site.index] == "1" for p in placements], dtype=bool)
@@ -51,38 +56,36 @@ def site_influence(trials: pd.DataFrame, backbone: Backbone, metric: str) -> pd.
 
 
 def welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
-    """Difference of the means of two samples and its 95 % interval by Welch's t."""
+    """Difference of the means of two samples and its 95 % interval (Welch's t).
+
+    Returns:
+        (difference, low, high); NaN where a sample is empty, the interval also where a sample has
+        one value or both are constant.
+    """
     if not (len(a) and len(b)):
         return math.nan, math.nan, math.nan
     difference = float(a.mean() - b.mean())
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < 2 or np.ptp(a) == np.ptp(b) == 0:
         return difference, math.nan, math.nan
-    va, vb = a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)
-    if va + vb == 0:
-        return difference, math.nan, math.nan
-    freedom = (va + vb) ** 2 / (va**2 / (len(a) - 1) + vb**2 / (len(b) - 1))
-    reach = float(stats.t.ppf((1 + CONFIDENCE) / 2, freedom) * math.sqrt(va + vb))
-    return difference, difference - reach, difference + reach
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy warns where one of the samples is constant
+        found = stats.ttest_ind(a, b, equal_var=False).confidence_interval(CONFIDENCE)
+    return difference, float(found.low), float(found.high)
 
 
-optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notes would go into our output
+def site_importance(trials: pd.DataFrame, backbone: Backbone, metric: Metric) -> pd.DataFrame:
+    """The importance of each site as a share of all sites, over full-length trials.
 
-FEWEST = 10
-"""Full-length trials below which no importance is worked out."""
-
-
-def site_importance(trials: pd.DataFrame, backbone: Backbone, metric: str) -> pd.DataFrame:
-    """Share of each site in the importance of all, over full-length trials.
-
-    PED-ANOVA (Watanabe et al. 2023) says what sets the best tenth apart from the rest, fANOVA
-    (Hutter et al. 2014) what explains the variance of all, by a forest.
+    PED-ANOVA (Watanabe et al. 2023) measures what distinguishes the best tenth of the trials.
+    fANOVA (Hutter et al. 2014) measures what explains the variance of all trials, by a random
+    forest.
 
     Returns:
         One row per site: `site`, `stage`, `ped_anova`, `fanova` (each sums to 1), `n` (trials).
-        Not a number with fewer than `FEWEST` trials, or where all are equally good.
+        NaN with fewer than `FEWEST` trials, or where all trials are equally good.
 
     Raises:
-        InputError: a placement is not one of the backbone.
+        InputError: a placement does not fit the backbone.
     """
     complete = full_length(trials, metric)
     bits = []
@@ -90,7 +93,7 @@ def site_importance(trials: pd.DataFrame, backbone: Backbone, metric: str) -> pd
         placement = Placement.parse(text)
         backbone.check(placement)
         bits.append(placement.bits)
-    shares = importance_of(bits, complete[metric].to_numpy(dtype=float), metric, backbone)
+    shares = importance_of(bits, complete[metric.name].to_numpy(dtype=float), metric, backbone)
     return pd.DataFrame(
         {
             "site": [site.index for site in backbone.sites],
@@ -102,15 +105,22 @@ def site_importance(trials: pd.DataFrame, backbone: Backbone, metric: str) -> pd
 
 
 def importance_of(
-    bits: list[str], values: NDArray[np.float64], metric: str, backbone: Backbone
+    bits: list[str], values: NDArray[np.float64], metric: Metric, backbone: Backbone
 ) -> dict[str, NDArray[np.float64]]:
-    """`ped_anova` and `fanova`, (sites,) each, of placements with a metric."""
+    """`ped_anova` and `fanova`, (sites,) each.
+
+    Args:
+        bits: of the placements, one text of 0s and 1s each.
+        values: (placements,) their metric.
+        metric: says which direction is better.
+        backbone: of the placements.
+    """
     count = len(backbone.sites)
     unknown = np.full(count, np.nan)
     if len(bits) < FEWEST or np.ptp(values) == 0:
         return {"ped_anova": unknown, "fanova": unknown.copy()}
     names = [f"{site:04d}" for site in range(count)]
-    study = optuna.create_study(direction="minimize" if metric == "val_loss" else "maximize")
+    study = optuna.create_study(direction=metric.direction)
     distributions: dict[str, Any] = dict.fromkeys(names, CategoricalDistribution(("0", "1")))
     study.add_trials(
         [
@@ -130,28 +140,31 @@ def importance_of(
     shares = {}
     for name, evaluator in evaluators.items():
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Optuna says that an evaluator is experimental
+            warnings.simplefilter("ignore")  # Optuna warns that an evaluator is experimental
             found = optuna.importance.get_param_importances(study, evaluator=evaluator)
         shares[name] = np.array([found.get(site, np.nan) for site in names])
     return shares
 
 
 def shapley(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exact Shapley value of each site, from the worth of every placement.
+    """The exact Shapley value of each site, from the value of every placement.
 
-    What keeping a site adds, averaged over all orders in which sites can be kept one by one,
-    beginning with none. The values sum to worth(all kept) - worth(none kept).
+    It is what keeping a site adds, averaged over all orders in which sites can be kept one by one.
+    The Shapley values sum to value(all kept) - value(none kept).
 
     Args:
-        values: (2**sites,) worth of each placement, in order of its bits read as a number, the
-            first site the highest bit.
+        values: (2**sites,) one value per placement, in order of its bits read as a number; the
+            first site is the highest bit.
+
+    Returns:
+        (sites,)
 
     Raises:
         InputError: the number of values is no power of two.
     """
     sites = len(values).bit_length() - 1
     if len(values) != 2**sites:
-        raise InputError(f"{len(values)} values are no table of all placements; give 2**sites")
+        raise InputError(f"{len(values)} values are not one per placement; give 2**sites values")
     worth = np.asarray(values, dtype=np.float64).reshape((2,) * sites)
     kept = np.indices(worth.shape).sum(axis=0) if sites else np.zeros(())
     result = np.zeros(sites)

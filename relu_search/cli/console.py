@@ -43,6 +43,7 @@ def _headline(config: ResolvedConfig) -> str:
 def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
     from relu_search.analysis.answer import report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
+    from relu_search.settings.metrics import METRICS
 
     run = outcome.run
     trials = run.read_trials()
@@ -53,7 +54,7 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
                 "run": str(run.path),
                 "ending": outcome.ending,
                 "best": outcome.best,
-                "trials": rows_of(ranked(trials, config.metric)),
+                "trials": rows_of(ranked(trials, METRICS[config.metric])),
             }
         )
     elif not trials.empty:

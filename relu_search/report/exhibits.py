@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from relu_search.analysis.rank_agreement import grace_warning
-from relu_search.analysis.run_tables import Findings
+from relu_search.analysis.run_tables import RunTables
 from relu_search.analysis.site_effects import site_importance, site_influence
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
 from relu_search.report.figure_style import module_label
@@ -42,7 +42,7 @@ class Exhibit:
     figure: Figure
 
 
-def search_exhibits(findings: Findings, correlation: pd.DataFrame) -> Iterator[Exhibit]:
+def search_exhibits(findings: RunTables, correlation: pd.DataFrame) -> Iterator[Exhibit]:
     config, trials, epochs = findings.config, findings.trials, findings.epochs
     metric, backbone = config.metric, config.network
     images = int(findings.record["data"]["validation_images"])
@@ -83,7 +83,7 @@ def search_exhibits(findings: Findings, correlation: pd.DataFrame) -> Iterator[E
         "side. An association, not an effect: the sampler does not draw evenly, sites that are "
         f"decided together (granularity {config.granularity}) share their credit, and with many "
         "sites some intervals miss zero by chance.",
-        influence_of_sites(site_influence(trials, backbone, metric), backbone, metric),
+        influence_of_sites(site_influence(trials, backbone, METRICS[metric]), backbone, metric),
     )
     yield Exhibit(
         "site-importance",
@@ -91,7 +91,7 @@ def search_exhibits(findings: Findings, correlation: pd.DataFrame) -> Iterator[E
         "How much hangs on a site, without a sign: PED-ANOVA, what sets the best tenth of the "
         "trials apart; fANOVA, what explains their variance. Shares of all sites; sites that are "
         "decided together, or were hardly varied, cannot be told apart.",
-        importance_of_sites(site_importance(trials, backbone, metric)),
+        importance_of_sites(site_importance(trials, backbone, METRICS[metric])),
     )
     yield Exhibit(
         "rung-correlation",
@@ -103,7 +103,7 @@ def search_exhibits(findings: Findings, correlation: pd.DataFrame) -> Iterator[E
     )
 
 
-def verdict_exhibits(findings: Findings) -> Iterator[Exhibit]:
+def verdict_exhibits(findings: RunTables) -> Iterator[Exhibit]:
     verdicts = findings.verdicts
     if verdicts is not None:
         for number, versus in enumerate(references(verdicts)):

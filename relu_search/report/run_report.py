@@ -22,7 +22,7 @@ from relu_search.analysis.leaderboard import (
     rows_of,
 )
 from relu_search.analysis.rank_agreement import grace_warning, rank_correlation
-from relu_search.analysis.run_tables import Findings
+from relu_search.analysis.run_tables import RunTables
 from relu_search.analysis.site_effects import site_importance
 from relu_search.confirmation.verdicts import verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
@@ -67,8 +67,9 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         InputError: the folder is damaged, cannot be written, or has no finished trial yet.
     """
-    findings = Findings.read(run)
-    correlation = rank_correlation(findings.trials, findings.epochs, findings.config.metric)
+    findings = RunTables.read(run)
+    metric = METRICS[findings.config.metric]
+    correlation = rank_correlation(findings.trials, findings.epochs, metric)
     confirmation = list(verdict_exhibits(findings))
     search = list(search_exhibits(findings, correlation))
     page = run.path / "report.html"
@@ -77,9 +78,7 @@ def write_report(run: RunFolder) -> Path:
         for exhibit in (*confirmation, *search):
             for form in ("png", "pdf"):
                 write_whole(run.figures / f"{exhibit.name}.{form}", rendered(exhibit.figure, form))
-        importance = site_importance(
-            findings.trials, findings.config.network, findings.config.metric
-        )
+        importance = site_importance(findings.trials, findings.config.network, metric)
         write_whole(run.figures / "site-importance.csv", importance.to_csv(index=False))
         write_whole(page, _page(findings, confirmation, search, correlation))
     except OSError as error:
@@ -91,7 +90,7 @@ def write_report(run: RunFolder) -> Path:
 
 
 def _page(
-    findings: Findings,
+    findings: RunTables,
     confirmation: list[Exhibit],
     search: list[Exhibit],
     correlation: pd.DataFrame,
@@ -113,7 +112,7 @@ def _page(
         table(
             "Validation figures, means over n seeds: all hand-designed modules and the best found.",
             _row_first(LEADERBOARD_COLUMNS),
-            [_row_first(cells) for _, cells in leaderboard_rows(trials, config.metric)],
+            [_row_first(cells) for _, cells in leaderboard_rows(trials, METRICS[config.metric])],
         ),
         tag("p", caveat(trials, config, images), class_="note"),
         tag("h2", "What the search saw"),
@@ -131,7 +130,7 @@ def _row_first(cells: tuple[str, ...] | list[str]) -> list[str]:
     return [name, rank, *rest]
 
 
-def _answer(findings: Findings) -> Iterator[Html]:
+def _answer(findings: RunTables) -> Iterator[Html]:
     """The answer first: verdicts where there are any, else the best of the search."""
     config, trials, verdicts = findings.config, findings.trials, findings.verdicts
     if verdicts is not None:
@@ -164,7 +163,7 @@ def _answer(findings: Findings) -> Iterator[Html]:
         yield tag(
             "p", f"The hand-designed module {best['module']} is ahead: {_value(best, config)}."
         )
-    for row in rows_of(full_length(trials, config.metric)):
+    for row in rows_of(full_length(trials, METRICS[config.metric])):
         if row["module"] == "paired":
             yield tag("p", f"Paired, every ReLU kept: {_value(row, config)}.")
     for line in answer_lines(trials, findings.epochs, config, findings.run.read_supernet()):
@@ -190,7 +189,7 @@ def _picture(exhibit: Exhibit) -> Html:
     return picture(svg, exhibit.title, exhibit.caption.strip(), exhibit.name)
 
 
-def _confirmation(findings: Findings, exhibits: list[Exhibit]) -> Iterator[Html]:
+def _confirmation(findings: RunTables, exhibits: list[Exhibit]) -> Iterator[Html]:
     verdicts = findings.verdicts
     if not exhibits:
         return
@@ -238,7 +237,7 @@ def _verdict_cells(row: dict[str, Any]) -> list[str]:
     ]
 
 
-def _facts(findings: Findings) -> Iterator[tuple[str, str]]:
+def _facts(findings: RunTables) -> Iterator[tuple[str, str]]:
     config, record, data = findings.config, findings.record, findings.record["data"]
     states = findings.trials["state"].value_counts()
     height, width = data["image_size"]

@@ -91,7 +91,7 @@ def accuracy_against_relus(
     Bars are one standard deviation of the sampling of `validation_images`, for accuracies.
     """
     scale = METRICS[metric]
-    complete = full_length(trials, metric)
+    complete = full_length(trials, METRICS[metric])
     if complete.empty:
         return empty_figure("No trial has trained to the end yet.")
     figure = new_figure(4.0)
@@ -102,7 +102,7 @@ def accuracy_against_relus(
         deviation = scale.factor * np.sqrt(share * (1 - share) / validation_images)
         axes.errorbar(relus, values, deviation, fmt="none", color=FAINT, linewidth=0.8, zorder=1)
         axes.plot([], [], color=FAINT, label=f"±1 sd of {validation_images:,} validation images")
-    is_front = pareto_front(relus, complete[metric] * (1 if scale.higher_is_better else -1))
+    is_front = pareto_front(relus, complete[metric] * scale.sign)
     front = values[is_front].groupby(relus[is_front]).first()
     end = max(int(relus.max()), int(front.index[-1]) + 1)
     axes.step(
@@ -325,9 +325,9 @@ def found_and_modules(
 
     Only trials of full length, or while there is none, what early stopping has left.
     """
-    complete = full_length(trials, metric)
+    complete = full_length(trials, METRICS[metric])
     stopped = trials[(trials["state"] == "PRUNED") & trials[metric].notna()]
-    usable = ranked(stopped if complete.empty else complete, metric)
+    usable = ranked(stopped if complete.empty else complete, METRICS[metric])
     modules = usable[usable["module"] != ""].sort_values("trial")
     found = usable[usable["module"] == ""].head(found_shown)
     return list(modules.to_dict("records")), list(found.to_dict("records"))

@@ -24,6 +24,7 @@ def report(
     from relu_search.analysis.answer import report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.run_folder.folder import RunFolder
+    from relu_search.settings.metrics import METRICS
 
     folder = RunFolder.open(run)
     table, caveat = report_text(folder)
@@ -36,6 +37,6 @@ def report(
         written = str(write_report(folder))
         say(f"Report: {written}")
     if as_json:
-        metric = folder.read_config()[0].metric
+        metric = METRICS[folder.read_config()[0].metric]
         rows = rows_of(ranked(folder.read_trials(), metric))
         print_json({"trials": rows, "note": caveat, "report": written})
