@@ -10,7 +10,7 @@ import optuna
 import pytest
 
 from relu_search import RunFolder, resume_search
-from relu_search.run_folder.study import has_study, open_study
+from relu_search.run_folder.study import open_study
 from search_spaces import InputError
 
 
@@ -93,19 +93,6 @@ def test_trials_of_another_origin_are_refused(run, monkeypatch):
     study.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(InputError, match="trials that no search recorded, such as number 8"):
         resume_search(run)
-
-
-def test_a_run_cut_off_before_its_study_was_made_is_no_damage(tmp_path):
-    journal = tmp_path / "study.journal"
-    assert not has_study(journal, "a")
-    journal.write_bytes(b"")
-    assert not has_study(journal, "a")
-    open_study(journal, "b", ["maximize"])
-    assert not has_study(journal, "a")
-    assert has_study(journal, "b")
-    journal.write_bytes(b"nonsense\n")
-    with pytest.raises(InputError, match="damaged at line 1"):
-        has_study(journal, "b")
 
 
 # --- what may change when a run goes on -------------------------------------------------------

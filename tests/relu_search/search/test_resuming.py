@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import random
 
 import pytest
 from helpers.replay import REFERENCES, drive, metrics, new_proposer, new_study, stop_half
 from optuna.trial import TrialState
 
-from relu_search.run_folder.journal import GroupingJournal
 from relu_search.run_folder.study import open_study
-from relu_search.settings.search_options import SAMPLERS
-from search_spaces import SearchSpace
+from relu_search.settings.search_config import SAMPLERS
 from trials.running.proposals import Proposal
 
 # --- resume -----------------------------------------------------------------------------------
@@ -158,38 +155,3 @@ def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
     reread = open_study(journal, "s", ["maximize"], resume=True)
     states = [t.state.name for t in reread.trials]
     assert states == ["COMPLETE"] * 5
-
-
-def test_a_proposal_reaches_the_journal_in_one_write(tmp_path, monkeypatch):
-    """And what was written is what another process reads, record for record."""
-    writes = []
-    real = os.fsync
-    monkeypatch.setattr(os, "fsync", lambda handle: (writes.append(handle), real(handle)))
-    space = SearchSpace("plain-38", "site")
-    study = open_study(tmp_path / "journal", "s", ["maximize"])
-    proposer = new_proposer(study=study, space=space, trials=9, sampler="tpe")
-    for count in range(6):
-        writes.clear()
-        proposal = proposer.propose()
-        assert len(writes) == 1
-        proposer.observe(proposal.number, metrics("11", 1))
-        writes.clear()
-        proposer.conclude(proposal.number, None)
-        assert len(writes) == 1
-        other = open_study(tmp_path / "journal", "s", ["maximize"], resume=True)
-        assert other.get_trials() == study.get_trials()
-        assert len(other.get_trials(states=[TrialState.PRUNED])) == count + 1
-
-
-def test_records_held_back_are_read_as_if_written(tmp_path):
-    journal = GroupingJournal(tmp_path / "journal")
-    journal.append_logs([{"number": 0}])
-    with journal.grouped():
-        journal.append_logs([{"number": 1}])
-        assert list(journal.read_logs(0)) == [{"number": 0}, {"number": 1}]
-        journal.append_logs([{"number": 2}, {"number": 3}])
-        assert list(journal.read_logs(2)) == [{"number": 2}, {"number": 3}]
-        assert list(GroupingJournal(tmp_path / "journal").read_logs(0)) == [{"number": 0}]
-    for fresh in (journal, GroupingJournal(tmp_path / "journal")):
-        assert [log["number"] for log in fresh.read_logs(0)] == [0, 1, 2, 3]
-        assert [log["number"] for log in fresh.read_logs(3)] == [3]

@@ -16,7 +16,6 @@ from torch.nn import functional
 
 from relu_search import RunFolder, load_exported, resume_search, run_search
 from relu_search.analysis.leaderboard import ranked
-from relu_search.run_folder.study import new_study_name, open_study
 from search_spaces import Backbone, InputError, measure_complexity, resolve_placement
 from trials.data.splits import load_data
 
@@ -251,22 +250,3 @@ def test_data_that_changed_cannot_be_resumed(folder, tmp_path, monkeypatch):
 
 
 # --- studies by name --------------------------------------------------------------------------
-
-
-def test_a_new_study_must_not_exist_and_a_resumed_one_must(tmp_path):
-    journal, url = tmp_path / "study.journal", f"sqlite:///{tmp_path}/study.db"
-    for storage in (None, url):
-        with pytest.raises(InputError, match="no study 'a'"):
-            open_study(journal, "a", ["maximize"], storage=storage, resume=True)
-        open_study(journal, "a", ["maximize"], storage=storage)
-        with pytest.raises(InputError, match="already has a study 'a'"):
-            open_study(journal, "a", ["maximize"], storage=storage)
-        resumed = open_study(journal, "a", ["maximize"], storage=storage, resume=True)
-        resumed.add_trial(optuna.trial.create_trial(value=1.0))
-        assert len(open_study(journal, "a", ["maximize"], storage=storage, resume=True).trials) == 1
-
-
-def test_runs_of_one_name_have_studies_of_their_own(tmp_path):
-    names = {new_study_name(tmp_path / "a") for _ in range(50)}
-    assert len(names) == 50
-    assert all(name.startswith("a-") for name in names)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import pandas as pd
 import pytest
 from helpers.replay import bits_of, drive, new_proposer, new_study
-from scipy.stats import kendalltau
 
 from relu_search import SearchConfig, resume_search, run_search
-from relu_search.analysis.rank_agreement import supernet_agreement
 from relu_search.search.warm_start import SCORED, scored_placements
 from search_spaces import InputError, Placement, SearchSpace
 
@@ -52,15 +49,6 @@ def test_large_spaces_are_sampled_small_ones_are_ranked_whole():
     drawn = scored_placements(SearchSpace("plain-38", "block"), 0)
     assert len(set(drawn)) == len(drawn) == SCORED
     assert drawn != scored_placements(SearchSpace("plain-38", "block"), 1)
-
-
-def test_tau_is_that_of_the_shared_placements():
-    trials = pd.DataFrame({"placement": list("abcdea"), "val_loss": [1.0, 2, 3, 4, 5, 1.5]})
-    ranking = pd.DataFrame({"placement": list("edcbax"), "val_loss": [4.0, 5, 2, 3, 1, 0]})
-    line = supernet_agreement(trials, ranking, "val_loss")
-    expected = kendalltau([1.25, 2, 3, 4, 5], [1, 3, 2, 5, 4]).statistic
-    assert f"{expected:.2f} (n = 5" in line
-    assert "no tau" in supernet_agreement(trials[:2], ranking, "val_loss")
 
 
 def test_a_real_search_is_advised_by_a_real_supernet(tmp_path):

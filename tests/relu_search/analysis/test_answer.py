@@ -1,0 +1,54 @@
+"""The answer in sentences: its numbers are those of the leaderboard."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from helpers.replay import RUN_RECORD
+from helpers.trial_tables import loss_table, noisy_losses
+
+from relu_search import RunFolder, SearchConfig
+from relu_search.analysis.answer import answer_lines, report_text
+from relu_search.analysis.estimates import estimates
+from relu_search.analysis.leaderboard import leaderboard_rows
+from relu_search.settings.metrics import METRICS
+from search_spaces import InputError
+
+NO_EPOCHS = pd.DataFrame(columns=["trial", "epoch", "val_accuracy", "val_loss"])
+
+
+@pytest.mark.parametrize("name", ["val_loss", "val_accuracy"])
+def test_the_headline_has_the_number_of_the_first_row_also_when_another_run_is_luckier(name):
+    """The luckiest run of all belongs to the worst placement."""
+    metric = METRICS[name]
+    bits, losses, _ = noisy_losses(5, noise=0.02)
+    worst = bits[int(losses.argmax())]
+    trials = loss_table([*bits, worst], [*losses, losses.min() * 0.9], seeds=[0] * 40 + [1])
+    trials["ratio"] = "2:1"
+    config = SearchConfig(backbone="plain-8", granularity="site", metric=name, grace_epochs=1)
+    line = next(answer_lines(trials, NO_EPOCHS, config))
+    _, first = next(leaderboard_rows(trials, metric))
+    number = metric.text(estimates(trials, metric)["estimate"][first[1]])
+    assert f"({first[1]}) at {number} " in line
+    assert first[7].split()[0] == number.split()[0]
+    assert first[1] != worst
+
+
+def test_what_a_module_costs_is_the_difference_of_the_estimates():
+    bits, losses, _ = noisy_losses(1)
+    trials = loss_table(bits, losses)
+    known = estimates(trials, METRICS["val_loss"])["estimate"]
+    within = known[[text for text in known.index if "1" in text]]
+    paired = within.idxmax()
+    trials.loc[trials["placement"] == paired, "module"] = "paired"
+    config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1)
+    line = next(answer_lines(trials, NO_EPOCHS, config))
+    assert f"; paired costs {known[paired] - within.min():.3g} (" in line
+
+
+def test_a_run_without_a_finished_trial_has_no_report(tmp_path):
+    run = RunFolder(tmp_path)
+    run.write_config(SearchConfig(), RUN_RECORD)
+    run.start_tables()
+    with pytest.raises(InputError, match="no finished trial"):
+        report_text(run)

@@ -1,0 +1,100 @@
+"""The run folder: how a new one is made, and what is never replaced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from relu_search import RunFolder, SearchConfig
+from search_spaces import InputError
+
+
+def test_a_new_folder_may_be_missing_or_empty(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("empty", "a/b/new"):
+        assert RunFolder.check_free(str(tmp_path / name)) == tmp_path / name
+        assert not (tmp_path / "a").exists()
+    for name in ("empty", "a/b/new"):
+        with RunFolder.create(str(tmp_path / name)) as run:
+            assert run.path.is_dir()
+
+
+def test_without_a_name_the_folder_is_a_new_one_under_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with RunFolder.create(None) as first:
+        first.write_config(SearchConfig(), {})
+    with RunFolder.create(None) as second:
+        pass
+    assert first.path != second.path
+    assert first.path.parent == second.path.parent == Path("runs")
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_foreign_files_are_never_replaced(overwrite, tmp_path):
+    (tmp_path / "photo.jpg").write_text("mine")
+    with (
+        pytest.raises(InputError, match="no search's"),
+        RunFolder.create(str(tmp_path), overwrite=overwrite),
+    ):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == ["photo.jpg"]
+
+
+def test_a_run_is_replaced_only_when_asked(tmp_path):
+    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    with pytest.raises(InputError, match=r"--resume.*--overwrite"), RunFolder.create(str(tmp_path)):
+        pass
+    assert RunFolder.check_free(str(tmp_path), overwrite=True) == tmp_path
+    assert (tmp_path / "config.toml").is_file()
+    with RunFolder.create(str(tmp_path), overwrite=True):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == [".lock"]
+
+
+def test_replacing_a_run_leaves_what_the_user_put_beside_it(tmp_path):
+    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    (tmp_path / "notes.txt").write_text("mine")
+    with RunFolder.create(str(tmp_path), overwrite=True):
+        pass
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "notes.txt"]
+
+
+def test_a_users_own_config_file_makes_no_run(tmp_path):
+    (tmp_path / "config.toml").write_text("trials = 3\n")
+    with (
+        pytest.raises(InputError, match="no search's"),
+        RunFolder.create(str(tmp_path), overwrite=True),
+    ):
+        pass
+
+
+def test_a_run_folder_has_one_owner_at_a_time(tmp_path):
+    run = RunFolder(tmp_path)
+    with run.lock(), pytest.raises(InputError, match="another process"), run.lock():
+        pass
+    with run.lock():
+        pass
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_file_is_no_folder(name, overwrite, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(InputError, match="is a file"):
+        RunFolder.check_free(str(tmp_path / name), overwrite=overwrite)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs a folder nobody can write")
+def test_a_folder_that_cannot_be_written_is_refused():
+    with (
+        pytest.raises(InputError, match="cannot be written"),
+        RunFolder.create("/proc/relu-search/run"),
+    ):
+        pass
+
+
+def test_open_wants_a_run_folder(tmp_path):
+    with pytest.raises(InputError, match="not a run folder"):
+        RunFolder.open(tmp_path)
