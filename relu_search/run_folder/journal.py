@@ -1,4 +1,7 @@
-"""Optuna's journal file, with many records in one write: each write waits for the disk."""
+"""Optuna's journal file, with many records in one write.
+
+Each write waits until the records are on the disk, so fewer writes are faster.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +16,16 @@ import optuna
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from relu_search.compat import JOURNAL_LOCK, journal_of
 from search_spaces import InputError
 from trials.files.durable import cut_half_line, storage_errors
 
 
 class GroupingJournal(JournalFileBackend):
-    """A journal whose one writer may hold records back for a moment.
+    """A journal with one writer, which can hold records back and write them together.
 
-    A proposal of 36 choices is 40 records. Held back, they are read as if they were in the file,
-    and reach the disk together. Write errors are those of the run folder.
+    A proposal of 36 choices is 40 records. Records that are held back are read as if they were in
+    the file. Write errors are raised as `StorageError`.
     """
 
     def __init__(self, file: Path) -> None:
@@ -32,7 +36,7 @@ class GroupingJournal(JournalFileBackend):
 
     @contextlib.contextmanager
     def grouped(self) -> Iterator[None]:
-        """Hold back all records until the end of the block."""
+        """Hold back all records until the end of the block, then write them."""
         self._held, self._first_held = [], None
         try:
             yield
@@ -40,10 +44,13 @@ class GroupingJournal(JournalFileBackend):
             held, self._held = self._held, None
             if held:
                 self.append_logs(held)
-            self._learn_where_records_lie()
+            self._learn_offsets()
 
-    def _learn_where_records_lie(self) -> None:
-        """Optuna does so while it reads from the file, and else would read all of it next time."""
+    def _learn_offsets(self) -> None:
+        """Let Optuna learn where the new records begin in the file.
+
+        It learns that while it reads; without this, its next read would start at the beginning.
+        """
         if self._first_held is not None:
             deque(super().read_logs(self._first_held), maxlen=0)
 
@@ -67,7 +74,7 @@ class GroupingJournal(JournalFileBackend):
 
 
 def open_journal(file: Path) -> JournalStorage:
-    """The journal, relieved of what a killed process left: half a line, its lock.
+    """The journal storage of a file, after removing a killed process's half line and lock.
 
     Raises:
         InputError: a line in the middle is damaged.
@@ -76,7 +83,7 @@ def open_journal(file: Path) -> JournalStorage:
     if file.exists():
         cut_half_line(file)
         lines = file.read_bytes().splitlines()
-    file.with_name(f"{file.name}.lock").unlink(missing_ok=True)
+    file.with_name(f"{file.name}{JOURNAL_LOCK}").unlink(missing_ok=True)
     whole = next((n for n, line in enumerate(lines) if not _is_record(line)), len(lines))
     if whole < len(lines):
         raise InputError(
@@ -94,8 +101,6 @@ def _is_record(line: bytes) -> bool:
 
 
 def one_write(study: optuna.Study) -> contextlib.AbstractContextManager[None]:
-    """A block in which a study in a journal writes once; a database writes as ever."""
-    storage = study._storage
-    if isinstance(storage, JournalStorage) and isinstance(storage._backend, GroupingJournal):
-        return storage._backend.grouped()
-    return contextlib.nullcontext()
+    """A block in which a study in a journal writes once; a database writes as usual."""
+    journal = journal_of(study)
+    return journal.grouped() if isinstance(journal, GroupingJournal) else contextlib.nullcontext()

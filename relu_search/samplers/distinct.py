@@ -14,6 +14,7 @@ from optuna.samplers import BaseSampler, RandomSampler
 from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
 
+from relu_search.compat import enqueued_choices
 from relu_search.samplers.choice_sampler import ChoiceSampler
 from search_spaces import Placement, SearchSpace
 from search_spaces.space import ENUMERABLE
@@ -78,7 +79,7 @@ class DistinctSampler(BaseSampler):
     def sample_relative(
         self, study: Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
-        if "fixed_params" in trial.system_attrs:  # enqueued: nothing to propose
+        if enqueued_choices(trial) is not None:  # nothing to propose
             return {}
         known = self._distributions
         if not isinstance(self._base, ChoiceSampler):  # which needs no trial to know its units

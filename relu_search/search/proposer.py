@@ -15,6 +15,7 @@ import optuna
 from numpy.typing import NDArray
 from optuna.trial import FrozenTrial, TrialState
 
+from relu_search.compat import enqueued_choices, reopened_trial
 from relu_search.run_folder.journal import one_write
 from relu_search.run_folder.study import COSTS, METRIC, store_history
 from relu_search.samplers.by_name import make_sampler
@@ -232,7 +233,7 @@ class StudyProposer:
 
     def _reopened(self, trial: FrozenTrial) -> optuna.Trial:
         """A trial of an earlier process, its choices completed as `Study.ask` would have."""
-        reopened = optuna.Trial(self._study, trial._trial_id)
+        reopened = reopened_trial(self._study, trial)
         for name, choices in self._space.choices.items():
             reopened.suggest_categorical(name, choices)
         return reopened
@@ -266,5 +267,5 @@ class StudyProposer:
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
     """The choices of a trial, also of one that is enqueued and has not been asked for yet."""
-    params: dict[str, Any] = trial.system_attrs.get("fixed_params", trial.params)
-    return params
+    enqueued = enqueued_choices(trial)
+    return trial.params if enqueued is None else enqueued

@@ -8,6 +8,7 @@ import pytest
 from helpers.replay import REFERENCES, drive, metrics, new_proposer, new_study, stop_half
 from optuna.trial import TrialState
 
+from relu_search.compat import journal_of
 from relu_search.run_folder.study import open_study
 from relu_search.settings.search_config import SAMPLERS
 from trials.running.proposals import Proposal
@@ -39,7 +40,7 @@ def told(study):
 
 def cut_after(study, records: int):
     """Let a study write so many records of its journal, then end the process."""
-    backend, left = study._storage._backend, iter(range(records))
+    backend, left = journal_of(study), iter(range(records))
     write = backend.append_logs
 
     def append_logs(logs):
