@@ -21,7 +21,7 @@ from benchmarks.relu_bench import Table, load
 from benchmarks.search.efficiency import judged
 from benchmarks.search.outcomes import TRIALS, quartiles
 from benchmarks.search.simulator import Replay
-from relu_search.search.warm_start import TRIALS_WORTH
+from relu_search.search.warm_start import EPOCHS_FACTOR
 from search_spaces import Placement
 from trials import load_data
 from trials.training.supernet import Supernet, rank
@@ -39,7 +39,7 @@ def main() -> None:
     table = load()
     truth = table.final("val_loss").mean(axis=1)
     lines = [
-        f"{arguments.supernets} supernets, each trained for {TRIALS_WORTH} times the epochs of a "
+        f"{arguments.supernets} supernets, each trained for {EPOCHS_FACTOR} times the epochs of a "
         "trial and then asked about every placement.",
         "",
         "| seed | tau, all | tau within a ReLU count | best true rank among its first 10 |",
@@ -76,7 +76,7 @@ def ranked(table: Table, seed: int) -> list[int]:
     )
     space = spec.space
     trial = spec.trial(Placement("1" * len(space.backbone.sites)), seed)
-    recipe = replace(trial.recipe, epochs=TRIALS_WORTH * trial.recipe.epochs)
+    recipe = replace(trial.recipe, epochs=EPOCHS_FACTOR * trial.recipe.epochs)
     net = Supernet.train(
         replace(trial, recipe=recipe), data, lambda rng: space.decode(space.sample(rng))
     )

@@ -1,9 +1,8 @@
-"""What a placement is and what it costs, known without training it."""
+"""What is known of a placement without training it: its ratio and what it costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, cast
 
 from search_spaces import (
@@ -18,26 +17,48 @@ from search_spaces import (
     ratio_text,
     resolve_placement,
 )
+from search_spaces.complexity import Complexity
 from trials.data.splits import TrainingData
 
 
-@dataclass(frozen=True)
-class TrialFacts:
-    """What is known of a placement without training it, for this backbone and data set."""
+@dataclass(frozen=True, kw_only=True)
+class PlacementFacts:
+    """The facts of placements of one backbone, for images of one shape.
+
+    Attributes:
+        backbone: of the placements.
+        num_classes: outputs of the network.
+        in_channels: 1 or 3.
+        image_size: (height, width) in pixels.
+        activation: what stands at the kept sites.
+    """
 
     backbone: Backbone
-    data: TrainingData
+    num_classes: int
+    in_channels: int
+    image_size: tuple[int, int]
     activation: Activation = "relu"
 
-    def of(self, placement: Placement) -> dict[str, Any]:
-        cost = measure_complexity(
-            self.backbone,
-            placement,
-            num_classes=self.data.num_classes,
-            in_channels=self.data.in_channels,
-            image_size=self.data.image_size,
-            activation=self.activation,
+    @classmethod
+    def on(
+        cls, data: TrainingData, backbone: Backbone, activation: Activation = "relu"
+    ) -> PlacementFacts:
+        """For the images and classes of a data set."""
+        return cls(
+            backbone=backbone,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            image_size=data.image_size,
+            activation=activation,
         )
+
+    def of(self, placement: Placement) -> dict[str, Any]:
+        """Columns of `trials.csv`: placement, ratio, relus, relu_elements, params, macs.
+
+        `relus` counts the ReLUs kept in the blocks, the M of the ratio N:M. `relu_elements` counts
+        the outputs of every ReLU that runs, those of stem and head included.
+        """
+        cost = self.complexity(placement)
         return {
             "placement": placement.text,
             "ratio": ratio_text(self.backbone, placement),
@@ -46,6 +67,17 @@ class TrialFacts:
             "params": cost.params,
             "macs": cost.macs,
         }
+
+    def complexity(self, placement: Placement, activation: Activation | None = None) -> Complexity:
+        """Parameters, MACs and ReLU elements, also with another activation."""
+        return measure_complexity(
+            self.backbone,
+            placement,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+            image_size=self.image_size,
+            activation=activation or self.activation,
+        )
 
 
 def describe(
@@ -61,49 +93,40 @@ def describe(
 ) -> dict[str, Any]:
     """All facts of a placement on a backbone, as plain values.
 
-    `relus` counts the ReLUs kept in the blocks, the M side of the ratio; `relu_layers` and
-    `relu_elements` count every ReLU that runs, stem and final ones included.
+    Those of `PlacementFacts.of`, the facts of the backbone, and one entry per site. `relu_layers`
+    counts every ReLU that runs, those of stem and head included. `over_relu` is what the activation
+    costs more than the ReLU.
 
     Raises:
-        InputError: unknown backbone or module, or a placement that does not fit.
+        InputError: an unknown backbone or module, or a placement that does not fit.
     """
     if image_size > 4096:
         raise InputError(f"image size is {image_size}; it must be at most 4096 pixels")
     spec = Backbone.parse(backbone, width)
     resolved = resolve_placement(spec, placement, cast(DroppedNorm, norm))  # it checks the norm
-    rectifier = check_activation(activation)
-
-    from search_spaces import measure_complexity  # torch, only once the input is checked
-
-    measure = partial(
-        measure_complexity,
-        spec,
-        resolved,
+    facts = PlacementFacts(
+        backbone=spec,
         num_classes=num_classes,
         in_channels=in_channels,
         image_size=(image_size, image_size),
+        activation=check_activation(activation),
     )
-    cost, with_relu = measure(activation=rectifier), measure()
+    cost, with_relu = facts.complexity(resolved), facts.complexity(resolved, "relu")
     return {
         "backbone": spec.name,
         "family": spec.spec.title,
         "width": spec.width,
         "blocks_per_stage": list(spec.blocks_per_stage),
-        "placement": resolved.text,
+        **facts.of(resolved),
         "module": module_name_of(spec, resolved),
-        "ratio": ratio_text(spec, resolved),
         "norm": resolved.dropped_norm,
-        "activation": rectifier,
+        "activation": facts.activation,
         "over_relu": {
             "params": cost.params - with_relu.params,
             "macs": cost.macs - with_relu.macs,
         },
         "convs": spec.convs,
-        "relus": resolved.kept,
         "relu_layers": cost.relu_layers,
-        "relu_elements": cost.relu_elements,
-        "params": cost.params,
-        "macs": cost.macs,
         "sites": [
             {
                 "name": site.name,

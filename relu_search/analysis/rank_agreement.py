@@ -108,9 +108,11 @@ def supernet_agreement(trials: pd.DataFrame, ranking: pd.DataFrame, metric: Metr
 
     Args:
         trials: of full length.
-        ranking: `supernet.csv`.
+        ranking: `supernet.csv`; empty if the supernet's training diverged.
         metric: whose ranks are compared.
     """
+    if ranking.empty:
+        return "Supernet: its training diverged, so the search went on without a warm start."
     own = trials.groupby("placement")[metric.name].mean()
     theirs = ranking.set_index("placement")[metric.name]
     shared = own.index.intersection(theirs.index)

@@ -15,26 +15,28 @@ from relu_search.run_folder.journal import open_journal
 from relu_search.settings.storage_urls import without_password
 from search_spaces import InputError
 
-_OWN_ATTRIBUTES = {"placement", "module", "seed", "history"}
-METRIC, COSTS = "metric", "costs"
-"""User attributes of a study with several objectives, their names; of its trials, the costs."""
-_PIECE = 100
-"""Epochs whose metrics make one attribute of a trial: about 20 KB; MySQL takes 64."""
+METRIC_ATTRIBUTE = "metric"
+"""User attribute of a study with several objectives: the name of its metric."""
+COSTS_ATTRIBUTE = "costs"
+"""User attribute of a study with several objectives: True; of its trials: their costs."""
 SCHEMES = ("sqlite", "postgresql", "mysql")
+_REQUIRED_ATTRIBUTES = {"placement", "module", "seed", "history"}
+_PIECE = 100
+"""Epochs per attribute of a trial: about 20 KB. MySQL allows 64 KB."""
 
 
 def check_storage(url: str | None) -> None:
     """Connect once, before any work is done.
 
     Raises:
-        InputError: not a URL, of another scheme than `SCHEMES`, or nothing answers there.
+        InputError: not a URL, another scheme than those of `SCHEMES`, or no database answers.
     """
     if url is not None:
         _database(url).engine.dispose()
 
 
 def new_study_name(run: Path) -> str:
-    """A name that no other run has, also where many share one database."""
+    """A name that is unique, also where many runs share one database."""
     return f"{run.resolve().name}-{uuid.uuid4().hex[:8]}"
 
 
@@ -46,24 +48,25 @@ def open_study(
     storage: str | None = None,
     resume: bool = False,
 ) -> optuna.Study:
-    """The study of a run, new or to go on with. The caller holds the run folder's lock.
+    """A new or an existing study of a run. The caller holds the run folder's lock.
 
     Args:
         journal: file of the journal storage, used when no URL is given.
         name: of the study within its storage.
-        directions: of the metric, then of the costs.
+        directions: of the metric, then of the costs; only used for a new study.
         storage: database URL.
-        resume: the study must exist already; else it must not.
+        resume: whether the study must exist already; otherwise it must not exist.
 
     Raises:
-        InputError: the storage does not answer or is damaged, or has or lacks the study.
+        InputError: the storage does not answer or is damaged; or the study exists although it must
+            not, or is missing.
     """
     where = str(journal) if storage is None else without_password(storage)
     try:
         backend: BaseStorage = _database(storage) if storage else open_journal(journal)
     except InputError:
         raise
-    except Exception as error:  # a journal is replayed, and any of its records may be wrong
+    except Exception as error:  # any record of a journal may be wrong
         raise InputError(f"storage {where} is damaged: {error!r:.160}") from error
     try:
         if resume:
@@ -72,11 +75,11 @@ def open_study(
     except optuna.exceptions.DuplicatedStudyError as error:
         raise InputError(f"storage {where} already has a study {name!r}") from error
     except KeyError as error:
-        raise InputError(f"storage {where} has no study {name!r} to go on with") from error
+        raise InputError(f"storage {where} has no study {name!r} to resume") from error
 
 
 def has_study(journal: Path, name: str, *, storage: str | None = None) -> bool:
-    """Whether a run that was cut off came as far as creating its study.
+    """Whether an interrupted run has created its study.
 
     Raises:
         InputError: the storage does not answer or is damaged.
@@ -93,7 +96,7 @@ def has_study(journal: Path, name: str, *, storage: str | None = None) -> bool:
 
 
 def store_history(trial: optuna.Trial, history: list[dict[str, Any]]) -> None:
-    """Keep the metrics of every epoch with a trial, in pieces: databases limit an attribute."""
+    """Store the metrics of every epoch with a trial, in pieces: databases limit an attribute."""
     pieces = range(0, max(1, len(history)), _PIECE)
     for number, start in enumerate(pieces):
         trial.set_user_attr(_piece_name(number), history[start : start + _PIECE])
@@ -117,10 +120,10 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials of a search that have ended, in order.
 
     Raises:
-        InputError: some are of another origin.
+        InputError: the study has trials that no search recorded.
     """
     finished = [trial for trial in study.trials if trial.state.is_finished()]
-    strange = [t.number for t in finished if not t.user_attrs.keys() >= _OWN_ATTRIBUTES]
+    strange = [t.number for t in finished if not t.user_attrs.keys() >= _REQUIRED_ATTRIBUTES]
     if strange:
         raise InputError(
             f"study {study.study_name!r} has trials that no search recorded, such as number "
@@ -134,8 +137,8 @@ def _database(url: str) -> RDBStorage:
     scheme = url.partition("://")[0].partition("+")[0]
     if "://" not in url or scheme not in SCHEMES or ":memory:" in url:
         raise InputError(
-            f"storage {shown!r} is no lasting database of {', '.join(SCHEMES)}; write for example "
-            "sqlite:///study.db, or leave --storage out for a journal file"
+            f"storage {shown!r} is not a database of {', '.join(SCHEMES)} on disk or on a server; "
+            "write for example sqlite:///study.db, or omit --storage for a journal file"
         )
     options = {} if scheme == "sqlite" else {"pool_pre_ping": True}  # a server may restart
     try:

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
 
+from relu_search.samplers.choice_space import LARGEST_POOL, ChoiceSpace
 from relu_search.samplers.distinct import DistinctSampler, GridSampler, order_of
 from relu_search.samplers.gaussian_process import CoarseToFineSampler, Level, SurrogateSampler
 from relu_search.samplers.local_search import EvolutionSampler, GreedySampler, LocalSampler
-from relu_search.samplers.moves import LARGEST_POOL, Region
 from relu_search.samplers.reinforce import ReinforceSampler
 from relu_search.settings.search_options import SAMPLERS
 from search_spaces import InputError, Placement, SearchSpace
@@ -38,13 +38,13 @@ def make_sampler(
         tried: canonical placements already proposed; may grow while the sampler lives.
         trials: budget of the search, which scales start-up and population.
         seed: of the search.
-        site_costs: as of `Region.of`, with several objectives.
+        site_costs: as of `ChoiceSpace.of`, with several objectives.
 
     Raises:
         InputError: unknown name, or `grid` over a space too large to enumerate.
     """
     base_of: Callable[..., BaseSampler]
-    region = Region.of(space, site_costs)
+    choice_space = ChoiceSpace.of(space, site_costs)
     match name:
         case "tpe":
             startup = max(1, min(10, trials // _STARTUP_SHARE))
@@ -54,20 +54,22 @@ def make_sampler(
         case "nsga2":
             base_of = partial(NSGAIISampler, population_size=max(4, min(50, trials // 4)))
         case "local":
-            base_of = partial(LocalSampler, region=region)
+            base_of = partial(LocalSampler, space=choice_space)
         case "greedy":
-            base_of = partial(GreedySampler, region=region)
+            base_of = partial(GreedySampler, space=choice_space)
         case "evolution":
             base_of = partial(
-                EvolutionSampler, region=region, population=max(8, min(50, trials // 4))
+                EvolutionSampler, space=choice_space, population=max(8, min(50, trials // 4))
             )
         case "reinforce":
-            base_of = partial(ReinforceSampler, region=region)
+            base_of = partial(ReinforceSampler, space=choice_space)
         case "gp":
-            base_of = partial(SurrogateSampler, region=region)
+            base_of = partial(SurrogateSampler, space=choice_space)
         case "coarse-to-fine":
             base_of = partial(
-                CoarseToFineSampler, region=region, levels=levels_of(space, region, trials)
+                CoarseToFineSampler,
+                space=choice_space,
+                levels=levels_of(space, choice_space, trials),
             )
         case "grid":
             base_of = partial(GridSampler, space, tried, order_of(space, seed))
@@ -76,7 +78,7 @@ def make_sampler(
     return DistinctSampler(base_of, space, tried, seed, trials)
 
 
-def levels_of(space: SearchSpace, region: Region, trials: int) -> list[Level]:
+def levels_of(space: SearchSpace, choice_space: ChoiceSpace, trials: int) -> list[Level]:
     """The coarse levels of a space of blocks: a sixth of the budget is for the pattern of the
     whole net, but no more trials than it has patterns; until half, one pattern per stage."""
     levels: list[Level] = []
@@ -94,7 +96,7 @@ def levels_of(space: SearchSpace, region: Region, trials: int) -> list[Level]:
             continue
         if patterns.combinations <= LARGEST_POOL:
             known = (space.encode(placement) for placement in patterns.enumerate())
-            points = [region.point_of(params) for params in known if params is not None]
+            points = [choice_space.point_of(params) for params in known if params is not None]
             spent = levels[-1].trials if levels else 0
             levels.append(Level(min(until, spent + len(points)), np.array(points)))
     return levels

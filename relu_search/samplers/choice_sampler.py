@@ -16,8 +16,8 @@ from optuna.search_space import IntersectionSearchSpace
 from optuna.study import Study
 from optuna.trial import FrozenTrial
 
-from relu_search.samplers.moves import Point, Region
-from relu_search.samplers.study_arrays import Evidence
+from relu_search.samplers.choice_space import ChoiceSpace, Point
+from relu_search.samplers.study_arrays import StudyArrays
 
 
 class ChoiceSampler(BaseSampler, abc.ABC):
@@ -26,17 +26,17 @@ class ChoiceSampler(BaseSampler, abc.ABC):
     Args:
         seed: of all random draws.
         startup: so many trials are drawn at random first.
-        region: where it may move; None: anywhere.
+        space: where it may move; None: anywhere.
     """
 
     repeats = False
     """Whether a proposal that was tried is meant: another seed of the same placement."""
 
     def __init__(
-        self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
+        self, *, seed: int | None = None, startup: int = 5, space: ChoiceSpace | None = None
     ) -> None:
         self._intersection = IntersectionSearchSpace()
-        self._region = region
+        self._space = space
         self._rng = np.random.default_rng(seed)
         self._independent = RandomSampler(seed=seed)
         self._startup = startup
@@ -61,15 +61,15 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         }
         if not choices:
             return {}
-        evidence = Evidence.of(study, choices)
+        arrays = StudyArrays.of(study, choices)
         sizes = tuple(len(distribution.choices) for distribution in choices.values())
-        if len(evidence.scores) < self._startup:
-            first = self._first(evidence)
+        if len(arrays.scores) < self._startup:
+            first = self._first(arrays)
             if first is None:
                 return {}
             point = first
         else:
-            point = self._propose(evidence, self._region or Region.free(sizes))
+            point = self._propose(arrays, self._space or ChoiceSpace.free(sizes))
         return {
             name: distribution.choices[index]
             for (name, distribution), index in zip(choices.items(), point, strict=True)
@@ -88,10 +88,10 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         self._rng = np.random.default_rng()
         self._independent.reseed_rng()
 
-    def _first(self, evidence: Evidence) -> Point | None:
+    def _first(self, arrays: StudyArrays) -> Point | None:
         """What to begin with; None: each unit at random."""
         return None
 
     @abc.abstractmethod
-    def _propose(self, evidence: Evidence, region: Region) -> Point:
+    def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         """The next point, given at least `startup` trials."""

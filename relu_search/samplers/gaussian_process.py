@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relu_search.samplers.choice_sampler import ChoiceSampler
-from relu_search.samplers.moves import Point, Points, Region
-from relu_search.samplers.study_arrays import Evidence
+from relu_search.samplers.choice_space import ChoiceSpace, Point, Points
+from relu_search.samplers.study_arrays import StudyArrays
 from relu_search.samplers.surrogate import Surrogate, kept_trials, one_blas_thread
 
 
@@ -26,50 +26,50 @@ class SurrogateSampler(ChoiceSampler):
     _DRAWN = 600
 
     def __init__(
-        self, *, seed: int | None = None, startup: int = 5, region: Region | None = None
+        self, *, seed: int | None = None, startup: int = 5, space: ChoiceSpace | None = None
     ) -> None:
-        super().__init__(seed=seed, startup=max(2, startup), region=region)
+        super().__init__(seed=seed, startup=max(2, startup), space=space)
 
-    def _propose(self, evidence: Evidence, region: Region) -> Point:
+    def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         with one_blas_thread():
-            return self._most_worth(evidence, region)
+            return self._most_worth(arrays, space)
 
-    def _most_worth(self, evidence: Evidence, region: Region) -> Point:
-        kept = kept_trials(evidence.scores)
-        points, costs = evidence.points[kept], evidence.costs[kept]
-        model = Surrogate.fit(points, evidence.quality[kept], evidence.noisier[kept])
-        candidates = self._candidates(evidence, region)
+    def _most_worth(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
+        kept = kept_trials(arrays.scores)
+        points, costs = arrays.points[kept], arrays.costs[kept]
+        model = Surrogate.fit(points, arrays.quality[kept], arrays.noisier[kept])
+        candidates = self._candidates(arrays, space)
         if candidates is None:
-            candidates = self._near_and_far(points, evidence.scores[kept], region)
+            candidates = self._near_and_far(points, arrays.scores[kept], space)
         if costs.shape[1]:
-            fixed = np.mean(costs - region.costs_of(points), axis=0)  # of what no site changes
-            pending, new = (region.costs_of(p) + fixed for p in (evidence.pending, candidates))
-            worth = model.believing(evidence.pending).hypervolume_improvement(
+            fixed = np.mean(costs - space.costs_of(points), axis=0)  # of what no site changes
+            pending, new = (space.costs_of(p) + fixed for p in (arrays.pending, candidates))
+            worth = model.believing(arrays.pending).hypervolume_improvement(
                 candidates, new, np.concatenate([costs, pending])
             )
         else:
-            worth = model.believing(evidence.pending).augmented_improvement(candidates)
+            worth = model.believing(arrays.pending).augmented_improvement(candidates)
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))
         return tuple(candidates[self._rng.choice(best)].tolist())
 
-    def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
+    def _candidates(self, arrays: StudyArrays, space: ChoiceSpace) -> Points | None:
         """All that is weighed; None: what is near the best trials, and draws."""
-        return region.pool
+        return space.pool
 
     def _near_and_far(
-        self, points: NDArray[np.int64], scores: NDArray[np.float64], region: Region
+        self, points: NDArray[np.int64], scores: NDArray[np.float64], space: ChoiceSpace
     ) -> NDArray[np.int64]:
         """The best trials, all their neighbours, crosses of them, and points from anywhere."""
         best = points[np.argsort(-scores, kind="stable")[:8]]
-        near = [p for point in best[:4].tolist() for p in region.neighbours(tuple(point))]
+        near = [p for point in best[:4].tolist() for p in space.neighbours(tuple(point))]
         mother, father = best[self._rng.integers(len(best), size=(2, self._DRAWN))]
         crosses = np.where(self._rng.random(mother.shape) < 0.5, mother, father)
-        changed = self._rng.random(crosses.shape) < 1 / len(region.sizes)
-        drawn = self._rng.integers(np.array(region.sizes), size=crosses.shape)
+        changed = self._rng.random(crosses.shape) < 1 / len(space.sizes)
+        drawn = self._rng.integers(np.array(space.sizes), size=crosses.shape)
         parts = [best, np.where(changed, drawn, crosses), np.array(near, dtype=np.int64)]
-        found = np.concatenate([part.reshape(-1, len(region.sizes)) for part in parts])
-        found = found[region.admits(found)]
-        return np.unique(np.concatenate([found, region.draw_many(self._DRAWN, self._rng)]), axis=0)
+        found = np.concatenate([part.reshape(-1, len(space.sizes)) for part in parts])
+        found = found[space.admits(found)]
+        return np.unique(np.concatenate([found, space.draw_many(self._DRAWN, self._rng)]), axis=0)
 
 
 @dataclass(frozen=True)
@@ -91,22 +91,22 @@ class CoarseToFineSampler(SurrogateSampler):
         *,
         seed: int | None = None,
         startup: int = 2,
-        region: Region | None = None,
+        space: ChoiceSpace | None = None,
         levels: Sequence[Level] = (),
     ) -> None:
-        super().__init__(seed=seed, startup=startup, region=region)
+        super().__init__(seed=seed, startup=startup, space=space)
         self._levels = levels
 
-    def _first(self, evidence: Evidence) -> Point | None:
+    def _first(self, arrays: StudyArrays) -> Point | None:
         if not self._levels:
             return None
-        seen = evidence.seen()
+        seen = arrays.seen()
         points = [tuple(p) for p in self._levels[0].points.tolist() if tuple(p) not in seen]
         return points[self._rng.integers(len(points))] if points else None
 
-    def _candidates(self, evidence: Evidence, region: Region) -> Points | None:
-        spent = len(evidence.scores) + len(evidence.pending)
+    def _candidates(self, arrays: StudyArrays, space: ChoiceSpace) -> Points | None:
+        spent = len(arrays.scores) + len(arrays.pending)
         for level in self._levels:
             if spent < level.trials:
                 return level.points
-        return region.pool
+        return space.pool

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from relu_search.samplers.choice_sampler import ChoiceSampler
-from relu_search.samplers.moves import Point, Region
-from relu_search.samplers.study_arrays import Evidence
+from relu_search.samplers.choice_space import ChoiceSpace, Point
+from relu_search.samplers.study_arrays import StudyArrays
 
 
 class LocalSampler(ChoiceSampler):
@@ -15,21 +15,21 @@ class LocalSampler(ChoiceSampler):
     When all neighbours of the current point were tried, it restarts from a random point.
     """
 
-    def _propose(self, evidence: Evidence, region: Region) -> Point:
+    def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         current: Point | None = None
         best = -np.inf
         seen: set[Point] = set()
-        for point, score in zip(map(tuple, evidence.points.tolist()), evidence.scores, strict=True):
+        for point, score in zip(map(tuple, arrays.points.tolist()), arrays.scores, strict=True):
             if current is None or score > best:
                 current, best = point, score
             seen.add(point)
-            if seen.issuperset(region.neighbours(current)):
+            if seen.issuperset(space.neighbours(current)):
                 current = None
         if current is None:
-            return region.draw(self._rng)
-        untried = [p for p in region.neighbours(current) if p not in evidence.seen()]
+            return space.draw(self._rng)
+        untried = [p for p in space.neighbours(current) if p not in arrays.seen()]
         if not untried:  # the last of them are running
-            return region.draw(self._rng)
+            return space.draw(self._rng)
         return untried[int(self._rng.integers(len(untried)))]
 
 
@@ -40,23 +40,23 @@ class GreedySampler(ChoiceSampler):
     after a local optimum from the best point that was not yet left.
     """
 
-    def _propose(self, evidence: Evidence, region: Region) -> Point:
+    def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         score_of: dict[Point, float] = {}
-        for point, score in zip(map(tuple, evidence.points.tolist()), evidence.scores, strict=True):
+        for point, score in zip(map(tuple, arrays.points.tolist()), arrays.scores, strict=True):
             score_of[point] = max(score, score_of.get(point, -np.inf))
-        seen, left = evidence.seen(), set()
-        first = [tuple(point) for point in evidence.points[: self._startup].tolist()]
+        seen, left = arrays.seen(), set()
+        first = [tuple(point) for point in arrays.points[: self._startup].tolist()]
         current = max(first, key=lambda point: score_of[point])
         while True:
             left.add(current)
-            untried = [p for p in region.neighbours(current) if p not in seen]
+            untried = [p for p in space.neighbours(current) if p not in seen]
             if untried:
                 return untried[int(self._rng.integers(len(untried)))]
-            known = [p for p in region.neighbours(current) if p in score_of and p not in left]
+            known = [p for p in space.neighbours(current) if p in score_of and p not in left]
             better = [p for p in known if score_of[p] > score_of[current]]
             others = better or [p for p in score_of if p not in left]
             if not others:
-                return region.draw(self._rng)
+                return space.draw(self._rng)
             current = max(others, key=lambda point: score_of[point])
 
 
@@ -74,15 +74,15 @@ class EvolutionSampler(ChoiceSampler):
         *,
         seed: int | None = None,
         startup: int = 5,
-        region: Region | None = None,
+        space: ChoiceSpace | None = None,
         population: int = 20,
     ) -> None:
-        super().__init__(seed=seed, startup=startup, region=region)
+        super().__init__(seed=seed, startup=startup, space=space)
         self._population = population
 
-    def _propose(self, evidence: Evidence, region: Region) -> Point:
-        alive = np.arange(len(evidence.scores))[-self._population :]
+    def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
+        alive = np.arange(len(arrays.scores))[-self._population :]
         sample = self._rng.choice(alive, size=max(2, len(alive) // 4))
-        parent = tuple(evidence.points[sample[np.argmax(evidence.scores[sample])]].tolist())
-        children = region.neighbours(parent) or [region.draw(self._rng)]
+        parent = tuple(arrays.points[sample[np.argmax(arrays.scores[sample])]].tolist())
+        children = space.neighbours(parent) or [space.draw(self._rng)]
         return children[int(self._rng.integers(len(children)))]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from relu_search.samplers.choice_sampler import ChoiceSampler
-from relu_search.samplers.moves import Point, Region
-from relu_search.samplers.study_arrays import Evidence
+from relu_search.samplers.choice_space import ChoiceSpace, Point
+from relu_search.samplers.study_arrays import StudyArrays
 
 
 class ReinforceSampler(ChoiceSampler):
@@ -29,26 +29,26 @@ class ReinforceSampler(ChoiceSampler):
         *,
         seed: int | None = None,
         startup: int = 5,
-        region: Region | None = None,
+        space: ChoiceSpace | None = None,
         learning_rate: float = 0.4,
         entropy: float = 0.02,
     ) -> None:
-        super().__init__(seed=seed, startup=startup, region=region)
+        super().__init__(seed=seed, startup=startup, space=space)
         self._learning_rate = learning_rate
         self._entropy = entropy
 
-    def _propose(self, evidence: Evidence, region: Region) -> Point:
-        policy = self._policy(evidence, region.sizes)
+    def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
+        policy = self._policy(arrays, space.sizes)
         return tuple(int(self._rng.choice(len(row), p=row)) for row in policy)
 
-    def _policy(self, evidence: Evidence, sizes: Point) -> list[NDArray[np.float64]]:
+    def _policy(self, arrays: StudyArrays, sizes: Point) -> list[NDArray[np.float64]]:
         units = np.arange(len(sizes))
         exists = np.arange(max(sizes))[None, :] < np.array(sizes)[:, None]
         logits = np.where(exists, 0.0, -np.inf)
-        ranks = np.argsort(np.argsort(evidence.scores, kind="stable"), kind="stable")
+        ranks = np.argsort(np.argsort(arrays.scores, kind="stable"), kind="stable")
         rewards = 2 * ranks / max(1, len(ranks) - 1) - 1
         baseline = 0.0
-        for point, reward in zip(evidence.points, rewards, strict=True):
+        for point, reward in zip(arrays.points, rewards, strict=True):
             p = _softmax(logits)
             step = -(reward - baseline) * p
             step[units, point] += reward - baseline

@@ -11,7 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from relu_search.run_folder.study import COSTS, METRIC, history_of
+from relu_search.run_folder.study import COSTS_ATTRIBUTE, METRIC_ATTRIBUTE, history_of
 
 Choices = Mapping[str, CategoricalDistribution]
 """Parameter name -> its choices."""
@@ -19,7 +19,7 @@ _FEWEST_FOR_A_LINE = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Evidence:
+class StudyArrays:
     """Trials of a study, oldest first.
 
     Attributes:
@@ -43,7 +43,7 @@ class Evidence:
     pending: NDArray[np.int64]
 
     @classmethod
-    def of(cls, study: Study, choices: Choices) -> Evidence:
+    def of(cls, study: Study, choices: Choices) -> StudyArrays:
         ended: list[FrozenTrial] = []
         running: list[FrozenTrial] = []
         for trial in study.get_trials(deepcopy=False):
@@ -54,8 +54,10 @@ class Evidence:
                     running.append(trial)
         ended = [t for t in ended if t.state == TrialState.COMPLETE or curve_of(t, study)]
         costs = np.zeros((len(ended), 0))
-        if COSTS in study.user_attrs:
-            costs = np.array([trial.user_attrs[COSTS] for trial in ended], dtype=np.float64)
+        if COSTS_ATTRIBUTE in study.user_attrs:
+            costs = np.array(
+                [trial.user_attrs[COSTS_ATTRIBUTE] for trial in ended], dtype=np.float64
+            )
             costs = costs.reshape(len(ended), len(study.directions) - 1)
         if len(study.directions) == 1 or costs.shape[1]:
             quality = _quality(ended, study)
@@ -91,7 +93,7 @@ def curve_of(trial: FrozenTrial, study: Study) -> dict[int, float]:
     """Step -> first objective. Optuna keeps no reports with several; then the history has them."""
     if len(study.directions) == 1:
         return trial.intermediate_values
-    metric = study.user_attrs.get(METRIC)
+    metric = study.user_attrs.get(METRIC_ATTRIBUTE)
     return {m["epoch"]: m[metric] for m in history_of(trial)} if metric else {}
 
 

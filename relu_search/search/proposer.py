@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.compat import enqueued_choices, reopened_trial
 from relu_search.run_folder.journal import one_write
-from relu_search.run_folder.study import COSTS, METRIC, store_history
+from relu_search.run_folder.study import COSTS_ATTRIBUTE, METRIC_ATTRIBUTE, store_history
 from relu_search.samplers.by_name import make_sampler
 from relu_search.samplers.distinct import distributions
 from relu_search.samplers.study_arrays import curve_of
@@ -103,7 +103,7 @@ class StudyProposer:
         self._metric: MetricName = metric
         self._costs_of = costs_of
         if costs_of is not None:
-            for key, value in ((METRIC, metric), (COSTS, True)):
+            for key, value in ((METRIC_ATTRIBUTE, metric), (COSTS_ATTRIBUTE, True)):
                 if key not in study.user_attrs:
                     study.set_user_attr(key, value)
         self._trials = trials
@@ -146,7 +146,7 @@ class StudyProposer:
         return [
             PastTrial(
                 curve=dict(curve_of(trial, self._study)),
-                costs=tuple(trial.user_attrs.get(COSTS, ())),
+                costs=tuple(trial.user_attrs.get(COSTS_ATTRIBUTE, ())),
             )
             for trial in trials
             if trial.state.is_finished()
@@ -179,7 +179,7 @@ class StudyProposer:
         costs: tuple[float, ...] = ()
         if self._costs_of is not None:
             costs = self._costs_of(placement)
-            trial.set_user_attr(COSTS, list(costs))
+            trial.set_user_attr(COSTS_ATTRIBUTE, list(costs))
         proposal = Proposal(
             number=trial.number,
             spec=spec,

@@ -1,18 +1,19 @@
-"""Writes the run folder while a search runs: rows as they come, and the best model so far."""
+"""Writes the run folder while a search runs: rows of both tables, and the best model so far."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.analysis.leaderboard import best_trial
-from relu_search.analysis.placement_facts import TrialFacts
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.from_run import export_trial
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.study import history_of
-from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement
 from trials.files.durable import StorageError
 from trials.running.proposals import Proposal
@@ -20,18 +21,24 @@ from trials.training.metrics import EpochMetrics
 
 
 class RunRecorder:
-    """A `SearchListener` that keeps the run folder up to date."""
+    """A `SearchListener` that keeps the run folder up to date.
 
-    def __init__(self, run: RunFolder, config: ResolvedConfig, facts: TrialFacts) -> None:
+    Attributes:
+        best: row of the best trial so far, as in `trials.csv`; None before there is one.
+    """
+
+    def __init__(self, run: RunFolder, config: SearchConfig, facts: PlacementFacts) -> None:
+        self.best: dict[str, Any] | None = None
         self._run = run
         self._config = config
         self._facts = facts
-        self._best: int | None = None
+        self._full_length: list[dict[str, Any]] = []
+        self._exported: int | None = None
 
     def restart(self, finished: list[FrozenTrial]) -> None:
-        """Write both tables from the study, which is the truth.
+        """Write both tables from the study, which decides what has happened.
 
-        Epochs of trials that were running are left out: those trials report them anew.
+        Epochs of trials that were running are left out: those trials report them again.
 
         Raises:
             InputError: the study lacks trials that `trials.csv` has.
@@ -42,8 +49,10 @@ class RunRecorder:
             for trial in finished
             for metrics in history_of(trial)
         ]
-        self._run.start_tables([self._row(trial) for trial in finished], epochs)
-        self._export_best()
+        rows = [self._row(trial) for trial in finished]
+        self._run.start_tables(rows, epochs)
+        self._full_length = [row for row in rows if row["state"] == TrialState.COMPLETE.name]
+        self._update_best()
 
     def _require_nothing_lost(self, known: set[int]) -> None:
         try:
@@ -65,9 +74,12 @@ class RunRecorder:
         self._run.add_epoch({"trial": number, **metrics.to_json()})
 
     def finished(self, trial: FrozenTrial) -> None:
-        self._run.add_trial(self._row(trial))
+        """Write the row; a full-length trial may change which trial is best."""
+        row = self._row(trial)
+        self._run.add_trial(row)
         if trial.state == TrialState.COMPLETE:
-            self._export_best()
+            self._full_length.append(row)
+            self._update_best()
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
         history = history_of(trial)
@@ -87,16 +99,22 @@ class RunRecorder:
             "reason": trial.user_attrs.get("reason", "") if trial.state == TrialState.FAIL else "",
         }
 
-    def _export_best(self) -> None:
-        """Export the best trial when it has changed and its weights are on this machine."""
-        best = best_trial(self._run.read_trials(), self._config)
-        if best is None or best["trial"] == self._best:
+    def _update_best(self) -> None:
+        """Rank the full-length trials, and export the best one if it is another than before.
+
+        One fit of the model per full-length trial is needed: each changes all estimates. A model
+        whose weights are not on this machine is not exported.
+        """
+        if not self._full_length:
             return
-        if self._run.trial_weights(best["trial"]).is_file():
+        self.best = best_trial(pd.DataFrame(self._full_length), self._config)
+        if self.best is None or self.best["trial"] == self._exported:
+            return
+        if self._run.trial_weights(self.best["trial"]).is_file():
             try:
-                export_trial(self._run, best, self._run.best)
+                export_trial(self._run, self.best, self._run.best)
             except InputError as error:
-                if isinstance(error.__cause__, OSError):  # the disk, not the user
+                if isinstance(error.__cause__, OSError):  # the disk refuses, not the user's input
                     raise StorageError(str(error)) from error
                 raise
-            self._best = best["trial"]
+            self._exported = self.best["trial"]

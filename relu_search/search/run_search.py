@@ -1,6 +1,6 @@
-"""The main path; read this first.
+"""The main path of a search; read this file first.
 
-options -> data, search space -> Ray -> run folder, study, proposer -> trials -> best on disk
+options -> data, search space -> Ray -> run folder, study, proposer -> trials -> best model on disk
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.analysis.leaderboard import best_trial
-from relu_search.analysis.placement_facts import TrialFacts
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
@@ -24,12 +23,12 @@ from relu_search.run_folder.study import (
 )
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.machines import check_precision, local_device
+from relu_search.search.machines import Compute, check_precision, local_device
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
-from relu_search.search.warm_start import advised_placements
-from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.search.warm_start import advised_placements, check_warm_start
+from relu_search.settings.metrics import METRICS
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData
@@ -48,9 +47,9 @@ class SearchOutcome:
     """How a search ended.
 
     Attributes:
-        run: its folder; everything else is in there.
+        run: its folder, which contains all results.
         ending: why it ended.
-        best: row of the best trial of full length within the ReLU limits; None without one.
+        best: row of the best full-length trial within the ReLU limits; None if there is none.
     """
 
     run: RunFolder
@@ -66,7 +65,7 @@ def run_search(
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
 ) -> SearchOutcome:
-    """Search placements from the beginning.
+    """Start a new search.
 
     ```python
     outcome = run_search(SearchConfig(backbone="plain-20", trials=12, out="runs/first"))
@@ -78,18 +77,18 @@ def run_search(
         overwrite: replace an earlier run folder.
         dashboard: start Ray's dashboard, for this machine alone.
         verbose: show Ray's messages.
-        listeners: told of every event, such as a live view.
+        listeners: are told of every event, for example a live view.
 
     Raises:
         InputError: bad input; nothing was written.
     """
-    resolved = config.resolve()
-    RunFolder.check_free(resolved.out, overwrite=overwrite)
+    RunFolder.check_free(config.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        setting = _Setting.of(resolved)
-        cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
-        run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
-        return _search(resolved, run, setting, cluster, verbose=verbose, listeners=listeners)
+        setting = _Setting.of(config)
+        check_warm_start(config)
+        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
+        run = stack.enter_context(RunFolder.create(config.out, overwrite=overwrite))
+        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
 def resume_search(
@@ -100,23 +99,24 @@ def resume_search(
     listeners: tuple[SearchListener, ...] = (),
     **changes: Any,
 ) -> SearchOutcome:
-    """Go on with a search that was cut off, or give it more trials.
+    """Continue an interrupted search, or give a search more trials.
 
     ```python
     resume_search("runs/first", trials=60)
     ```
 
-    Finished trials count as spent and are not repeated; trials that were running go on behind
-    their last finished epoch.
+    Finished trials count towards the budget and are not repeated. Trials that were running continue
+    after their last finished epoch.
 
     Args:
         folder: of the run.
-        changes: a higher total of `trials`; or other `PLACES`, such as the storage URL, needed
-            again if it had a password. What else is given must be as it was.
+        dashboard, verbose, listeners: as in `run_search`.
+        changes: a higher total of `trials`, or execution options (`PLACES`). The storage URL is
+            needed again if it has a password. Any other option must have its earlier value.
 
     Raises:
-        InputError: not a run folder, a damaged one, another process at work in it, options that
-            contradict the run's, or data that are no longer the same.
+        InputError: not a run folder, a damaged one, one in use by another process, options that
+            contradict those of the run, or data that have changed.
     """
     run = RunFolder.open(folder)
     with contextlib.ExitStack() as stack:
@@ -124,25 +124,27 @@ def resume_search(
         config = changed_config(run, changes)
         setting = _Setting.of(config)
         require_same_data(run, setting.data)
-        _open_earlier_study(run, config)  # a damaged one is noticed before Ray starts
+        if run.read_supernet() is None:
+            check_warm_start(config)
+        _open_earlier_study(run, config)  # finds damage before Ray starts
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Setting:
-    """What a search works on; made before anything is written."""
+    """What a search works on; it is checked before anything is written."""
 
     data: TrainingData
     space: SearchSpace
-    facts: TrialFacts
+    facts: PlacementFacts
     costs: Costs
 
     @classmethod
-    def of(cls, config: ResolvedConfig) -> _Setting:
+    def of(cls, config: SearchConfig) -> _Setting:
         data, space = config.load_data(), config.search_space()
-        facts = TrialFacts(space.backbone, data, config.activation)
-        facts.of(Placement("1" * len(space.backbone.sites)))  # rejects images that are too small
+        facts = PlacementFacts.on(data, space.backbone, config.activation)
+        facts.of(Placement("1" * len(space.backbone.sites)))  # refuses images that are too small
         check_storage(config.storage)
         check_exchange(config.exchange)
         costs = Costs(
@@ -156,27 +158,28 @@ class _Setting:
 
 
 def _connect(
-    config: ResolvedConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
+    config: SearchConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
 ) -> Resources:
-    """Join or start Ray for the time of the stack; what each trial gets of it."""
+    """Join or start Ray until the stack is closed; returns the resources of each trial."""
     from trials.on_ray.session import ray_session
 
     cluster = stack.enter_context(
         ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
     )
-    per_trial, _ = plan_resources(config.resources, cluster)
+    resources = Compute.of(config).resources
+    per_trial, _ = plan_resources(resources, cluster)
     has_gpu = bool(per_trial["gpu"])
     check_precision(config.precision, has_gpu=has_gpu)
     if config.captured and not has_gpu:
         raise InputError(
-            "captured needs a GPU per trial, and these get none; leave out --captured, or give "
-            "--gpus-per-trial where there are GPUs"
+            "captured needs a GPU per trial, and no trial has one; omit --captured, or set "
+            "--gpus-per-trial on a machine with GPUs"
         )
-    return config.resources
+    return resources
 
 
 def _search(
-    config: ResolvedConfig,
+    config: SearchConfig,
     run: RunFolder,
     setting: _Setting,
     resources: Resources,
@@ -213,9 +216,9 @@ def _search(
                 setting.data,
                 stopping=EarlyStopping(
                     metric=config.metric,
-                    mode=config.optimised.mode,
+                    mode=METRICS[config.metric].mode,
                     max_epochs=config.training_recipe.epochs,
-                    grace_epochs=config.grace_epochs,
+                    grace_epochs=config.grace_epochs or 1,
                     reduction_factor=config.reduction_factor,
                 ),
                 resources=resources,
@@ -228,11 +231,11 @@ def _search(
         ending = "space exhausted"
     elif proposer.unfinished or proposer.remaining > 0:
         ending = "interrupted"
-    return SearchOutcome(run=run, ending=ending, best=best_trial(run.read_trials(), config))
+    return SearchOutcome(run=run, ending=ending, best=recorder.best)
 
 
-def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optuna.Study:
-    """The study of a run, new or to go on with; the config is written before it is made."""
+def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna.Study:
+    """The study of a run, new or existing; the config is written before a new one is created."""
     study = _open_earlier_study(run, config) if run.is_run() else None
     name = new_study_name(run.path) if study is None else study.study_name
     record = {
@@ -245,8 +248,8 @@ def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optu
     return study or open_study(run.journal, name, config.directions, storage=config.storage)
 
 
-def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study | None:
-    """The study of a run that goes on; None if it was cut off before its study was made."""
+def _open_earlier_study(run: RunFolder, config: SearchConfig) -> optuna.Study | None:
+    """The study of a resumed run; None if the run was interrupted before it had a study."""
     name = run.read_config()[1]["study"]
     if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
         return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from relu_search.analysis.placement_facts import TrialFacts
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.exported_model import export_model
 from relu_search.export.from_run import card_details, data_facts, free_folder
 from relu_search.settings.search_config import SearchConfig
@@ -21,26 +21,32 @@ def train_single(
     device: str = "auto",
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Train a placement as a search would, and export it if `config.out` is given.
+    """Train a placement as a search does, and export it if `config.out` is given.
+
+    Args:
+        config: options of the training.
+        placement: its text, or the name of a hand-designed module.
+        device: `auto`, `cpu` or `cuda`.
+        report: is called with each line of progress.
 
     Returns:
-        Facts, last metrics, all epochs, and `failure` (None, or why the training ended early).
+        Facts of the placement, last metrics, all epochs, and `failure` (None, or the reason why
+        the training ended early).
 
     Raises:
-        InputError: bad input, or a `config.out` that holds something already.
+        InputError: bad input, or `config.out` is not an empty folder.
     """
-    resolved = config.resolve()
     folder = free_folder(config.out) if config.out is not None else None
-    network = resolved.network
-    chosen = resolve_placement(network, placement, config.norm)
-    on = _device(device)
-    data = resolved.load_data()
-    facts = TrialFacts(network, data, config.activation).of(chosen)
+    network = config.network
+    resolved = resolve_placement(network, placement, config.norm)
+    chosen = _device(device)
+    data = config.load_data()
+    facts = PlacementFacts.on(data, network, config.activation).of(resolved)
     report(
         f"training {network.name}, width {network.width}, {facts['placement']} "
-        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {on}"
+        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {chosen}"
     )
-    spec = resolved.trial_spec(chosen)
+    spec = config.trial_spec(resolved)
 
     def line(metrics: EpochMetrics) -> None:
         report(
@@ -49,7 +55,7 @@ def train_single(
             f"{metrics.seconds:.1f} s"
         )
 
-    result = run_trial(spec, data, device=on, on_epoch=line)
+    result = run_trial(spec, data, device=chosen, on_epoch=line)
     last = result.epochs[-1].to_json() if result.epochs else {}
     row = {
         "backbone": network.name,
@@ -63,7 +69,7 @@ def train_single(
     }
     if folder is not None and result.failure is None:
         card = export_model(
-            result.model, folder, details=card_details(resolved, data_facts(data), row)
+            result.model, folder, details=card_details(config, data_facts(data), row)
         )
         report(f"wrote {card}")
     return row
@@ -76,5 +82,5 @@ def _device(name: str) -> str:
         raise InputError(f"device {name!r} is unknown; use auto, cpu or cuda")
     available = torch.cuda.is_available()
     if name == "cuda" and not available:
-        raise InputError("device cuda is not available here; use --device cpu")
+        raise InputError("device cuda is not available on this machine; use --device cpu")
     return "cuda" if available and name != "cpu" else "cpu"

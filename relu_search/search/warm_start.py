@@ -1,69 +1,101 @@
-"""`--warm-start supernet`: which placements a search tries first."""
+"""`--warm-start supernet`: a supernet ranks placements; the search tries the best of them first.
+
+The ranking is written to `supernet.csv`. If the supernet's training diverges, the table is empty,
+and the search goes on without a warm start, also when it is resumed.
+"""
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
-from relu_search.settings.resolved_config import ResolvedConfig
-from search_spaces import Placement, SearchSpace
+from relu_search.search.machines import local_device
+from relu_search.settings.search_config import SearchConfig
+from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData
+from trials.training.metrics import NonFiniteLossError
 
-TRIALS_WORTH = 4
-"""A supernet is trained for so many times the epochs of a trial."""
+EPOCHS_FACTOR = 4
+"""A supernet trains this many times the epochs of a trial."""
 SCORED = 512
-"""Placements that it ranks: all of a small space, so many draws of a larger one."""
+"""Placements that it ranks: all of a small space, a random sample of a larger one."""
+
+
+def check_warm_start(config: SearchConfig) -> None:
+    """Check that the supernet can be trained in this process, before anything is written.
+
+    Raises:
+        InputError: precision bf16 without a GPU in this process.
+    """
+    if config.warm_start is not None and config.precision == "bf16" and local_device() != "cuda":
+        raise InputError(
+            "warm start supernet with precision bf16 needs a GPU in this process; use fp32, start "
+            "the search on a machine with a GPU, or omit --warm-start"
+        )
 
 
 def advised_placements(
     run: RunFolder,
-    config: ResolvedConfig,
+    config: SearchConfig,
     data: TrainingData,
     space: SearchSpace,
     say: Callable[[str], None] = lambda _line: None,
 ) -> list[Placement]:
-    """The best quarter of the budget by the supernet's rank; none unless it was asked for.
+    """The placements that the supernet ranks best, a quarter of the budget.
 
-    The ranking is kept in `supernet.csv`, so a run that goes on does not train it again.
+    None without a warm start, or if the warm start failed: then one line says so. The ranking is
+    kept in `supernet.csv`, so a resumed run does not train the supernet again.
     """
     if config.warm_start is None:
         return []
     file = run.table("supernet.csv")
+    reason = "it failed when this run began"
     if not file.is_file():
-        write_table(file, _ranking(config, data, space, say))
+        try:
+            ranking = _ranking(config, data, space, say)
+        except NonFiniteLossError as error:
+            ranking, reason = [], str(error)
+        write_table(file, ranking)
     advised = [Placement.parse(text) for text in read_table(file)["placement"]]
+    if not advised:
+        say(f"supernet: no placement is ranked ({reason}); the search goes on without a warm start")
     allowed = [placement for placement in advised if space.admits(placement)]
     return allowed[: max(1, config.trials // 4)]
 
 
 def _ranking(
-    config: ResolvedConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
+    config: SearchConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
 ) -> list[dict[str, object]]:
-    import torch
+    """Rows of `supernet.csv`, lowest loss first; placements without a finite loss are left out.
 
+    Raises:
+        NonFiniteLossError: the training diverged.
+    """
     from trials.training.supernet import Supernet, rank
 
     placements = scored_placements(space, config.seed)
     placements += [p for p in config.references.values() if p not in placements]
     spec = config.trial_spec(Placement("1" * len(space.backbone.sites)))
-    recipe = replace(spec.recipe, epochs=TRIALS_WORTH * spec.recipe.epochs)
+    recipe = replace(spec.recipe, epochs=EPOCHS_FACTOR * spec.recipe.epochs)
     say(
-        f"supernet: {recipe.epochs} epochs with a placement drawn for every step, then "
-        f"{len(placements)} placements ranked by its weights"
+        f"supernet: training for {recipe.epochs} epochs, with a random placement at every step; "
+        f"then it ranks {len(placements)} placements"
     )
     net = Supernet.train(
         replace(spec, recipe=recipe),
         data,
         lambda rng: space.decode(space.sample(rng)),
-        device="cuda" if torch.cuda.is_available() else "cpu",
+        device=local_device(),
         on_epoch=lambda m: say(f"supernet: epoch {m.epoch}/{recipe.epochs}"),
     )
     return [
         {"placement": placement.text, "val_loss": loss, "val_accuracy": accuracy}
         for placement, loss, accuracy in rank(net, _counted(placements, say))
+        if math.isfinite(loss)
     ]
 
 
@@ -77,7 +109,7 @@ def _counted(placements: Sequence[Placement], say: Callable[[str], None]) -> Ite
 
 
 def scored_placements(space: SearchSpace, seed: int) -> list[Placement]:
-    """All placements of a small space, else `SCORED` different ones drawn evenly."""
+    """All placements of a small space; of a larger space, `SCORED` different ones at random."""
     if space.combinations <= SCORED:
         return list(space.enumerate())
     rng = random.Random(seed)

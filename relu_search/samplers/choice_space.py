@@ -23,7 +23,7 @@ LARGEST_POOL = 4_096
 
 
 @dataclass(frozen=True, eq=False)
-class Region:
+class ChoiceSpace:
     """All points that may be proposed. Units are in the order of their names, as in Optuna.
 
     Attributes:
@@ -42,13 +42,13 @@ class Region:
     space: SearchSpace | None = None
 
     @classmethod
-    def free(cls, sizes: Point) -> Region:
+    def free(cls, sizes: Point) -> ChoiceSpace:
         """Every combination."""
         zeros = np.zeros((len(sizes), max(sizes)), dtype=np.int64)
         return cls(sizes, zeros, 0, 0, np.zeros((0, *zeros.shape)))
 
     @classmethod
-    def of(cls, space: SearchSpace, site_costs: Floats | None = None) -> Region:
+    def of(cls, space: SearchSpace, site_costs: Floats | None = None) -> ChoiceSpace:
         """The placements that a space admits.
 
         Args:
