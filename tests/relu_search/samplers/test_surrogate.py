@@ -1,6 +1,7 @@
 """The Gaussian process against the textbook's formulas, written with explicit inverses."""
 
 import numpy as np
+import pytest
 from scipy.stats import norm
 
 from relu_search.samplers.surrogate import MOST_TRIALS, Surrogate, kept_trials
@@ -78,3 +79,30 @@ def test_few_trials_are_all_kept_and_many_are_the_best_and_the_latest():
     assert len(kept) == MOST_TRIALS
     assert np.argmax(scores) in kept
     assert len(scores) - 1 in kept
+
+
+def test_hypervolume_improvement_is_that_of_simulation():
+    """One cost: area gained above the staircase of the best means, averaged over draws."""
+    rng = np.random.default_rng(1)
+    points = rng.integers(2, size=(12, 5))
+    scores = points @ np.array([1.0, 0.5, -0.3, 0.2, 0.1]) + 0.1 * rng.standard_normal(12)
+    model = Surrogate.fit(points, scores)
+    tried_costs = points.sum(axis=1, keepdims=True).astype(float)
+    candidates = np.array([[1, 0, 0, 0, 0], [1, 1, 0, 1, 1], [0, 0, 0, 0, 0], [1, 1, 1, 1, 1]])
+    costs = candidates.sum(axis=1, keepdims=True).astype(float)
+    worth = model.hypervolume_improvement(candidates, costs, tried_costs)
+
+    mean, sd = model.predict(points)
+    floor = mean.min() - sd.max()
+    everything = np.unique(np.concatenate([costs, tried_costs]))
+    scale = everything.max() - everything.min()
+    for i, candidate in enumerate(candidates):
+        mu, sigma = (float(v[0]) for v in model.predict(candidate[None]))
+        draws = mu + sigma * norm.ppf((np.arange(20_000) + 0.5) / 20_000)
+        gain = np.zeros(len(draws))
+        for edge, end in zip(everything, [*everything[1:], everything[-1] + 0.1 * scale]):  # noqa: B905
+            level = max([floor, *mean[tried_costs[:, 0] <= edge]])
+            if costs[i, 0] <= edge:
+                gain += np.maximum(draws - level, 0) * (end - edge) / scale
+        expected = gain.mean() * (1 - model.noise / np.hypot(sigma, model.noise))
+        assert worth[i] == pytest.approx(expected, rel=0.02, abs=1e-6)

@@ -51,8 +51,7 @@ def cut_after(study, records: int):
     backend.append_logs = append_logs
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize(("sampler", "seed"), [(n, i % 2) for i, n in enumerate(SAMPLERS)])
 def test_a_search_cut_off_between_any_two_records_ends_as_if_it_had_not_been(
     sampler, seed, tmp_path
 ):
@@ -75,8 +74,10 @@ def test_a_search_cut_off_between_any_two_records_ends_as_if_it_had_not_been(
     assert told(study) == told(whole)
 
 
-@pytest.mark.parametrize("sampler", DISTINCT)
-@pytest.mark.parametrize("after", [0, 2, 3, 11])
+@pytest.mark.parametrize(
+    ("sampler", "after"),
+    [*((name, (0, 2, 3, 11)[i % 4]) for i, name in enumerate(DISTINCT)), ("tpe", 2), ("tpe", 11)],
+)
 def test_a_resumed_search_goes_on_with_the_open_trial_and_meets_the_budget_exactly(after, sampler):
     study = new_study()
     lost = interrupted_in(study, after, trials=12, sampler=sampler)
@@ -133,7 +134,7 @@ def test_a_finished_search_proposes_nothing_more_unless_the_budget_grows():
     assert len({t.user_attrs["placement"] for t in study.trials}) == 9
 
 
-@pytest.mark.parametrize("sampler", DISTINCT)
+@pytest.mark.parametrize("sampler", ["tpe", "grid", "evolution"])
 def test_a_resumed_search_exhausts_the_space_without_repetition(sampler):
     study = new_study()
     interrupted_in(study, 30, trials=200, sampler=sampler)

@@ -1,4 +1,6 @@
-"""The custom samplers against Optuna's test classes, and against a known optimum."""
+"""Every strategy against Optuna's own tests of samplers, and against a known optimum."""
+
+from __future__ import annotations
 
 import functools
 from collections.abc import Callable
@@ -29,10 +31,65 @@ def strategy(request):
     return request.param
 
 
-class TestOptunaContract(BasicSamplerTestCase, MultiObjectiveSamplerTestCase):
+def an_integer(trial, name):
+    return trial.suggest_int(name, 0, 10)
+
+
+def a_choice(trial, name):
+    return trial.suggest_categorical(name, [0, 1, 2])
+
+
+def a_number(trial, name):
+    return trial.suggest_float(name, 1e-7, 10, log=True)
+
+
+def a_step(trial, name):
+    return trial.suggest_float(name, 0, 10, step=0.5)
+
+
+class TestOptunaContract(BasicSamplerTestCase):
+    """What a strategy does with one study; what all inherit is tested once, below."""
+
+    test_float = test_int = test_categorical = None
+
     @pytest.fixture
     def sampler(self, strategy) -> Callable[[], BaseSampler]:
         return functools.partial(strategy, startup=2)
+
+    @pytest.mark.parametrize(
+        ("suggest_method_x", "suggest_method_y"),
+        [
+            (a_choice, a_choice),
+            (a_choice, a_number),
+            (an_integer, a_choice),
+            (a_number, a_step),
+            (a_step, an_integer),
+        ],
+        ids=lambda suggest: suggest.__name__,
+    )
+    def test_combination_of_different_distributions_objective(
+        self, sampler, suggest_method_x, suggest_method_y
+    ):
+        super().test_combination_of_different_distributions_objective(
+            sampler, lambda t: suggest_method_x(t, "x"), lambda t: suggest_method_y(t, "y")
+        )
+
+
+class TestIndependentSampling:
+    """Parameters outside the common search space: all strategies inherit one method for them."""
+
+    test_float = BasicSamplerTestCase.test_float
+    test_int = BasicSamplerTestCase.test_int
+    test_categorical = BasicSamplerTestCase.test_categorical
+    test_multi_objective = MultiObjectiveSamplerTestCase.test_multi_objective_sample_independent
+
+    @pytest.fixture
+    def sampler(self) -> Callable[[], BaseSampler]:
+        return functools.partial(LocalSampler, startup=2)
+
+    def test_it_is_inherited_by_all(self):
+        methods = {strategy.sample_independent for strategy in STRATEGIES}
+        assert methods == {LocalSampler.sample_independent}
 
 
 def weighted_ones(trial: optuna.Trial) -> float:
@@ -60,17 +117,3 @@ def test_the_same_seed_gives_the_same_proposals(strategy):
         return [trial.params for trial in study.trials]
 
     assert proposed() == proposed()
-
-
-def test_the_surrogate_repeats_a_placement_where_noise_hides_the_best():
-    rng = np.random.default_rng(0)
-    study = optuna.create_study(sampler=SurrogateSampler(seed=0))
-
-    def noisy(trial):
-        bits = [trial.suggest_categorical(f"bit{i}", ("0", "1")) for i in range(2)]
-        return bits.count("1") + rng.normal(scale=2)
-
-    study.optimize(noisy, n_trials=30)
-    tried = [tuple(trial.params.values()) for trial in study.trials]
-    assert len(set(tried)) <= 4
-    assert tried.count(("0", "0")) > 30 / 4  # the best gets more than its share

@@ -1,0 +1,39 @@
+"""Bayesian optimisation: repeated placements, and the levels of coarse to fine."""
+
+from __future__ import annotations
+
+import numpy as np
+import optuna
+from helpers.replay import bits_of, drive, new_proposer
+
+from relu_search.samplers.gaussian_process import SurrogateSampler
+from search_spaces import SearchSpace
+
+
+def test_the_surrogate_repeats_a_placement_where_noise_hides_the_best():
+    rng = np.random.default_rng(0)
+    study = optuna.create_study(sampler=SurrogateSampler(seed=0))
+
+    def noisy(trial):
+        bits = [trial.suggest_categorical(f"bit{i}", ("0", "1")) for i in range(2)]
+        return bits.count("1") + rng.normal(scale=2)
+
+    study.optimize(noisy, n_trials=30)
+    tried = [tuple(trial.params.values()) for trial in study.trials]
+    assert len(set(tried)) <= 4
+    assert tried.count(("0", "0")) > 30 / 4  # the best gets more than its share
+
+
+def test_coarse_to_fine_goes_from_the_net_to_stages_to_blocks():
+    space = SearchSpace("preresnet-20", "block")
+    proposer = new_proposer(space=space, trials=48, sampler="coarse-to-fine", references={})
+    bits = [bits_of(p) for p in drive(proposer)]
+
+    def is_pattern(text, blocks):  # every `blocks` blocks of two sites are alike
+        parts = [text[i : i + 2 * blocks] for i in range(0, 18, 2 * blocks)]
+        return all(part == part[:2] * blocks for part in parts)
+
+    assert all(is_pattern(text, 9) for text in bits[:3])
+    assert len(set(bits[:3])) == 3  # all but linear
+    assert all(is_pattern(text, 3) for text in bits[:24])
+    assert not all(is_pattern(text, 3) for text in bits[24:])
