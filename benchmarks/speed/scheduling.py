@@ -281,7 +281,7 @@ def command_rows(repeats: int) -> Iterator[Row]:
     for arguments, goal in ((("--help",), 0.4), (("show", "plain-38"), 3.0)):
         times = []
         for _ in range(repeats):
-            command = [sys.executable, "-m", "relu_search.cli.app", *arguments]
+            command = [sys.executable, "-m", "relu_search.cli", *arguments]
             run = partial(subprocess.run, command, check=True, capture_output=True)
             times.append(seconds_of(run))
         middle = median(times)

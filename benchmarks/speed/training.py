@@ -219,7 +219,7 @@ def _search_seconds(options: tuple[str, ...]) -> tuple[float, float]:
     """Of a whole search, and of the trainings in it, shared among a worker for each core."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        command = [sys.executable, "-m", "relu_search.cli.app", "search", "--out", str(run)]
+        command = [sys.executable, "-m", "relu_search.cli", "search", "--out", str(run)]
         whole = seconds_of(
             partial(subprocess.run, [*command, *options], check=True, capture_output=True)
         )

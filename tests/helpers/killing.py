@@ -26,7 +26,7 @@ class Run:
 
     def __init__(self, *arguments: object, under: tuple[str, ...] = ()) -> None:
         self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "relu_search.cli.app", *map(str, arguments)],
+            [*under, sys.executable, "-m", "relu_search.cli", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

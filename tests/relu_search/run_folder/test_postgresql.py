@@ -188,7 +188,7 @@ def searched(server, tmp_path_factory):
     folder = tmp_path_factory.mktemp("database") / "run"
     command = [*SEARCH, "--trials", "3", "--verbose", "--storage", server.url(), "--out", folder]
     ended = subprocess.run(
-        [sys.executable, "-m", "relu_search.cli.app", *map(str, command)],
+        [sys.executable, "-m", "relu_search.cli", *map(str, command)],
         capture_output=True,
         text=True,
         check=False,
