@@ -82,8 +82,9 @@ class _Steps:
 
     def run(self) -> None:
         """Take them, and wait for their end."""
-        assert self._way.epoch_by is not None
-        self._way.epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
+        epoch_by = self._way.epoch_by(self.spec)
+        assert epoch_by is not None
+        epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
 
     def account(self, step_seconds: float) -> Iterator[Row]:
         """Where a step's time goes, by kinds of kernels."""

@@ -34,7 +34,7 @@ DISTINCT = [name for name in SAMPLERS if name != "gp"]  # which may repeat a pla
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_hand_designed_modules_come_first_in_order_and_protected(sampler):
     proposals = drive(new_proposer(trials=8, sampler=sampler), stop=stop_half)
-    assert [p.spec.placement for p in proposals[:3]] == list(REFERENCES.values())
+    assert [p.spec.placement.text for p in proposals[:3]] == list(REFERENCES.values())
     assert [p.protected for p in proposals] == [True] * 3 + [False] * 5
 
 
@@ -76,7 +76,7 @@ def test_complete_are_exactly_the_trials_of_full_length(told):
     assert {t.number for t in study.trials if t.state == TrialState.COMPLETE} == full
     assert 3 < len(full) < 18
     for number in full:
-        final = metrics(proposals[number].spec.placement, RECIPE.epochs)
+        final = metrics(proposals[number].spec.placement.text, RECIPE.epochs)
         assert study.trials[number].value == final.val_accuracy
 
 
@@ -87,7 +87,7 @@ def test_stopped_trials_are_pruned_and_keep_every_value_at_its_step(told):
     for trial in pruned:
         proposal = proposals[trial.number]
         epochs = range(1, 2 + (not stop_half(proposal, 1)))
-        expected = {e: metrics(proposal.spec.placement, e).val_accuracy for e in epochs}
+        expected = {e: metrics(proposal.spec.placement.text, e).val_accuracy for e in epochs}
         assert trial.intermediate_values == expected
 
 
@@ -103,7 +103,7 @@ def test_every_trial_stores_its_placement_module_seed_and_history(told):
     study, proposals, _ = told
     modules = {placement: name for name, placement in REFERENCES.items()}
     for trial, proposal in zip(study.trials, proposals, strict=True):
-        text = proposal.spec.placement
+        text = proposal.spec.placement.text
         assert trial.user_attrs["placement"] == text
         assert trial.user_attrs["seed"] == 4
         if text in modules:
@@ -131,7 +131,7 @@ def test_past_curves_are_those_of_all_trials_that_ended(told):
 def test_the_metric_says_what_is_reported_and_which_way_is_better(metric, best):
     study = new_study(metric)
     proposals = drive(new_proposer(study, metric=metric, trials=10))
-    finals = [getattr(metrics(p.spec.placement, 3), metric) for p in proposals]
+    finals = [getattr(metrics(p.spec.placement.text, 3), metric) for p in proposals]
     assert [t.value for t in study.trials] == finals
     assert study.best_value == best(finals)
 
@@ -203,7 +203,7 @@ def test_the_budget_is_met_exactly_with_three_trials_at_once(sampler):
         if not running:
             break
         done = running.pop(rng.randrange(len(running)))
-        proposer.observe(done.number, metrics(done.spec.placement, 1))
+        proposer.observe(done.number, metrics(done.spec.placement.text, 1))
         proposer.conclude(done.number, None)
     assert len(seen) == len(set(seen)) == 17
     assert (proposer.remaining, proposer.unfinished, proposer.exhausted) == (0, 0, False)
@@ -212,7 +212,7 @@ def test_the_budget_is_met_exactly_with_three_trials_at_once(sampler):
 @pytest.mark.parametrize("budget", [1, 2, 3])
 def test_a_budget_below_the_references_trains_the_first_of_them(budget):
     proposer = new_proposer(trials=budget)
-    texts = [p.spec.placement for p in drive(proposer)]
+    texts = [p.spec.placement.text for p in drive(proposer)]
     assert texts == list(REFERENCES.values())[:budget]
     assert not proposer.exhausted
 
@@ -243,7 +243,7 @@ def test_the_same_seed_repeats_every_proposal_and_another_does_not(sampler):
 
     def run(seed):
         proposer = new_proposer(space=space, trials=25, sampler=sampler, seed=seed)
-        return [p.spec.placement for p in drive(proposer, stop=stop_half)]
+        return [p.spec.placement.text for p in drive(proposer, stop=stop_half)]
 
     assert run(5) == run(5) != run(6)
 
@@ -276,7 +276,7 @@ def test_grid_refuses_a_space_that_cannot_be_enumerated():
 
 def test_grid_visits_in_another_order_for_another_seed():
     orders = [
-        [p.spec.placement for p in drive(new_proposer(trials=64, sampler="grid", seed=seed))]
+        [p.spec.placement.text for p in drive(new_proposer(trials=64, sampler="grid", seed=seed))]
         for seed in (0, 1)
     ]
     assert orders[0] != orders[1]
