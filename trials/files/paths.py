@@ -14,6 +14,8 @@ def user_path(text: str | Path) -> Path:
         InputError: not a possible path (unknown user, too long, a NUL byte).
     """
     try:
+        if "\0" in str(text):
+            raise ValueError("it has a NUL byte")
         path = Path(text).expanduser()
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import ray
@@ -194,12 +193,15 @@ class _PackActor:
 
     def __init__(self, data: TrainingData, files: TrialFiles, captured: bool) -> None:
         self._data, self._files, self._captured = data, files, captured
+        self._built: PackedTraining | None = None
 
-    @cached_property
+    @property
     def _training(self) -> PackedTraining:
-        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-        device = "cuda" if gpus else "cpu"
-        return PackedTraining(self._data, device, captured=self._captured)
+        if self._built is None:
+            gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+            device = "cuda" if gpus else "cpu"
+            self._built = PackedTraining(self._data, device, captured=self._captured)
+        return self._built
 
     def epoch(self, joining: list[tuple[int, TrialSpec]], leaving: list[int]) -> Events:
         """Remove and add members, then train all members for an epoch."""
