@@ -84,7 +84,7 @@ def _usual(
 
 def _epochs(spec: TrialSpec, data: TrainingData, way: Way, device: str) -> Iterator[EpochMetrics]:
     model = untrained_network(spec, data)
-    return train(model, data, spec.recipe, seed=0, device=device, epoch_by=way.epoch_by)
+    return train(model, data, spec.recipe, seed=0, device=device, epoch_by=way.epoch_by(spec))
 
 
 def candidate_rows(

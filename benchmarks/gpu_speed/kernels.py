@@ -82,8 +82,9 @@ class _Steps:
 
     def run(self) -> None:
         """Take them, and wait for their end."""
-        assert self._way.epoch_by is not None
-        self._way.epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
+        epoch_by = self._way.epoch_by(self.spec)
+        assert epoch_by is not None
+        epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
 
     def account(self, step_seconds: float) -> Iterator[Row]:
         """Where a step's time goes, by kinds of kernels."""
@@ -100,7 +101,7 @@ class _Steps:
         for kind, microseconds in spent.items():
             yield Row(
                 section="Where a captured step spends its time",
-                what=f"{self.spec.backbone}, {self._way}: {kind}",
+                what=f"{self.spec.backbone.name}, {self._way}: {kind}",
                 peer=f"{started / self.count:,.0f} kernels a step",
                 ours=f"{microseconds:,.0f} us",
                 n=1,

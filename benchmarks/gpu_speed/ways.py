@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 
-from trials.fast.stand_in import train_by_stand_in
+from trials.fast.stand_in import stand_in_epochs
 from trials.training.loop import TrainsEpoch
 from trials.training.recipe import Precision, Recipe
+from trials.training.spec import TrialSpec
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +26,8 @@ class Way:
     def recipe(self) -> Recipe:
         return Recipe(epochs=400, batch_size=64, precision=self.precision)  # the paper's
 
-    @property
-    def epoch_by(self) -> TrainsEpoch | None:
-        if not (self.compiled or self.captured):
-            return None
-        return partial(
-            train_by_stand_in,
-            activation="relu",
-            compiled=self.compiled,
-            captured=self.captured,
-        )
+    def epoch_by(self, spec: TrialSpec) -> TrainsEpoch | None:
+        return stand_in_epochs(spec, compiled=self.compiled, captured=self.captured)
 
 
 WAYS = (

@@ -52,7 +52,7 @@ class TableSpec:
         return TrialSpec(
             backbone=self.backbone,
             width=self.width,
-            placement=placement.text,
+            placement=placement,
             seed=seed,
             recipe=self.recipe,
         )

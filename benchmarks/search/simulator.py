@@ -21,7 +21,7 @@ from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import COARSE_TO_FINE
 from search_spaces import Placement, SearchSpace, reference_modules
 from trials.on_ray.asha import scheduler_of
-from trials.on_ray.pack_runs import trial_for_asha
+from trials.on_ray.compat import SchedulerTrial, add_trial, remove_trial, report
 from trials.running.early_stopping import EarlyStopping
 from trials.running.proposals import Proposal, Proposer
 from trials.training.metrics import EpochMetrics
@@ -117,7 +117,7 @@ class Replay:
                 more = proposal is not None
                 if proposal is not None:
                     running[proposal.number] = proposal
-                    asha.on_trial_add(None, trial_for_asha(proposal))
+                    add_trial(asha, SchedulerTrial.of(proposal))
                     heapq.heappush(events, (clock + self._seconds(proposal), proposal.number, 1))
             if not events:
                 return ended
@@ -130,7 +130,7 @@ class Replay:
             del running[number]
             failed = metrics is None
             if failed:
-                asha.on_trial_remove(None, trial_for_asha(proposal))
+                remove_trial(asha, SchedulerTrial.of(proposal))
             proposer.conclude(number, "the recorded training diverged" if failed else None)
             row, seed = self.row_of(proposal.spec), proposal.spec.seed
             done = epoch - 1 if failed else epoch
@@ -141,8 +141,8 @@ class Replay:
     ) -> bool:
         proposer.observe(proposal.number, metrics)
         result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
-        decision = asha.on_trial_result(None, trial_for_asha(proposal), result)
-        return bool(decision == "CONTINUE" and metrics.epoch < self.table.spec.recipe.epochs)
+        goes_on = report(asha, SchedulerTrial.of(proposal), result)
+        return goes_on and metrics.epoch < self.table.spec.recipe.epochs
 
     def _proposer(self) -> Proposer:
         spec = self.table.spec
@@ -181,8 +181,7 @@ class Replay:
         return float(self.table.seconds[row, proposal.spec.seed]) / self.table.spec.recipe.epochs
 
     def row_of(self, spec: TrialSpec) -> int:
-        bits = Placement.parse(spec.placement).bits
-        return self.table.row_of[bits]
+        return self.table.row_of[spec.placement.bits]
 
     def _metrics(self, spec: TrialSpec, epoch: int) -> EpochMetrics | None:
         known = {

@@ -138,7 +138,7 @@ def run_sections(
     parser.add_argument("--json", help="write rows here (- for stdout), not the page")
     arguments = parser.parse_args()
     chosen = arguments.sections or list(sections)
-    if unknown := set(chosen) - set(sections):
+    if unknown := [name for name in chosen if name not in sections]:
         parser.error(f"unknown section {', '.join(unknown)}; use {', '.join(sections)}")
     rows: dict[str, list[Row]] = {}
     for name in chosen:

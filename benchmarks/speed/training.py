@@ -27,7 +27,7 @@ from search_spaces import Placement, build
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data.splits import TrainingData
 from trials.fast.packing import SIZES, measured_rates
-from trials.fast.stand_in import train_by_stand_in
+from trials.fast.stand_in import stand_in_epochs
 from trials.training.evaluation import EVALUATION_BATCH
 from trials.training.loop import TrainsEpoch, train
 from trials.training.recipe import Recipe
@@ -75,9 +75,9 @@ def epoch_rows(rounds: int) -> Iterator[Row]:
     """A training epoch of one candidate, both sides with all cores."""
     data = colour_images(768)
     threads = torch.get_num_threads()
-    compiled = partial(train_by_stand_in, activation="relu", compiled=True, captured=False)
     for backbone in ("plain-20", "preresnet-20"):
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
+        compiled = stand_in_epochs(spec, compiled=True, captured=False)
         usual, ours, gated = (untrained_network(spec, data) for _ in range(3))
         with usual_training(
             usual,

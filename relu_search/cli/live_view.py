@@ -113,7 +113,10 @@ class LiveView:
             epoch = metrics.epoch if metrics else 0
             score = f"val acc {metrics.val_accuracy:.1%}" if metrics else "starting"
             rows.add_row(
-                f"  trial {number}", f"epoch {epoch}/{self._epochs}", score, proposal.spec.placement
+                f"  trial {number}",
+                f"epoch {epoch}/{self._epochs}",
+                score,
+                proposal.spec.placement.text,
             )
         return Group(head, Text(best), rows)
 

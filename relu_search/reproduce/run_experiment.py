@@ -201,9 +201,8 @@ class _Recorder:
 
 def _spec(run: Run, recipe: Recipe) -> TrialSpec:
     return TrialSpec(
-        backbone=run.backbone.name,
-        width=run.backbone.width,
-        placement=run.placement.text,
+        backbone=run.backbone,
+        placement=run.placement,
         recipe=recipe,
         seed=run.seed,
     )

@@ -166,9 +166,8 @@ class ResolvedConfig(SearchOptions):
         from trials.training.spec import TrialSpec  # loads torch
 
         return TrialSpec(
-            backbone=self.backbone,
-            width=self.network.width,
-            placement=placement.text,
+            backbone=self.network,
+            placement=placement,
             recipe=self.training_recipe,
             seed=self.seed + repeat * REPEAT_STRIDE,
             activation=self.activation,

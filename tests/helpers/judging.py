@@ -105,26 +105,26 @@ class Runner:
     def __call__(self, spec, data, *, device, save_to, checkpoint, on_epoch):
         if self.stop_after is not None and len(self.calls) >= self.stop_after:
             raise KeyboardInterrupt
-        key = spec.placement, spec.seed
+        key = spec.placement.text, spec.seed
         self.calls.append(key)
         self.specs.append(spec)
         self.digests[key] = data.split_digest
         failure = self.failing.get(key)
         model = build(
             spec.backbone,
-            spec.placement,
+            spec.placement.text,
             width=spec.width,
             num_classes=data.num_classes,
             in_channels=data.in_channels,
             generator=torch.Generator().manual_seed(spec.seed),
         ).eval()
-        if spec.placement in self.fitted:
+        if spec.placement.text in self.fitted:
             fit_classifier(model, data)
         epochs = []
         for epoch in range(1, spec.recipe.epochs + 1):
             if failure and epoch == spec.recipe.epochs:
                 break
-            value = self.accuracy(spec.placement, spec.seed)
+            value = self.accuracy(spec.placement.text, spec.seed)
             metrics = EpochMetrics(
                 epoch=epoch,
                 train_loss=1.5,
@@ -220,7 +220,7 @@ class Witness:
 
     def training(self, runner):
         def run(spec, data, **options):
-            self.events.append(("train", spec.placement))
+            self.events.append(("train", spec.placement.text))
             return runner(spec, data, **options)
 
         return run

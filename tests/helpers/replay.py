@@ -49,7 +49,8 @@ def metrics(placement: str, epoch: int) -> EpochMetrics:
 
 def stop_half(proposal: Proposal, epoch: int) -> bool:
     """An arbitrary early stop that spares protected trials, as the scheduler must."""
-    return not proposal.protected and metrics(proposal.spec.placement, epoch).val_accuracy < 0.4
+    accuracy = metrics(proposal.spec.placement.text, epoch).val_accuracy
+    return not proposal.protected and accuracy < 0.4
 
 
 def never(_proposal: Proposal, _epoch: int) -> bool:
@@ -72,7 +73,7 @@ def drive(
             if failing and epoch == 2 and proposal.number in failing:
                 failure = failing[proposal.number]
                 break
-            proposer.observe(proposal.number, metrics(proposal.spec.placement, epoch))
+            proposer.observe(proposal.number, metrics(proposal.spec.placement.text, epoch))
             if stop(proposal, epoch):
                 break
         proposer.conclude(proposal.number, failure)
@@ -126,7 +127,7 @@ def new_proposer(
 
 def bits_of(proposal: Proposal) -> str:
     """The bits of a placement text, read by the grammar of the contract."""
-    segments = (segment.partition("*") for segment in proposal.spec.placement.split("+"))
+    segments = (segment.partition("*") for segment in proposal.spec.placement.text.split("+"))
     return "".join(bits * int(times or 1) for bits, _, times in segments)
 
 

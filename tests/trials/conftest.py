@@ -9,9 +9,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from ray import cloudpickle
-
-from trials.on_ray.session import ray_session
 
 
 @pytest.fixture
@@ -62,14 +59,3 @@ def random_images():
         return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
     return draw
-
-
-@pytest.fixture(scope="module")
-def cluster(request):
-    """One Ray for all tests of a file; its workers cannot import that, so it goes by value."""
-    cloudpickle.register_pickle_by_value(request.module)
-    try:
-        with ray_session(cpus=2) as resources:
-            yield resources
-    finally:
-        cloudpickle.unregister_pickle_by_value(request.module)

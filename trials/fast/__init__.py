@@ -1,1 +1,1 @@
-"""Equivalents of the training loop that need fewer calls: one graph for all placements; packs."""
+"""Faster equivalents of the training loop: one graph for all placements, CUDA graphs, packs."""

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces.activations import ACTIVATIONS
-from search_spaces.backbones import Activation
 from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
+from trials.fast.weight_copies import require_same_names
 from trials.training.checkpoint import Checkpoint
 from trials.training.metrics import EpochMetrics
 from trials.training.optimizer import NesterovSGD
@@ -27,8 +27,10 @@ class Member:
     """A trial in a pack.
 
     Attributes:
-        model, optimizer: its own, up to date whenever it is not packed.
-        epochs: finished ones.
+        model, optimizer: its own; up to date while it is not packed.
+        save_to: file for its trained weights, or None.
+        checkpoint: written after each epoch, or None.
+        epochs: metrics of its finished epochs.
     """
 
     spec: TrialSpec
@@ -40,15 +42,20 @@ class Member:
 
 
 class PackedNetwork:
-    """Members' networks side by side, and their optimizer.
+    """The members' networks side by side, and their optimizer.
 
-    Nesterov SGD as `torch.optim.SGD` does it, but with a learning rate for each member. Weights
-    lie in one vector, so that a step of all of them is a handful of operations.
+    Nesterov SGD as in `torch.optim.SGD`, but with a learning rate for each member. The weights are
+    in one vector, so that a step of all of them is a few operations.
+
+    Raises:
+        InputError: a member's network has other tensors than the others.
     """
 
     def __init__(self, members: Sequence[Member]) -> None:
         self.members = tuple(members)
-        self.model = _side_by_side_network([m.model for m in members], members[0].spec.activation)
+        for member in members[1:]:
+            require_same_names(member.model.state_dict(), members[0].model.state_dict())
+        self.model = _side_by_side_network(members)
         self._recipe = members[0].spec.recipe
         self._names = [name for name, _ in self.model.named_parameters()]
         self._parameters = [parameter for _, parameter in self.model.named_parameters()]
@@ -70,12 +77,12 @@ class PackedNetwork:
         return logits.transpose(0, 1)
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropies (K,) and logits of a batch; y is (K, B)."""
+        """Mean cross-entropies (K,) and logits (K, B, classes) of a batch; y is (K, B)."""
         logits = self.logits(x)
         return cross_entropies(logits, y), logits
 
     def step(self, losses: Tensor, rates: Tensor) -> None:
-        """One step of each member. Losses are summed: averaged, all would slow.
+        """One step of each member. Losses are summed: a mean would shrink every gradient.
 
         Args:
             losses: of the members, (K,).
@@ -92,14 +99,16 @@ class PackedNetwork:
 
     @torch.no_grad()
     def copy_back(self, member: Member) -> None:
-        """Give a member its weights, statistics and momenta of now."""
+        """Copy weights, statistics, step counters and momenta to a member's own network."""
         place, count = self.members.index(member), len(self.members)
-        packed = dict(self.model.state_dict())
-        for name, own in member.model.state_dict().items():
-            own.copy_(_part(packed[name], place, count).view_as(own))
         momenta = dict(zip(self._names, self._cut(self._momenta), strict=True))
-        for name, own in member.optimizer.momenta.items():
-            own.copy_(_part(momenta[name], place, count).view_as(own))
+        for packed, own in (
+            (self.model.state_dict(), member.model.state_dict()),
+            (momenta, member.optimizer.momenta),
+        ):
+            require_same_names(own, packed)
+            for name, tensor in own.items():
+                tensor.copy_(_part(packed[name], place, count).view_as(tensor))
 
     def _cut(self, row: Tensor) -> list[Tensor]:
         """Parts of a vector in the shapes of the parameters."""
@@ -108,7 +117,7 @@ class PackedNetwork:
 
 
 class _PackedGate(nn.Module):
-    """The activation where a member keeps it: each group of channels has a bit."""
+    """Applies the activation to the groups of channels whose member keeps it."""
 
     bits: Tensor
     floor: Tensor
@@ -135,10 +144,10 @@ class _PackedGate(nn.Module):
 
 
 class _Floored(torch.autograd.Function):
-    """max(x, floor), where the floor is 0 (ReLU) or minus infinity (identity): half the passes.
+    """max(x, floor): the floor is 0 for ReLU and minus infinity for the identity.
 
-    The gradient is that of ReLU and identity, ties at zero included: nothing passes at a floor of
-    zero, as for `nn.ReLU`.
+    Half as many passes over memory as `torch.where`. The gradient equals those of ReLU and
+    identity, also where x is zero: `nn.ReLU` then has gradient zero.
     """
 
     @staticmethod
@@ -168,14 +177,14 @@ class _PackedLinear(nn.Module):
         return logits.transpose(0, 1)
 
 
-def _side_by_side_network(models: Sequence[Network], activation: Activation) -> Network:
-    """One network whose every tensor is those of the models, one after another."""
-    count = len(models)
+def _side_by_side_network(members: Sequence[Member]) -> Network:
+    """One network, each tensor of which is the concatenation of the members' tensors."""
+    models, count = [member.model for member in members], len(members)
+    activation = ACTIVATIONS[members[0].spec.activation]
     packed = copy.deepcopy(models[0])
-    for site, are_kept in zip(
-        relu_sites(packed), zip(*(m.placement for m in models), strict=True), strict=True
-    ):
-        replace_module(packed, site, _PackedGate(ACTIVATIONS[activation](), are_kept))
+    placements = zip(*(member.spec.placement for member in members), strict=True)
+    for site, are_kept in zip(relu_sites(packed), placements, strict=True):
+        replace_module(packed, site, _PackedGate(activation(), are_kept))
     replace_module(packed, "classifier", _PackedLinear(packed.classifier, count))
     states = [model.state_dict() for model in models]
     for path, module in packed.named_modules():
@@ -196,7 +205,7 @@ def _side_by_side_network(models: Sequence[Network], activation: Activation) -> 
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
-    """Along the first dimension; those without one become a vector."""
+    """Concatenated along the first dimension; tensors () become a vector."""
     return torch.cat([tensor.reshape(1) if tensor.dim() == 0 else tensor for tensor in tensors])
 
 

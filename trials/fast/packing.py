@@ -1,12 +1,12 @@
-"""Several trials in lockstep as one network of grouped convolutions.
+"""Several trials trained together as one network of grouped convolutions: a pack.
 
-All placements of a backbone share every tensor shape, so K of them fit side by side in the
-channels of one network: convolutions get K groups, batch statistics stay those of each channel and
-so of each candidate, and a site keeps or drops its ReLU per group. One step then costs the calls
-of one network. Each member has its own seed, images, learning rate and end.
+All placements of a backbone have the same tensor shapes. So K of them fit side by side in the
+channels of one network: convolutions have K groups, batch statistics are per channel and so per
+candidate, and each site keeps or drops its ReLU per group. One step then needs the calls of one
+network only. Each member has its own seed, images, learning rate and end.
 
-A packed training equals a single one after one step, to rounding. Later both drift apart, as these
-networks amplify the last bit; so a run uses one back end for all of its trials.
+After one step a packed training equals a single one up to rounding. Later the two differ more, as
+these networks amplify a difference in the last bit. So a run uses one back end for all its trials.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +25,7 @@ from trials.data.augmentation import EpochDraws
 from trials.data.splits import ImageSet, TrainingData
 from trials.fast.packed_epoch import PackedEpochs
 from trials.fast.packed_network import Member
-from trials.fast.stand_in import train_by_stand_in
+from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import DeviceData, train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError, require_finite
@@ -36,7 +35,7 @@ from trials.training.spec import TrialSpec, require_images_fit, untrained_networ
 
 
 class PackedTraining:
-    """Trains its members one epoch at a time; others join and leave between epochs.
+    """Trains its members one epoch at a time; trials join and leave between epochs.
 
     ```python
     training = PackedTraining(data)
@@ -68,16 +67,22 @@ class PackedTraining:
         save_to: Path | None = None,
         checkpoint: Checkpoint | None = None,
     ) -> tuple[EpochMetrics, ...]:
-        """Take in a trial; the epochs that its checkpoint holds.
+        """Add a trial, from its checkpoint if there is one.
+
+        Args:
+            save_to: file for its trained weights.
+            checkpoint: written after each of its epochs.
+
+        Returns:
+            Metrics of the epochs in its checkpoint.
 
         Raises:
             InputError: the spec cannot be packed, or not with the present members.
         """
         require_images_fit(self._data)
+        require_gates_fit(spec.placement, spec.activation)
         self._require_like_the_others(spec)
-        model = untrained_network(spec, self._data)
-        require_gates_fit(model.placement, model.activation)
-        model = model.to(self._device)
+        model = untrained_network(spec, self._data).to(self._device)
         optimizer = NesterovSGD(model, spec.recipe)
         restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
         self._unpack()
@@ -88,20 +93,28 @@ class PackedTraining:
 
     def _require_like_the_others(self, spec: TrialSpec) -> None:
         for member in self.members.values():
-            alike = replace(member.spec, placement=spec.placement, seed=spec.seed)
-            if alike != spec:
+            theirs = member.spec
+            if (theirs.backbone, theirs.recipe, theirs.activation) != (
+                spec.backbone,
+                spec.recipe,
+                spec.activation,
+            ):
                 raise InputError(
-                    "trials of one pack may differ in placement and seed alone; train "
-                    f"{spec.backbone} of width {spec.width} with recipe {spec.recipe.name!r} apart"
+                    "trials of one pack may differ only in placement and seed; train "
+                    f"{spec.backbone.name} of width {spec.width} with recipe "
+                    f"{spec.recipe.name!r} in another pack"
                 )
 
     def leave(self, number: int) -> None:
-        """A trial has ended."""
+        """Remove a trial."""
         self._unpack()
         del self.members[number]
 
     def epoch(self) -> dict[int, EpochMetrics | str]:
-        """Train each member for one epoch; its metrics, or why it failed.
+        """Train each member for one epoch.
+
+        Returns:
+            By number its metrics, or the reason of its failure.
 
         Raises:
             StorageError: weights or a checkpoint cannot be written.
@@ -125,7 +138,7 @@ class PackedTraining:
             return results
 
     def _draws_of(self, member: Member) -> EpochDraws:
-        """Of a member's next epoch."""
+        """The random draws of a member's next epoch."""
         data, epoch = self._data, len(member.epochs) + 1
         return EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=member.spec.seed, epoch=epoch
@@ -162,7 +175,7 @@ class PackedTraining:
         return metrics
 
     def _unpack(self) -> None:
-        """Give all members their own weights back."""
+        """Copy the weights back to the members' own networks."""
         if self._packed is not None:
             for member in self._packed.members:
                 self._packed.network.copy_back(member)
@@ -172,7 +185,7 @@ class PackedTraining:
 SIZES = (2, 4, 8, 16, 32)
 _TIMED_STEPS = 4
 _TIMED_REPLAYS = 200
-"""Of an epoch; the first epoch warms up, and records."""
+"""Steps of the timed epoch, without and with CUDA graphs. An epoch before it warms up."""
 
 
 def measured_rates(
@@ -182,26 +195,23 @@ def measured_rates(
     *,
     captured: bool = False,
 ) -> dict[int, float]:
-    """Candidate-steps per second of ordinary trials (1) and of packs of so many, on this device.
+    """Measure candidate-steps per second by size of the pack, on this device; 1: without a pack.
 
-    Larger packs are tried as long as they gain. Each is timed over a short second epoch.
+    Larger packs are tried until one is slower. Each is timed over a short second epoch.
 
     Args:
         specs: as many as the largest of `SIZES`.
-        captured: of both: by recorded CUDA graphs.
+        captured: with recorded CUDA graphs.
 
     Raises:
-        InputError: they cannot be packed.
+        InputError: the specs cannot be packed.
     """
     recipe = replace(specs[0].recipe, epochs=2)
     images = (_TIMED_REPLAYS if captured else _TIMED_STEPS) * recipe.batch_size
     short = replace(data, train=_first(data.train, images), validation=_first(data.validation, 1))
     steps = math.ceil(len(short.train) / recipe.batch_size)
     shortened = [replace(spec, recipe=recipe) for spec in specs]
-    epoch_by = None
-    if captured:
-        activation = specs[0].activation
-        epoch_by = partial(train_by_stand_in, activation=activation, compiled=False, captured=True)
+    epoch_by = stand_in_epochs(shortened[0], compiled=False, captured=captured)
     with one_thread():
         alone = untrained_network(shortened[0], data)
         *_, last = train(alone, short, recipe, seed=0, device=device, epoch_by=epoch_by)

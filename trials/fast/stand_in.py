@@ -1,17 +1,16 @@
 """One graph for all placements: compiled, captured, or both.
 
-The choice between `nn.ReLU` and `nn.Identity` is made in Python, so every placement would be a
-graph of its own. Here a stand-in trains in the place of each network in turn. Its gates are data;
-weights, statistics and momenta are copied in before an epoch and out behind it. So one graph serves
-all trials of a process.
+A reference network chooses between `nn.ReLU` and `nn.Identity` in Python, so every placement would
+need a graph of its own. Here one gated network, the stand-in, is trained in place of each network
+in turn. Its gates are tensors. Weights, BatchNorm statistics and momenta are copied in before each
+epoch and back after it. So one graph serves all trials of a process.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import Tensor, nn
@@ -19,14 +18,45 @@ from torch import Tensor, nn
 from search_spaces.backbones import Activation, Backbone
 from search_spaces.gates import insert_gates, require_gates_fit, set_gates
 from search_spaces.networks import Network, build
+from search_spaces.placement import Placement
+from trials.compat import compiled_once
 from trials.data.augmentation import EpochDraws
 from trials.fast.cuda_graphs import ReplayedEpoch
-from trials.training.evaluation import autocast
-from trials.training.loop import DeviceData, loss_and_logits
+from trials.fast.weight_copies import STEP_COUNT, copy_tensors
+from trials.training.loop import (
+    DeviceData,
+    EpochSums,
+    TrainsEpoch,
+    loss_and_logits,
+    training_step,
+)
 from trials.training.optimizer import NesterovSGD
 from trials.training.recipe import Recipe
+from trials.training.spec import TrialSpec
 
-LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+
+def stand_in_epochs(spec: TrialSpec, *, compiled: bool, captured: bool) -> TrainsEpoch | None:
+    """How the epochs of a trial are trained; None: by `train_epoch`, the reference.
+
+    Args:
+        compiled: compile loss and gradients of whole batches with `torch.compile`; a short last
+            batch runs eager. A second compilation is an error.
+        captured: record each step as a CUDA graph and replay it (on CUDA only; elsewhere the same
+            steps run without a record).
+
+    Raises:
+        InputError: the placement or activation cannot share a graph with others.
+    """
+    if not (compiled or captured):
+        return None
+    require_gates_fit(spec.placement, spec.activation)
+    return partial(
+        train_by_stand_in,
+        placement=spec.placement,
+        activation=spec.activation,
+        compiled=compiled,
+        captured=captured,
+    )
 
 
 def train_by_stand_in(
@@ -36,25 +66,26 @@ def train_by_stand_in(
     draws: EpochDraws,
     epoch: int,
     *,
+    placement: Placement,
     activation: Activation,
     compiled: bool,
     captured: bool,
 ) -> tuple[float, float]:
-    """`trials.training.loop.train_epoch` by the process's stand-in; (mean loss, accuracy).
+    """`train_epoch` of a `Network` by the stand-in of this process.
 
     Args:
-        activation: of the kept sites (an all-linear network does not show it).
-        compiled: compile loss and gradients of whole batches with `torch.compile`; a short last
-            batch is eager. A second compilation is an error: torch would fall back to eager after
-            eight of them, in silence.
-        captured: record each step as a CUDA graph and replay it (CUDA only; elsewhere the same
-            steps are just taken).
+        placement, activation: of the network.
+        compiled, captured: as for `stand_in_epochs`.
+
+    Returns:
+        (mean cross-entropy in nats, accuracy 0 to 1) over the epoch.
 
     Raises:
         InputError: placement or activation have shapes or weights of their own.
         torch._dynamo.exc.RecompileError: one graph did not serve all.
     """
     assert isinstance(model, Network)
+    require_gates_fit(placement, activation)
     kind = _Kind(
         backbone=model.backbone,
         num_classes=model.num_classes,
@@ -67,13 +98,16 @@ def train_by_stand_in(
         compiled=compiled,
         captured=captured,
     )
-    require_gates_fit(model.placement, activation)
-    return _stand_in(kind).train(model, optimizer, data, draws, epoch)
+    stand_in = _stand_in(kind)
+    stand_in.take(model, placement, optimizer)
+    means = stand_in.train(data, draws, epoch)
+    stand_in.give(model, optimizer)
+    return means
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Kind:
-    """What all trainings of one stand-in have in common."""
+    """What all trainings by one stand-in have in common."""
 
     backbone: Backbone
     num_classes: int
@@ -92,13 +126,13 @@ class _StandIn:
 
     def __init__(self, kind: _Kind) -> None:
         self._recipe = kind.recipe
-        self._is_fixed = kind.captured
+        self._needs_fixed_addresses = kind.captured
         self.model = _gated_network(kind)
         self.optimizer = NesterovSGD(self.model, kind.recipe)
-        self._loss_sum, self._correct = (torch.zeros((), device=kind.device) for _ in range(2))
+        self._sums = EpochSums(kind.device)
         self._data: DeviceData | None = None
         self._draws: EpochDraws | None = None
-        self._loss_of = _compiled_loss() if kind.compiled else loss_and_logits
+        self._loss_of = compiled_once(loss_and_logits) if kind.compiled else loss_and_logits
         self._epoch = ReplayedEpoch(
             self._step,
             images=kind.images[0],
@@ -108,41 +142,40 @@ class _StandIn:
             captured=kind.captured and kind.device.type == "cuda",
         )
 
-    def train(
-        self,
-        model: Network,
-        optimizer: NesterovSGD,
-        data: DeviceData,
-        draws: EpochDraws,
-        epoch: int,
-    ) -> tuple[float, float]:
-        self._take(model, optimizer)
+    def train(self, data: DeviceData, draws: EpochDraws, epoch: int) -> tuple[float, float]:
+        """Train an epoch with the weights and gates that it holds; see `TrainsEpoch`."""
         self._hold(data, draws)
-        self._loss_sum.zero_()
-        self._correct.zero_()
+        self._sums.reset()
         self._epoch.run([[rate] for rate in self._recipe.learning_rates(epoch, self._epoch.steps)])
-        self._give(model, optimizer)
-        count = len(data.labels)
-        return self._loss_sum.item() / count, self._correct.item() / count
+        return self._sums.means(len(data.labels))
+
+    def take(self, model: Network, placement: Placement, optimizer: NesterovSGD) -> None:
+        """Copy weights and momenta in, and set the gates."""
+        copy_tensors(model.state_dict(), self.model.state_dict())
+        copy_tensors(optimizer.momenta, self.optimizer.momenta)
+        set_gates(self.model, placement)
+
+    def give(self, model: Network, optimizer: NesterovSGD) -> None:
+        """Copy weights and momenta back after an epoch."""
+        copy_tensors(self.model.state_dict(), model.state_dict())
+        copy_tensors(self.optimizer.momenta, optimizer.momenta)
+        for name, tensor in model.state_dict().items():
+            if name.endswith(STEP_COUNT):
+                tensor.add_(self._epoch.steps)
 
     def _step(self, places: Tensor, rate: Tensor) -> None:
-        """A step as `train_epoch` takes it."""
         assert self._data is not None
         assert self._draws is not None
-        x, y = self._data.batch(self._draws.at(places))
-        loss_of = self._loss_of if len(y) == self._recipe.batch_size else loss_and_logits
-        with autocast(self._recipe, x.device):
-            loss, logits = loss_of(self.model, x, y)
-        self.optimizer.forget_gradients()
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.learning_rate = rate
-        self.optimizer.step()
-        self._loss_sum += loss.detach() * len(y)
-        self._correct += (logits.detach().argmax(1) == y).sum()
+        batch = self._data.batch(self._draws.at(places))
+        is_whole = len(places) == self._recipe.batch_size
+        loss_of = self._loss_of if is_whole else loss_and_logits
+        training_step(
+            self.model, self.optimizer, batch, rate=rate, sums=self._sums, loss_of=loss_of
+        )
 
     def _hold(self, data: DeviceData, draws: EpochDraws) -> None:
-        """Take data and draws; into tensors of our own if their addresses are recorded."""
-        if not self._is_fixed:
+        """Keep data and draws for the steps; as copies if a record reads from fixed addresses."""
+        if not self._needs_fixed_addresses:
             self._data, self._draws = data, draws
         elif self._data is None or self._draws is None:
             self._data, self._draws = copy.deepcopy(data), copy.deepcopy(draws)
@@ -154,30 +187,10 @@ class _StandIn:
             ):
                 mine.copy_(theirs)
 
-    @torch.no_grad()
-    def _take(self, model: Network, optimizer: NesterovSGD) -> None:
-        set_gates(self.model, model.placement)
-        given = model.state_dict()
-        for name, mine in self.model.state_dict().items():
-            mine.copy_(given[name])
-        for name, momentum in self.optimizer.momenta.items():
-            momentum.copy_(optimizer.momenta[name])
-
-    @torch.no_grad()
-    def _give(self, model: Network, optimizer: NesterovSGD) -> None:
-        trained = self.model.state_dict()
-        for name, theirs in model.state_dict().items():
-            if name in trained:
-                theirs.copy_(trained[name])
-            else:  # num_batches_tracked
-                theirs.add_(self._epoch.steps)
-        for name, momentum in self.optimizer.momenta.items():
-            optimizer.momenta[name].copy_(momentum)
-
 
 @lru_cache(maxsize=1)
 def _stand_in(kind: _Kind) -> _StandIn:
-    """The one of this process; an earlier one of another kind is given up, with its graphs."""
+    """The only one of this process; one of another kind is dropped first, with its graphs."""
     return _StandIn(kind)
 
 
@@ -187,24 +200,10 @@ def _gated_network(kind: _Kind) -> Network:
         num_classes=kind.num_classes,
         in_channels=kind.in_channels,
         activation=kind.activation,
-        generator=torch.Generator(),  # its weights will be others': leave the trial's draws alone
+        generator=torch.Generator(),  # a trial's own draws must not change
     )
     insert_gates(model)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
-            module.num_batches_tracked = None  # a kernel per layer and step that decides nothing
+            module.num_batches_tracked = None  # saves a kernel per layer and step
     return model.to(kind.device).to(memory_format=torch.channels_last).train()
-
-
-def _compiled_loss() -> LossOf:
-    """`loss_and_logits` compiled once; what was compiled before would count as recompiling."""
-    import torch._dynamo
-
-    torch._dynamo.reset()
-    compiled = torch.compile(loss_and_logits, dynamic=False, fullgraph=True)
-
-    def loss_of(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        with torch._dynamo.config.patch(error_on_recompile=True):
-            return compiled(model, x, y)
-
-    return loss_of

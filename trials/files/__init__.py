@@ -1,1 +1,1 @@
-"""How are files written so that nothing is lost?"""
+"""How are files written, locked and named so that no data is lost?"""

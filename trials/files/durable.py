@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import uuid
 from collections.abc import Iterator
@@ -13,16 +14,17 @@ _PARTIAL = ".partial"
 
 
 class StorageError(OSError):
-    """A file cannot be written: full, read-only, gone. What was written before stays whole."""
+    """A file cannot be written (disk full, read-only, gone). Files written before stay whole."""
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Write to a temporary file beside `path`, then rename it: readers see all or nothing.
+    """Write a file so that readers see the whole content or the file as it was before.
 
-    The file has reached the disk when this returns.
+    The content is written to a temporary file in the same folder, which is then renamed. When this
+    returns, the content and the name of the file have reached the disk.
 
     Raises:
-        StorageError: the disk refuses; `path` is as it was.
+        StorageError: the disk refuses; `path` still holds one whole content, as a rule the old one.
     """
     temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}{_PARTIAL}")
     with storage_errors(path):
@@ -33,15 +35,16 @@ def write_whole(path: Path, content: bytes | str) -> None:
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
 
 
 def append_lines(path: Path, lines: str) -> None:
     """Add whole lines to an existing file; they have reached the disk when this returns.
 
-    A half-written last line, left by a crash, is dropped first.
+    A half-written last line, left by a crash, is removed first.
 
     Raises:
-        StorageError: the disk refuses; none of the lines is in the file.
+        StorageError: the disk refuses or there is no such file; none of the lines is in the file.
     """
     with storage_errors(path), path.open("r+b", buffering=0) as file:
         end = _end_of_last_line(file)
@@ -55,7 +58,7 @@ def append_lines(path: Path, lines: str) -> None:
 
 
 def read_lines(path: Path) -> str:
-    """The text of a file as far as its lines are whole: without a half-written last one.
+    """The whole lines of a file as text; a half-written last line is left out.
 
     Raises:
         OSError: the file cannot be read.
@@ -66,20 +69,24 @@ def read_lines(path: Path) -> str:
 
 
 def cut_half_line(path: Path) -> None:
-    """Drop a half-written last line from a file."""
+    """Remove a half-written last line from a file.
+
+    Raises:
+        StorageError: the disk refuses.
+    """
     with storage_errors(path), path.open("r+b", buffering=0) as file:
         file.truncate(_end_of_last_line(file))
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove what a killed `write_whole` left in a folder."""
+    """Remove the temporary files that a killed `write_whole` left in a folder."""
     for path in folder.glob(f".*{_PARTIAL}"):
         path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """Turn what the disk says while `path` is written into a `StorageError`."""
+    """Raise a `StorageError` about `path` for each `OSError` in the block."""
     try:
         yield
     except OSError as error:
@@ -93,8 +100,24 @@ def _write_all(file: BinaryIO, content: bytes) -> None:
     os.fsync(file.fileno())
 
 
+def _sync_folder(folder: Path) -> None:
+    """Make the names of the files in a folder reach the disk, after a rename."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NOT_FOR_FOLDERS:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+_NOT_FOR_FOLDERS = (errno.EINVAL, errno.ENOTSUP, errno.ENOSYS)
+"""Some network file systems cannot sync a folder; they write names at once or not reliably."""
+
+
 def _end_of_last_line(file: BinaryIO) -> int:
-    """Position behind the last newline; 0 without one."""
+    """Position after the last newline; 0 without one."""
     end = file.seek(0, os.SEEK_END)
     while end:
         start = max(0, end - 4096)

@@ -1,4 +1,4 @@
-"""A folder is held by one process at a time."""
+"""A lock on a folder: one process works in it at a time."""
 
 from __future__ import annotations
 
@@ -12,10 +12,18 @@ from search_spaces import InputError
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold a folder for one process; the system lets go of it when the process ends, in any way.
+    """Hold the lock of a folder, the file `.lock` in it. Never waits.
+
+    The operating system releases the lock when the process ends for any reason, `kill -9` too.
+
+    This calls `flock` itself and does not use the package filelock, because filelock does not
+    refuse a file system without locks. Its versions differ there: some use a marker file instead,
+    which two nodes can both create over a network and which stays after a kill. It also reports
+    a permission error as a lock that another process holds.
 
     Raises:
-        InputError: another process holds it, or the folder cannot be written.
+        InputError: another process holds the lock, the folder cannot be written, or its file
+            system has no locks.
     """
     try:
         file = (folder / ".lock").open("w")
@@ -33,6 +41,6 @@ def locked(folder: Path) -> Iterator[None]:
         except OSError as error:
             raise InputError(
                 f"folder {folder} is on a file system without locks ({error.strerror}); use "
-                "another, or mount it with them"
+                "another file system, or mount this one with locks"
             ) from error
         yield

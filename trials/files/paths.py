@@ -8,15 +8,19 @@ from search_spaces import InputError
 
 
 def user_path(text: str | Path) -> Path:
-    """A path as a user typed it, `~` expanded.
+    """The path that a user typed, with `~` expanded. The file need not exist.
 
     Raises:
-        InputError: no path can look like that (unknown user, too long, a NUL byte).
+        InputError: not a possible path (unknown user, too long, a NUL byte).
     """
     try:
+        if "\0" in str(text):
+            raise ValueError("it has a NUL byte")
         path = Path(text).expanduser()
         path.exists()
     except (OSError, RuntimeError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise InputError(f"path {str(text)[:80]!r} cannot be used: {reason}") from error
+        raise InputError(
+            f"path {str(text)[:80]!r} cannot be used ({reason}); give another path"
+        ) from error
     return path

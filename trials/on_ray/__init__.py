@@ -1,6 +1,6 @@
-"""Many trials at once. The modules in here are the only ones that import Ray.
+"""How are many trials run at once? Only the modules of this package import Ray.
 
-Ray reads the variables below when it is imported, so they are set before that.
+Ray reads the variables below when it is imported, so they are set here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",  # a failed trial reports no metric
-    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # the Optuna study is the truth, not Tune's snapshots
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",  # a run resumes from its Optuna study, not from Tune
     "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
 }

@@ -1,4 +1,4 @@
-"""Addresses of Ray clusters: does one answer there? `ray.init` would wait for minutes."""
+"""Checks within seconds whether a Ray cluster answers; `ray.init` would wait for minutes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ import socket
 from search_spaces import InputError
 
 _PATIENCE = 5  # seconds
-# Ray's servers speak gRPC, that is HTTP/2 (RFC 9113): to the client's preface and an empty
-# SETTINGS frame they answer with a SETTINGS frame, whose fourth byte is its type, 4.
+# Ray's servers speak gRPC over HTTP/2 (RFC 9113). They answer the client's preface and an empty
+# SETTINGS frame with a SETTINGS frame; the fourth byte of a frame is its type, 4.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
 _SETTINGS = 4
 
 
 def require_ray(address: str) -> None:
-    """Check within seconds that a gRPC server listens.
+    """Check within seconds that a gRPC server listens at an address.
 
     Args:
-        address: `host:port`; `auto` is left to Ray.
+        address: `host:port`; `auto` and `local` are not checked.
 
     Raises:
-        InputError: nothing listens there, or something else than a Ray cluster; or the address is
-            of Ray Client, over which Ray Tune would run the driver's part without its study.
+        InputError: no Ray cluster listens there, or the address is one of Ray Client. (Over Ray
+            Client, Ray Tune would run the driver on the cluster, away from its study.)
     """
     if address.startswith("ray://"):
         raise InputError(
@@ -51,7 +51,7 @@ def require_ray(address: str) -> None:
 
 
 def unreachable(address: str, reason: str) -> InputError:
-    """What a user is told about an address where no Ray cluster answers."""
+    """The error for an address where no Ray cluster answers."""
     return InputError(
         f"no Ray cluster answers at {address!r} ({reason[:160]}); start one with `ray start "
         "--head`, give its host:port, or leave --address out to use this machine. If it runs, it "

@@ -1,7 +1,7 @@
-"""Packed trials on Ray: each worker process trains a pack in lockstep, an epoch at a time.
+"""Packed trials on Ray: each worker process trains a pack, one epoch of all members at a time.
 
-Ray Tune gives every trial a process, so here its scheduler is asked directly: the same ASHA object
-hears of K ordinary trials, as the proposer does.
+Ray Tune runs each trial in a process of its own, so packs do not use it. ASHA is called directly:
+to the scheduler and the proposer the members of a pack are ordinary trials.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import SimpleNamespace
 from typing import Any
 
 import ray
@@ -18,6 +17,13 @@ from trials.data.splits import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of
+from trials.on_ray.compat import (
+    SchedulerTrial,
+    add_trial,
+    node_resources,
+    remove_trial,
+    report,
+)
 from trials.running.early_stopping import EarlyStopping, PastTrial
 from trials.running.faults import CommonCause, RunStoppedError
 from trials.running.proposals import Proposal, Proposer
@@ -27,7 +33,7 @@ from trials.training.metrics import EpochMetrics
 from trials.training.spec import TrialSpec
 
 Events = list[tuple[int, EpochMetrics | str]]
-"""Finished epochs, or the reason of a failure, by number of the trial, in order."""
+"""(number of the trial, a finished epoch or the reason of a failure), in order."""
 
 
 def run_packed(
@@ -41,26 +47,27 @@ def run_packed(
     past: Sequence[PastTrial] = (),
     files: TrialFiles = NO_FILES,
 ) -> None:
-    """Run trials in packs until the proposer has no more, or Ctrl-C. Needs a `ray_session`.
+    """Run trials in packs until the proposer has no more, or until Ctrl-C. Needs a `ray_session`.
 
     Args:
-        proposer: decides and learns; called in this process only.
+        proposer: chooses the trials; called in this process only.
         data: shared with all workers through Ray's object store.
-        pack: trials in a worker; a slot whose trial has ended is filled again.
-        captured: train by recorded CUDA graphs.
+        pack: trials in a worker; the place of a trial that has ended is filled again.
+        captured: train with recorded CUDA graphs.
         stopping: when to stop a trial early.
-        resources: `concurrent` limits the trials at once in all packs together.
+        resources: CPUs and GPUs are those of a worker; `concurrent` limits the trials in all packs
+            together.
         past: trials before an interruption, for the rungs.
-        files: absolute paths that every worker can write; no exchange.
+        files: absolute paths that every worker can write; an exchange is not used.
 
     Raises:
-        InputError: the cluster can never give a worker what it asks for.
+        InputError: a worker asks for more than a node of the cluster has.
         StorageError: the run folder cannot be written.
-        RunStoppedError: all trials fail the same way, or Ray itself fails.
+        RunStoppedError: all trials fail for the same reason, or Ray itself fails.
     """
     per_worker, slots = plan_resources(
         Resources(cpus_per_trial=resources.cpus_per_trial, gpus_per_trial=resources.gpus_per_trial),
-        ray.cluster_resources(),
+        node_resources(),
     )
     at_once = resources.concurrent or slots * pack
     run = _PackedRun(
@@ -88,7 +95,7 @@ def run_packed(
 
 
 def _drive(run: _PackedRun, workers: Sequence[_Worker], pack: int, at_once: int) -> None:
-    """Fill the packs, train an epoch in each, pass on what comes back."""
+    """Fill the packs, train an epoch in each, pass the results on, until all trials have ended."""
     while True:
         _fill([worker for worker in workers if worker.training is None], run, pack, at_once)
         for worker in workers:
@@ -111,7 +118,7 @@ def _drive(run: _PackedRun, workers: Sequence[_Worker], pack: int, at_once: int)
 
 
 def _fill(idle: Sequence[_Worker], run: _PackedRun, pack: int, at_once: int) -> None:
-    """Give proposals to the workers with the fewest trials."""
+    """Give new trials to the idle workers, first to those with the fewest."""
     while idle and len(run.open) < at_once:
         worker = min(idle, key=lambda w: len(w.numbers))
         if len(worker.numbers) == pack:
@@ -123,11 +130,11 @@ def _fill(idle: Sequence[_Worker], run: _PackedRun, pack: int, at_once: int) -> 
 
 
 class _Worker:
-    """A process with a pack, as the driver sees it.
+    """The driver's handle of a process with a pack.
 
     Attributes:
-        numbers: of the trials in its pack.
-        training: the epoch that it is at, or None.
+        numbers: numbers of the trials in its pack.
+        training: Ray's reference to the epoch in progress, or None.
     """
 
     def __init__(self, options: Mapping[str, float], of_actor: tuple[Any, ...]) -> None:
@@ -135,17 +142,17 @@ class _Worker:
         self.restart()
 
     def restart(self) -> None:
-        """A fresh process with an empty pack."""
-        actor: Any = _PackActor  # what ray.remote makes of a class has no type
+        """Start a new process with an empty pack."""
+        actor: Any = _PackActor  # a class under ray.remote has no type
         self.actor = actor.options(**self._options).remote(*self._of_actor)
         self.numbers: list[int] = []
         self.training: Any = None
-        self._joining: list[tuple[int, dict[str, Any]]] = []
+        self._joining: list[tuple[int, TrialSpec]] = []
         self._leaving: list[int] = []
 
     def add(self, proposal: Proposal) -> None:
         self.numbers.append(proposal.number)
-        self._joining.append((proposal.number, proposal.spec.to_json()))
+        self._joining.append((proposal.number, proposal.spec))
 
     def drop(self, number: int) -> None:
         self.numbers.remove(number)
@@ -156,7 +163,7 @@ class _Worker:
         self._joining, self._leaving = [], []
 
     def finished_epoch(self) -> Events:
-        """What the epoch gave; a fault of the whole pack fails each of its trials.
+        """The results of the epoch. An exception in the process fails each of its trials.
 
         Raises:
             StorageError: the worker cannot write.
@@ -170,8 +177,7 @@ class _Worker:
                 raise error.cause from error
             reason = f"{type(error.cause).__name__}: {error.cause}"
             ray.kill(self.actor)
-            events = [(number, reason) for number in self.numbers]
-            numbers = self.numbers
+            numbers, events = self.numbers, [(number, reason) for number in self.numbers]
             self.restart()
             self.numbers = numbers
         return events
@@ -179,28 +185,38 @@ class _Worker:
 
 @ray.remote
 class _PackActor:
-    """The process itself."""
+    """A worker process with a pack.
+
+    The pack is built by the first epoch, not by the constructor: Ray reports an exception in
+    a constructor as the death of the process, and its reason would be lost.
+    """
 
     def __init__(self, data: TrainingData, files: TrialFiles, captured: bool) -> None:
-        gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-        self._data, self._files = data, files
-        self._training = PackedTraining(data, "cuda" if gpus else "cpu", captured=captured)
+        self._data, self._files, self._captured = data, files, captured
+        self._built: PackedTraining | None = None
 
-    def epoch(self, joining: list[tuple[int, dict[str, Any]]], leaving: list[int]) -> Events:
-        """Change the pack, then train all its members for an epoch."""
+    @property
+    def _training(self) -> PackedTraining:
+        if self._built is None:
+            gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
+            device = "cuda" if gpus else "cpu"
+            self._built = PackedTraining(self._data, device, captured=self._captured)
+        return self._built
+
+    def epoch(self, joining: list[tuple[int, TrialSpec]], leaving: list[int]) -> Events:
+        """Remove and add members, then train all members for an epoch."""
         for number in leaving:
             if number in self._training.members:
                 self._training.leave(number)
         events: Events = []
         for number, spec in joining:
-            restored = self._join(number, TrialSpec.from_json(spec))
-            events += [(number, metrics) for metrics in restored]
+            events += [(number, metrics) for metrics in self._join(number, spec)]
         if self._training.members:
             events += self._training.epoch().items()
         return events
 
     def _join(self, number: int, spec: TrialSpec) -> tuple[EpochMetrics, ...]:
-        """Epochs of its checkpoint; a trial that needs no more of them does not join."""
+        """Add a trial unless its checkpoint is of the last epoch; the epochs of the checkpoint."""
         restored = self._training.join(
             number,
             spec,
@@ -214,10 +230,10 @@ class _PackActor:
 
 @dataclass(kw_only=True)
 class _PackedRun:
-    """What is known of the trials of a run: the driver's side of proposer and scheduler.
+    """The trials of a run in the driver, between proposer and scheduler.
 
     Attributes:
-        open: trials that were proposed and have not ended.
+        open: trials that were proposed and have not ended, by number.
     """
 
     proposer: Proposer
@@ -239,27 +255,27 @@ class _PackedRun:
         proposal = self._died.pop(0) if self._died else self.proposer.propose()
         if proposal is not None:
             self.open[proposal.number] = proposal
-            self.scheduler.on_trial_add(None, trial_for_asha(proposal))
+            add_trial(self.scheduler, SchedulerTrial.of(proposal))
         return proposal
 
     def take(self, events: Events) -> list[int]:
-        """Pass on epochs and ends; numbers of the trials that have ended."""
+        """Pass epochs and ends to the proposer; the numbers of the trials that have ended."""
         ended = []
         for number, event in events:
             proposal = self.open.get(number)
-            if proposal is None:  # stopped at an earlier epoch of its checkpoint
+            if proposal is None:  # stopped by an earlier event of this list
                 continue
             failure = event if isinstance(event, str) else None
             if isinstance(event, EpochMetrics) and self._goes_on(proposal, event):
                 continue
             if failure is not None:
-                self.scheduler.on_trial_remove(None, trial_for_asha(proposal))
+                remove_trial(self.scheduler, SchedulerTrial.of(proposal))
             ended.append(number)
             self.common_cause.ended(self.open.pop(number), failure)
         return ended
 
     def died(self, numbers: Sequence[int]) -> None:
-        """A worker's process has died: its trials go on elsewhere, but not for ever."""
+        """Restart the trials of a process that has died, at most `restarts` times each."""
         for number in numbers:
             proposal = self.open.pop(number)
             self._deaths[number] += 1
@@ -270,23 +286,13 @@ class _PackedRun:
                 self.common_cause.ended(proposal, reason)
 
     def _goes_on(self, proposal: Proposal, metrics: EpochMetrics) -> bool:
-        if metrics.epoch > self._seen[proposal.number]:  # again after a restart
+        if metrics.epoch > self._seen[proposal.number]:  # else repeated after a restart
             self._seen[proposal.number] = metrics.epoch
             self.proposer.observe(proposal.number, metrics)
         result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
-        decision = self.scheduler.on_trial_result(None, trial_for_asha(proposal), result)
-        return bool(decision == "CONTINUE" and metrics.epoch < self.epochs)
+        goes_on = report(self.scheduler, SchedulerTrial.of(proposal), result)
+        return goes_on and metrics.epoch < self.epochs
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:
         self.proposer.conclude(proposal.number, failure)
         self.files.remove_checkpoint(proposal.spec, self.data_name)
-
-
-def trial_for_asha(proposal: Proposal) -> SimpleNamespace:
-    """A trial as `scheduler_of`'s schedulers see it."""
-    config = {
-        "number": proposal.number,
-        "protected": proposal.protected,
-        "costs": proposal.costs,
-    }
-    return SimpleNamespace(config=config)

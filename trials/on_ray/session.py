@@ -1,10 +1,10 @@
-"""Join a Ray cluster, or start one on this machine."""
+"""Connects to a Ray cluster, or starts one on this machine."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import ray
@@ -12,6 +12,8 @@ import ray
 from search_spaces import InputError
 from trials.on_ray import QUIET
 from trials.on_ray.addresses import require_ray, unreachable
+from trials.on_ray.compat import node_resources
+from trials.running.resources import Node
 
 
 @contextlib.contextmanager
@@ -21,15 +23,15 @@ def ray_session(
     cpus: int | None = None,
     dashboard: bool = False,
     verbose: bool = False,
-) -> Iterator[Mapping[str, float]]:
-    """Connect to a Ray cluster, or start one on this machine, and leave it at the end.
+) -> Iterator[list[Node]]:
+    """Connect to a Ray cluster, or start one on this machine; disconnect or stop it at the end.
 
-    Yields the resources of the cluster, such as `{"CPU": 2, "GPU": 1}`.
+    Yields the resources of each node, such as `[{"CPU": 2, "GPU": 1}]`.
 
     Args:
         address: of an existing cluster, `host:port` or `auto`; None starts a private one.
-        cpus: CPU slots of a private cluster; None for all cores.
-        dashboard: start Ray's dashboard beside a private cluster, for this machine alone.
+        cpus: CPU slots of a private cluster; None: all cores.
+        dashboard: start Ray's dashboard with a private cluster; only this machine can reach it.
         verbose: show Ray's own messages.
 
     Raises:
@@ -46,7 +48,7 @@ def ray_session(
     worker_env = {
         **QUIET,
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
-        "MALLOC_ARENA_MAX": "1",  # trials run in threads, whose own arenas give memory back
+        "MALLOC_ARENA_MAX": "1",  # trials run in threads; their own arenas give memory back
     }
     try:
         ray.init(
@@ -61,16 +63,19 @@ def ray_session(
         if address is None:
             raise
         raise unreachable(address, first_line(error)) from error
-    except Exception as error:  # what Ray raises without its dashboard's packages
+    except Exception as error:  # Ray without the dashboard's packages raises various types
         if not dashboard:
             raise
-        raise InputError("--dashboard needs more of Ray: pip install 'ray[default]'") from error
+        raise InputError(
+            "--dashboard needs more of Ray; pip install 'ray[default]', or leave --dashboard out"
+        ) from error
     try:
-        yield ray.cluster_resources()
+        yield [*node_resources()]
     finally:
         ray.shutdown()
 
 
 def first_line(error: Exception) -> str:
+    """At most 160 characters of the first line of an error's message, or its type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
     return lines[0][:160]

@@ -1,7 +1,7 @@
-"""Many trials at once: the only file that imports Ray.
+"""Trials on Ray Tune, one per worker process.
 
-`run_trials` connects a `Proposer` to Ray Tune: Ray starts workers, each drives `run_trial`, ASHA
-stops the hopeless ones, and the proposer hears of every epoch and every end.
+`run_trials` connects a `Proposer` to Ray Tune: Ray starts the workers, each calls `run_trial`, ASHA
+stops bad trials early, and the proposer is told of every epoch and every end.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from ray.tune.search import Searcher
 from trials.data.splits import Splits, TrainingData
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of
+from trials.on_ray.compat import node_resources
 from trials.on_ray.session import first_line
 from trials.running.early_stopping import EarlyStopping, PastTrial
 from trials.running.exchange import forget, take_over, worker_files
@@ -35,8 +36,8 @@ from trials.training.metrics import EpochMetrics
 from trials.training.spec import TrialSpec
 
 FAILURE = "failure"
-"""Key of a report that ends a trial as failed; its value is the reason."""
-STOPS_RUN = "stops_run"  # key beside it: the run as a whole ends, and the trial stays open
+"""Key in the report that ends a failed trial; its value is the reason."""
+STOPS_RUN = "stops_run"  # another key of that report: the whole run ends, the trial stays open
 
 Runner = Callable[..., TrialResult]
 
@@ -52,26 +53,26 @@ def run_trials(
     runner: Runner = run_trial,
     verbose: bool = False,
 ) -> None:
-    """Run trials until the proposer has no more, or Ctrl-C. Needs a `ray_session`.
+    """Run trials until the proposer has no more, or until Ctrl-C. Needs a `ray_session`.
 
     Args:
-        proposer: decides and learns; called in this process only.
-        data: shared with all workers through Ray's object store, one copy per node. Of `Splits`
-            each trial takes that of its own seed.
+        proposer: chooses the trials; called in this process only.
+        data: shared with all workers through Ray's object store, one copy per node. If it is
+            `Splits`, each trial takes the split of its own seed.
         stopping: when to stop a trial early; None: all train to the end.
         resources: per trial.
         past: trials before an interruption, for the rungs.
         files: folders for weights and checkpoints: absolute paths that every worker can write,
             unless there is an exchange.
-        runner: what trains a spec; `run_trial`, or a replay of recorded curves.
+        runner: trains a spec; called as `run_trial`.
 
     Raises:
-        InputError: the cluster can never give a trial what it asks for.
+        InputError: a trial asks for more than a node of the cluster has.
         StorageError: the run folder cannot be written.
-        RunStoppedError: all trials fail the same way, or Ray itself fails.
-        Exception: whatever the proposer raises.
+        RunStoppedError: all trials fail for the same reason, or Ray itself fails.
+        Exception: raised by the proposer.
     """
-    per_trial, concurrent = plan_resources(resources, ray.cluster_resources())
+    per_trial, concurrent = plan_resources(resources, node_resources())
     trainable = tune.with_resources(
         tune.with_parameters(_worker, data=data, runner=runner, files=files), per_trial
     )
@@ -107,7 +108,7 @@ def run_trials(
 def _worker(
     config: dict[str, Any], *, data: TrainingData | Splits, runner: Runner, files: TrialFiles
 ) -> None:
-    """One trial in a Ray worker process. Failures are reported, not raised: Ray prints traces."""
+    """One trial in a worker process. A failure is reported, not raised: Ray would print a trace."""
     spec = TrialSpec.from_json(config["spec"])
     gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
     finished = 0
@@ -133,27 +134,27 @@ def _worker(
             ).failure
     except StorageError as error:
         failure, stops_run = f"on {socket.gethostname()}, {error}", True
-    except Exception as error:  # any exception is this trial's end, not the search's
+    except Exception as error:  # it ends this trial, not the run
         failure = f"{type(error).__name__}: {error}"
     if failure is not None:
         tune.report({"epoch": finished + 1, FAILURE: failure, STOPS_RUN: stops_run})
 
 
 class _ProposerSearch(Searcher):  # type: ignore[misc]
-    """Ray's view of a `Proposer`: Ray's trial ids on one side, our numbers on the other.
+    """A `Proposer` as a search algorithm of Ray. Maps Ray's trial ids to the proposer's numbers.
 
-    A trial whose worker died is handed to Ray again, as another of Ray's trials. (Ray's own
-    `max_failures` leaves out workers that die while they are handed from one trial to the next.)
+    A trial whose worker died is given to Ray again, as a new trial of Ray. (Ray's own
+    `max_failures` does not count workers that die between two trials.)
 
     Attributes:
-        fault: what the run ends with. From then on the proposer hears nothing, so that trials
-            which were running stay open.
+        fault: the error that ends the run. After it the proposer is not called any more, so the
+            running trials stay open.
     """
 
     def __init__(
         self, proposer: Proposer, files: TrialFiles, data_name: str, *, restarts: int
     ) -> None:
-        super().__init__(metric="val_accuracy", mode="max")  # Ray's form; the proposer judges
+        super().__init__(metric="val_accuracy", mode="max")  # Ray asks for them; not used
         self.fault: Exception | None = None
         self._proposer = proposer
         self._files = files
@@ -174,7 +175,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
                 proposal = self._proposer.propose()
         if proposal is None:
             if self._open:
-                return None  # an open one may die yet
+                return None  # an open trial may still need a restart
             with self._ends_run():
                 self._common_cause.release()
             return Searcher.FINISHED
@@ -187,7 +188,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
-        """Pass on an epoch once; it comes again at the end of a trial, and after a restart."""
+        """Pass each epoch on once. Ray repeats the last, and a restarted trial its earlier ones."""
         if trial_id in self._open and FAILURE not in result:
             metrics = EpochMetrics(**{key: result[key] for key in EpochMetrics.__annotations__})
             number = self._open[trial_id].number
@@ -225,7 +226,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
 
     @contextlib.contextmanager
     def _ends_run(self) -> Iterator[None]:
-        """Keep the first exception of the proposer, which ends the run, until the end."""
+        """Store the first exception of the proposer as `fault`, which ends the run."""
         try:
             yield
         except Exception as error:
@@ -233,18 +234,19 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             self._open.clear()
 
     def save(self, checkpoint_path: str) -> None:
-        """Ray wants a file; the state itself is in the Optuna study."""
+        """Write a file, as Ray demands one. The state is in the Optuna study."""
         Path(checkpoint_path).write_text("the state of this search is in its Optuna study\n")
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("resume with relu-search search --resume, not with Tuner.restore")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_metric": self._metric, "_mode": self._mode, "fault": None}
+        """For Ray's snapshots, from which nothing is ever restored."""
+        return {"fault": None}
 
 
 class _StopOnFault(tune.Stopper):  # type: ignore[misc]
-    """Ends a run that has a fault."""
+    """Ends the run once its search has a fault."""
 
     def __init__(self, search: _ProposerSearch) -> None:
         self._search = search

@@ -1,1 +1,1 @@
-"""Which trials run, in what order, when are they stopped, and where are they kept? Without Ray."""
+"""Which trials are run, in what order, when are they stopped, and where are their files?"""

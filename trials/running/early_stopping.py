@@ -1,6 +1,6 @@
 """When a trial is stopped early: the rule as plain data, and its form for several objectives.
 
-Ray's own ASHA decides where there is one objective; Ray has nothing for several.
+With one objective Ray's ASHA decides (`trials.on_ray.asha`). Ray has no rule for several.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Literal
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """Asynchronous successive halving (arXiv:1810.05934) on our own epoch count.
+    """Asynchronous successive halving (ASHA, arXiv:1810.05934); rungs are counted in epochs.
 
     Attributes:
-        metric, mode: what is compared at a rung, and which way is better.
-        max_epochs: full length of a trial, in epochs.
-        grace_epochs: no trial is stopped before so many epochs.
-        reduction_factor: about one trial in so many passes a rung.
+        metric, mode: what is compared at a rung, and whether larger or smaller is better.
+        max_epochs: full length of a trial.
+        grace_epochs: no trial is stopped before this epoch.
+        reduction_factor: about one trial in this many passes a rung.
     """
 
     metric: str
@@ -31,11 +31,11 @@ class EarlyStopping:
 
 @dataclass(frozen=True, kw_only=True)
 class PastTrial:
-    """A trial of an earlier process, for rungs that must be filled again.
+    """A trial of an earlier process. A resumed run fills its rungs with these.
 
     Attributes:
-        curve: epoch -> metric.
-        costs: as of its `Proposal`.
+        curve: metric by epoch.
+        costs: those of its `Proposal`.
     """
 
     curve: Mapping[int, float]
@@ -46,9 +46,9 @@ class PastTrial:
 class ParetoHalving:
     """Asynchronous successive halving by non-dominated rank (MOASHA, arXiv:2106.12639).
 
-    A trial passes a rung if it is among the best `1 / reduction_factor` of those that were there,
-    itself included: first by the number of Pareto fronts before its own, then, within a front, the
-    lonelier first (NSGA-II's crowding distance).
+    A trial passes a rung if it is among the best `1 / reduction_factor` of the trials that have
+    reached it, itself included. The order is by Pareto front, and within a front by NSGA-II's
+    crowding distance, the largest first.
     """
 
     stopping: EarlyStopping
@@ -61,7 +61,7 @@ class ParetoHalving:
             rung *= self.stopping.reduction_factor
 
     def goes_on(self, trial: str, epoch: int, metric: float, costs: tuple[float, ...]) -> bool:
-        """Record a trial at the highest rung it has reached, once; whether it passes."""
+        """Whether a trial passes the highest rung it has reached; it is judged there only once."""
         reached = [rung for rung in self._rungs if rung <= epoch]
         if not reached or trial in self._rungs[max(reached)]:
             return True
@@ -74,23 +74,24 @@ class ParetoHalving:
 
 
 def pareto_order(values: list[tuple[float, ...]]) -> list[int]:
-    """Indices, best first; every objective is minimised."""
+    """Indices of the points, the best first; every objective is minimised."""
     left = list(range(len(values)))
     order: list[int] = []
     while left:
         front = [i for i in left if not any(dominates(values[j], values[i]) for j in left)]
+        in_front = set(front)
         order += sorted(front, key=_crowding(values, front).__getitem__, reverse=True)
-        left = [i for i in left if i not in set(front)]
+        left = [i for i in left if i not in in_front]
     return order
 
 
 def dominates(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
-    """Whether a is nowhere larger than b, and somewhere smaller."""
+    """Whether a is smaller than b in one objective at least, and larger in none."""
     return a != b and all(x <= y for x, y in zip(a, b, strict=True))
 
 
 def _crowding(values: list[tuple[float, ...]], front: list[int]) -> dict[int, float]:
-    """Sum over objectives of the gap between a point's neighbours; infinite at the ends."""
+    """NSGA-II's crowding distance of each point of a front; infinite at the ends."""
     distance = dict.fromkeys(front, 0.0)
     for objective in range(len(values[0])):
         line = sorted(front, key=lambda i: values[i][objective])

@@ -1,4 +1,4 @@
-"""A place that driver and workers reach by URL, for the files of trials where no disk is shared."""
+"""An exchange: a folder, given by URL, for the files of trials where nodes share no disk."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from trials.training.spec import TrialSpec
 class Exchange:
     """A folder on any file system that fsspec knows, such as `s3://bucket/runs`.
 
-    Files are kept by their names, and appear whole or not at all.
+    Files keep their names. A file appears whole or not at all.
     """
 
     url: str
 
     def push(self, file: Path) -> None:
-        """Copy a local file there.
+        """Copy a local file to the exchange.
 
         Raises:
-            StorageError: the place refuses.
+            StorageError: the exchange refuses.
         """
         with self._errors(file.name):
             system, folder = fsspec.core.url_to_fs(self.url)
@@ -41,10 +41,10 @@ class Exchange:
             system.mv(partial, f"{folder}/{file.name}")
 
     def pull(self, file: Path) -> bool:
-        """Copy a file of that name from there, if there is one.
+        """Copy the file of that name from the exchange; False if there is none.
 
         Raises:
-            StorageError: the place does not answer, or the local disk refuses.
+            StorageError: the exchange does not answer, or the local disk refuses.
         """
         with self._errors(file.name):
             system, folder = fsspec.core.url_to_fs(self.url)
@@ -55,10 +55,10 @@ class Exchange:
             return True
 
     def remove(self, name: str) -> None:
-        """Forget a file, if there is one of that name.
+        """Remove the file of that name from the exchange, if there is one.
 
         Raises:
-            StorageError: the place refuses.
+            StorageError: the exchange refuses.
         """
         with self._errors(name):
             system, folder = fsspec.core.url_to_fs(self.url)
@@ -74,7 +74,7 @@ class Exchange:
 
 
 def check_exchange(url: str | None) -> None:
-    """Write and read a file there once, before any work is done.
+    """Write, read and remove a test file in the exchange, before a run starts.
 
     Raises:
         InputError: no file system for such a URL, or it refuses.
@@ -97,11 +97,11 @@ def check_exchange(url: str | None) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class WorkerFiles:
-    """The files of one trial, as its worker sees them.
+    """The files of one trial on the node of its worker.
 
     Attributes:
-        weights, checkpoint: where to write; None: nowhere.
-        exchange: where what has been written is to be copied.
+        weights, checkpoint: where to write; None: not written.
+        exchange: where the files are copied after each epoch; None: not copied.
     """
 
     weights: Path | None
@@ -109,7 +109,7 @@ class WorkerFiles:
     exchange: Exchange | None
 
     def publish(self) -> None:
-        """Make what has been written safe from the death of this node.
+        """Copy the files to the exchange, so that they survive the loss of this node.
 
         Raises:
             StorageError: the exchange refuses.
@@ -125,7 +125,7 @@ class WorkerFiles:
 def worker_files(
     files: TrialFiles, number: int, spec: TrialSpec, data: TrainingData
 ) -> Iterator[WorkerFiles]:
-    """The files of a trial in a worker process: in the run's folders, or copies beside them.
+    """The files of a trial in a worker: in the run's folders, or local ones with an exchange.
 
     Raises:
         StorageError: the exchange does not answer.
@@ -150,7 +150,7 @@ def worker_files(
 
 
 def take_over(files: TrialFiles, number: int) -> None:
-    """Copy the weights of a trial that has ended, if it has any, from the exchange into the run."""
+    """Move the weights of a trial that has ended, if any, from the exchange into the run."""
     weights = files.weights_of(number)
     if files.exchange is not None and weights is not None:
         Exchange(files.exchange).pull(weights)
@@ -158,7 +158,7 @@ def take_over(files: TrialFiles, number: int) -> None:
 
 
 def forget(files: TrialFiles, spec: TrialSpec, data_name: str) -> None:
-    """Remove the checkpoint of a trial that has ended and is recorded."""
+    """Remove the checkpoints, here and in the exchange, of a trial that is recorded."""
     files.remove_checkpoint(spec, data_name)
     if files.exchange is not None:
         Exchange(files.exchange).remove(files.checkpoint_name(spec, data_name))

@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
+from trials.running.proposals import Proposal
 from trials.training.metrics import DIVERGED
 
-if TYPE_CHECKING:
-    from trials.running.proposals import Proposal
-
 COMMON_CAUSE = 3
-"""So many trials in a row that fail with the same words have a common cause."""
+"""This many failed trials in a row with the same reason stop the run."""
 
 
 class RunStoppedError(RuntimeError):
-    """A run cannot go on, though what it has finished stays: the message says why, in one line."""
+    """A run cannot continue. Its finished trials stay. The message is the reason, in one line."""
 
 
 class CommonCause:
-    """Concludes trials, and notices when all fail the same way: say, no worker can read the data.
+    """Concludes trials, and stops the run when all fail for one reason (say, unreadable data).
 
-    A failed trial is concluded only when the next one has ended otherwise. So those that failed by
-    a common cause stay open, cost nothing of the budget, and are trained when the run goes on. A
-    diverged training does not count: that is what a search wants to know of a placement.
+    A failed trial is concluded only after the next trial has ended in another way. So trials that
+    failed for a common reason stay open: they use none of the budget, and a resumed run trains
+    them. A diverged training does not count as a failure here: it is a result of the placement.
 
     Args:
-        conclude: told of a trial that has ended, and why it failed or None.
+        conclude: called with a trial that has ended, and the reason of its failure or None.
     """
 
     def __init__(self, conclude: Callable[[Proposal, str | None], None]) -> None:
@@ -34,10 +31,10 @@ class CommonCause:
         self._held: list[tuple[Proposal, str]] = []
 
     def ended(self, proposal: Proposal, failure: str | None) -> None:
-        """A trial has ended.
+        """Record the end of a trial, and the reason of its failure or None.
 
         Raises:
-            RunStoppedError: it is one of `COMMON_CAUSE` in a row that failed with the same words.
+            RunStoppedError: it is the last of `COMMON_CAUSE` in a row with the same reason.
         """
         if failure is None or failure.startswith(DIVERGED):
             self.release()
@@ -50,6 +47,6 @@ class CommonCause:
             raise RunStoppedError(f"{COMMON_CAUSE} trials in a row failed the same way: {failure}")
 
     def release(self) -> None:
-        """Conclude the failed trials that were held back."""
+        """Conclude the failed trials that are not concluded yet."""
         while self._held:
             self._conclude(*self._held.pop(0))

@@ -1,4 +1,4 @@
-"""What the scheduler asks of whoever decides which trial comes next."""
+"""The interface between a scheduler, which runs trials, and a proposer, which chooses them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Proposal:
     Attributes:
         number: identifies the trial within its search.
         spec: what to train.
-        protected: early stopping must leave it alone; what it reports still counts for others.
-        costs: further objectives to minimise, known beforehand, the same ones for all trials.
+        protected: it is never stopped early; its metrics still count when others are judged.
+        costs: further objectives to minimise, known before training, the same for all trials.
     """
 
     number: int
@@ -27,17 +27,18 @@ class Proposal:
 
 
 class Proposer(Protocol):
-    """Decides what is trained next and learns from what comes back.
+    """Decides what is trained next, and learns from the results.
 
-    Calls come from one thread. Every proposed trial is observed once per finished epoch, in
-    order, then concluded once; trials still open when the scheduler returns were interrupted.
+    All calls come from one thread. A proposed trial is observed once per finished epoch, in order,
+    and then concluded once. Trials that are not concluded when the scheduler returns were
+    interrupted.
     """
 
     def propose(self) -> Proposal | None:
-        """The next trial, or None when there will be no further one."""
+        """The next trial, or None if there are no more."""
 
     def observe(self, number: int, metrics: EpochMetrics) -> None:
         """An epoch of a trial has finished."""
 
     def conclude(self, number: int, failure: str | None) -> None:
-        """A trial has ended: trained to the end, stopped early, or failed for a reason."""
+        """A trial has ended: trained to the end, stopped early, or failed for this reason."""

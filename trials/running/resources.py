@@ -1,28 +1,34 @@
-"""What a trial gets of a machine or cluster, and how many trials run at once."""
+"""The CPUs and GPUs of one trial, and how many trials run at once on the nodes of a cluster."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from search_spaces import InputError
 
+Node = Mapping[str, float]
+"""Resources of one node in Ray's terms, such as `{"CPU": 2, "GPU": 1}`."""
+
+_UNITS = 10_000
+"""Ray counts resources in steps of 0.0001; whole numbers of steps divide without rounding."""
+
 SMALLEST_SHARE = 0.01
-"""Of a CPU or GPU; Ray cannot count finer."""
+"""The smallest part of a CPU or GPU that a trial may ask for."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Resources:
-    """What one trial gets and how many run at once.
+    """What one trial gets, and how many run at once.
 
     Attributes:
-        cpus_per_trial: CPU cores reserved for a trial.
-        gpus_per_trial: GPUs for a trial, fractions allowed; None: a quarter where the cluster has
-            any, since one such small network cannot fill a GPU.
-        concurrent: trials at once; None: as many as the resources allow.
-        max_failures: how often a trial whose worker or node died is started again; it goes on
-            from its checkpoint.
+        cpus_per_trial: CPU cores of a trial.
+        gpus_per_trial: GPUs of a trial: a fraction of one GPU, or a whole number. None: a quarter
+            if the cluster has GPUs, else none (one such small network does not fill a GPU).
+        concurrent: trials at once; None: as many as fit.
+        max_failures: restarts of a trial whose worker or node died; it continues from its
+            checkpoint.
 
     Raises:
         InputError: a number that is not finite or too small.
@@ -44,35 +50,59 @@ class Resources:
                 raise InputError(f"{name} is {value}; it must be at least {least}")
 
 
-def plan_resources(
-    resources: Resources, cluster: Mapping[str, float]
-) -> tuple[dict[str, float], int]:
-    """Resources of one trial in Ray's terms, and the number of trials at once.
+def plan_resources(resources: Resources, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:
+    """The resources of one trial in Ray's terms, and the number of trials at once.
+
+    Args:
+        nodes: resources of each node. A trial runs on one node, and a fraction of a GPU is part of
+            one GPU, so what is left over on several nodes or GPUs cannot be put together.
 
     Raises:
-        InputError: a trial asks for more than the whole cluster has; Ray would wait for ever.
+        InputError: a trial fits on no node. Ray would wait for ever.
     """
-    cpus, gpus = cluster.get("CPU", 0), cluster.get("GPU", 0)
-    gpus_per_trial = resources.gpus_per_trial
-    if gpus_per_trial is None:
-        gpus_per_trial = 0.25 if gpus else 0
-    if resources.cpus_per_trial > cpus:
+    cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
+    if gpus is None:
+        gpus = 0.25 if _total(nodes, "GPU") else 0
+    _require_enough("CPU", cpus, nodes, "connect to a larger cluster with --address")
+    _require_enough("GPU", gpus, nodes, "connect to a cluster with --address")
+    if gpus > 1 and gpus != int(gpus):
         raise InputError(
-            f"{resources.cpus_per_trial:g} CPUs per trial are more than the {cpus:g} there are; "
-            "lower --cpus-per-trial or connect to a larger cluster with --address"
+            f"{gpus:g} GPUs per trial cannot be given; above 1, --gpus-per-trial must be whole"
         )
-    if gpus_per_trial > gpus:
+    slots = sum(_slots(node, cpus, gpus) for node in nodes)
+    if not slots:
         raise InputError(
-            f"{gpus_per_trial:g} GPUs per trial are more than the {gpus:g} there are; lower "
-            "--gpus-per-trial or connect to a cluster with --address"
+            f"{cpus:g} CPUs and {gpus:g} GPUs per trial are on no single node (largest: "
+            f"{max(node.get('CPU', 0) for node in nodes):g} CPUs, "
+            f"{max(node.get('GPU', 0) for node in nodes):g} GPUs); lower --cpus-per-trial or "
+            "--gpus-per-trial"
         )
-    if gpus_per_trial > 1 and gpus_per_trial != int(gpus_per_trial):
+    return {"cpu": cpus, "gpu": gpus}, resources.concurrent or slots
+
+
+def _require_enough(what: str, asked: float, nodes: Sequence[Node], way_out: str) -> None:
+    """Check one resource against the whole cluster."""
+    if asked > (total := _total(nodes, what)):
         raise InputError(
-            f"{gpus_per_trial:g} GPUs per trial cannot be given; above 1, "
-            "--gpus-per-trial must be whole"
+            f"{asked:g} {what}s per trial are more than the {total:g} there are; lower "
+            f"--{what.lower()}s-per-trial or {way_out}"
         )
-    slots = cpus / resources.cpus_per_trial
-    if gpus_per_trial:
-        slots = min(slots, gpus / gpus_per_trial)
-    per_trial = {"cpu": resources.cpus_per_trial, "gpu": gpus_per_trial}
-    return per_trial, resources.concurrent or max(1, math.floor(slots))
+
+
+def _total(nodes: Sequence[Node], what: str) -> float:
+    return sum(node.get(what, 0) for node in nodes)
+
+
+def _slots(node: Node, cpus: float, gpus: float) -> int:
+    """How many trials fit on a node at once."""
+    by_cpus = _steps(node.get("CPU", 0)) // _steps(cpus)
+    if not gpus:
+        return by_cpus
+    whole_gpus = int(node.get("GPU", 0))
+    if gpus <= 1:
+        return min(by_cpus, whole_gpus * (_UNITS // _steps(gpus)))
+    return min(by_cpus, whole_gpus // int(gpus))
+
+
+def _steps(amount: float) -> int:
+    return round(amount * _UNITS)

@@ -1,10 +1,9 @@
-"""One whole training run: TrialSpec in, TrialResult out. Works without Ray."""
+"""One whole training run: TrialSpec in, TrialResult out. Needs no Ray."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -12,7 +11,7 @@ import torch
 from search_spaces import InputError
 from search_spaces.networks import Network
 from trials.data.splits import TrainingData
-from trials.fast.stand_in import train_by_stand_in
+from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError
@@ -22,12 +21,12 @@ from trials.training.spec import TrialSpec, require_images_fit, untrained_networ
 
 @dataclass(frozen=True, kw_only=True)
 class TrialResult:
-    """How a training run went.
+    """The outcome of a training run.
 
     Attributes:
         spec: what was trained.
         epochs: metrics of every finished epoch.
-        failure: why the run ended early, or None.
+        failure: why the run ended before its last epoch; None: it did not.
         model: the trained network, in eval mode, on the device that trained it.
     """
 
@@ -55,34 +54,30 @@ def run_trial(
     run_trial(spec, load_data("digits")).epochs[-1].val_accuracy
     ```
 
-    Runs on one CPU thread, whatever the process was set to: beside other workers more threads are
-    several times slower, and one thread makes the metrics repeatable to the bit.
+    Runs on one CPU thread, whatever the setting of the process: with other workers on the machine
+    more threads are several times slower, and with one thread the metrics repeat to the last bit.
 
     Args:
-        save_to: file for the trained weights, written before the last `on_epoch`, because a
+        save_to: file for the trained weights. It is written before the last `on_epoch`, because a
             scheduler may end the run inside that call.
-        checkpoint: where the run goes on if it was cut off.
-        on_epoch: called after every epoch, those of the checkpoint included.
+        checkpoint: written after every epoch; if it exists, the run continues from it.
+        on_epoch: called after every epoch, also for those of the checkpoint.
         compiled, captured: train with one compiled graph, or one recorded CUDA graph, that all
-            placements share.
+            placements share; see `stand_in_epochs`.
 
     Raises:
         StorageError: weights or checkpoint cannot be written.
-        InputError: the data do not suit the network, the network cannot be gated, or `captured` on
-            a device other than CUDA.
+        InputError: the images are too small, the placement or activation cannot share a graph, or
+            `captured` on a device other than CUDA.
     """
     require_images_fit(data)
     if captured and torch.device(device).type != "cuda":
         raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
     with one_thread(), torch.random.fork_rng():
-        torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's own generator
+        torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's global generator
         model = untrained_network(spec, data)
         epochs: list[EpochMetrics] = []
-        failure, epoch_by = None, None
-        if compiled or captured:
-            epoch_by = partial(
-                train_by_stand_in, activation=spec.activation, compiled=compiled, captured=captured
-            )
+        failure = None
         try:
             for metrics in train(
                 model,
@@ -91,7 +86,7 @@ def run_trial(
                 seed=spec.seed,
                 device=device,
                 checkpoint=checkpoint,
-                epoch_by=epoch_by,
+                epoch_by=stand_in_epochs(spec, compiled=compiled, captured=captured),
             ):
                 epochs.append(metrics)
                 if save_to is not None and metrics.epoch == spec.recipe.epochs:

@@ -1,4 +1,4 @@
-"""Where the trials of a run keep their weights and checkpoints."""
+"""Where the weights and checkpoints of the trials of a run are."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from trials.training.spec import TrialSpec
 
 @dataclass(frozen=True, kw_only=True)
 class TrialFiles:
-    """Two folders of a run; None: nothing of the kind is kept.
+    """Two folders of a run; None: such files are not written.
 
     Attributes:
-        weights: weights of the trials that trained to the end, `trial-NUMBER.safetensors`.
-        checkpoints: of the trials that are running, named by what is trained on what, so that a
-            run that goes on finds them whatever their number.
-        exchange: URL of a folder for both on the way between nodes that do not see the run's own
-            folders; None: they do.
+        weights: of the trials that trained to the end, `trial-NUMBER.safetensors`.
+        checkpoints: of the running trials. A name depends on spec and data, not on the number of
+            the trial, so that a resumed run finds its checkpoints.
+        exchange: URL of a folder through which both are copied between nodes that do not see the
+            run's own folders; None: all nodes see them.
     """
 
     weights: Path | None = None
@@ -32,14 +32,14 @@ class TrialFiles:
     exchange: str | None = None
 
     def through(self, exchange: str | None, name: str) -> TrialFiles:
-        """These files, travelling through a folder of that name in an exchange, if there is one."""
+        """The same files, copied through the folder `name` of an exchange, if there is one."""
         if exchange is None:
             return self
         base = exchange if "://" in exchange else str(user_path(exchange).absolute())
         return replace(self, exchange=f"{base.rstrip('/')}/{name}")
 
     def make_folders(self) -> None:
-        """Make what is missing, and remove what a killed worker left half-written.
+        """Make the folders, and remove the half-written files of killed workers.
 
         Raises:
             StorageError: the disk refuses.
@@ -50,17 +50,18 @@ class TrialFiles:
                 remove_partial_files(folder)
 
     def weights_of(self, number: int) -> Path | None:
+        """The weights file of a trial."""
         return None if self.weights is None else self.weights / f"trial-{number:04d}.safetensors"
 
     def checkpoint_of(self, spec: TrialSpec, data: TrainingData) -> Checkpoint | None:
-        """The checkpoint of a training; it fits only this spec on just these images."""
+        """The checkpoint of a training; its key holds for this spec and these images only."""
         if self.checkpoints is None:
             return None
         key = _digest(spec.to_json(), data.name, data.split_digest, len(data.train))
         return Checkpoint(self.checkpoints / self.checkpoint_name(spec, data.name), key)
 
     def remove_checkpoint(self, spec: TrialSpec, data_name: str) -> None:
-        """The training has ended and is recorded; nobody needs to go on with it."""
+        """Remove the checkpoint of a training that has ended and is recorded."""
         if self.checkpoints is not None:
             path = self.checkpoints / self.checkpoint_name(spec, data_name)
             with storage_errors(path):
@@ -68,6 +69,7 @@ class TrialFiles:
 
     @staticmethod
     def checkpoint_name(spec: TrialSpec, data_name: str) -> str:
+        """File name: a digest of the spec's JSON and the data's name. Old runs rely on it."""
         return f"{_digest(spec.to_json(), data_name)[:32]}.safetensors"
 
 

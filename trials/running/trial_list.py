@@ -1,4 +1,4 @@
-"""A list of trials that is known beforehand, and a way to run it in this very process."""
+"""A fixed list of trials, and a way to run trials in this process, without Ray."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from trials.training.spec import TrialSpec
 
 
 class TrialEnded(Protocol):
-    """Hears of the end of a trial.
+    """Called at the end of a trial.
 
     Args:
-        number: of the trial, its place in the list.
+        number: position of the trial in the list.
         epochs: metrics of every finished epoch.
-        failure: why it did not train to the end, or None.
+        failure: the reason of its failure, or None.
     """
 
     def __call__(
@@ -32,9 +32,9 @@ class TrialList:
     """A `Proposer` that hands out a list of trials in order.
 
     Args:
-        specs: what to train; the place in the list is the trial's number.
-        ended: told of every trial that ended.
-        wanted: asked just before a trial starts; those it does not want any more are left out.
+        specs: what to train; the position in the list is the trial's number.
+        ended: called at the end of every trial.
+        wanted: called with the number just before a trial starts; False: the trial is left out.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TrialList:
 
     @property
     def is_complete(self) -> bool:
-        """Whether every trial that is still wanted has ended."""
+        """Whether every wanted trial has ended."""
         return not self._open and not any(map(self._wanted, range(self._next, len(self))))
 
     def propose(self) -> Proposal | None:
@@ -85,14 +85,14 @@ def run_in_process(
     """Run trials one after another without Ray, until the proposer has no more.
 
     Args:
-        data: of `Splits` each trial takes that of its own seed.
+        data: if it is `Splits`, each trial takes the split of its own seed.
         device: `cpu` or `cuda`.
         files: folders for weights and checkpoints.
-        runner: what trains a spec.
+        runner: trains a spec; called as `run_trial`.
 
     Raises:
         StorageError: weights or a checkpoint cannot be written.
-        RunStoppedError: all trials fail the same way.
+        RunStoppedError: all trials fail for the same reason.
     """
 
     def conclude(proposal: Proposal, failure: str | None) -> None:

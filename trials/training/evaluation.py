@@ -1,4 +1,4 @@
-"""A network on images that it is not trained on."""
+"""Measures loss and accuracy of a network on images that it is not trained on."""
 
 from __future__ import annotations
 
@@ -15,32 +15,33 @@ from trials.data.augmentation import Normalise
 from trials.data.splits import ImageSet, TrainingData
 from trials.training.recipe import Recipe
 
+EVALUATION_BATCH = 500
+"""Images per forward pass."""
+
 
 def score_on_test(
     model: Network, test: ImageSet, training: TrainingData, recipe: Recipe, device: str
 ) -> tuple[float, float]:
-    """(mean cross-entropy, accuracy 0 to 1) of a trained network on the test split.
+    """(mean cross-entropy in nats, accuracy 0 to 1) of a trained network on the test split.
 
     Args:
-        training: what it was trained on, whose mean and std normalise the test images.
+        test: images uint8 (N, H, W, C) and labels.
+        training: the data of its training; their mean and std normalise the test images.
         device: `cpu` or `cuda`.
     """
     normalise = Normalise(training.mean, training.std, training.image_size[1], torch.device(device))
     return evaluate(model.to(device), *on_device(test, device), normalise, recipe)
 
 
-EVALUATION_BATCH = 500
-
-
 @torch.no_grad()
 def evaluate(
     model: nn.Module, images: Tensor, labels: Tensor, normalise: Normalise, recipe: Recipe
 ) -> tuple[float, float]:
-    """(mean cross-entropy, accuracy 0 to 1) in eval mode; the model is left in eval mode.
+    """(mean cross-entropy in nats, accuracy 0 to 1) in eval mode; the model stays in eval mode.
 
     Args:
         images: uint8 (N, H, W, C), on the model's device.
-        labels: int64 (N,), there too.
+        labels: int64 (N,), on the same device.
     """
     model.eval()
     loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
@@ -55,13 +56,13 @@ def evaluate(
 
 
 def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Images and labels as tensors on a device; on the CPU over the arrays' own memory."""
-    with warnings.catch_warnings():  # Ray's shared arrays are read-only, and we do not write
+    """Images and labels as tensors on a device; on the CPU they share the arrays' memory."""
+    with warnings.catch_warnings():  # Ray's shared arrays are read-only; they are not written here
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        images_there, labels_there = map(torch.from_numpy, (images.images, images.labels))
-        return images_there.to(device), labels_there.to(device)
+        pixels, labels = map(torch.from_numpy, (images.images, images.labels))
+        return pixels.to(device), labels.to(device)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """Of the recipe's precision."""
+    """A context in which operations run in the recipe's precision."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")

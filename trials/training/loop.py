@@ -1,10 +1,10 @@
-"""The training loop: one EpochMetrics per epoch. Knows nothing of Ray or of searching."""
+"""The training loop: one EpochMetrics per epoch. It knows nothing of Ray or of searching."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,9 +22,16 @@ from trials.training.optimizer import NesterovSGD
 from trials.training.process import keep_freed_memory
 from trials.training.recipe import Recipe
 
+LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""(model, images (B, C, H, W), labels (B,)) -> (mean cross-entropy (), logits (B, classes))."""
+
 
 class TrainsEpoch(Protocol):
-    """One pass over all training images in the order of the draws; (mean loss, accuracy)."""
+    """Trains one pass over all training images, in the order of the draws.
+
+    Returns:
+        (mean cross-entropy in nats, accuracy 0 to 1) over the epoch.
+    """
 
     def __call__(
         self,
@@ -46,22 +53,22 @@ def train(
     checkpoint: Checkpoint | None = None,
     epoch_by: TrainsEpoch | None = None,
 ) -> Iterator[EpochMetrics]:
-    """Train a model in place, yielding after every epoch.
+    """Train a model in place; yields after every epoch.
 
-    Image order, crops and flips come from one generator per (seed, epoch), so that all models
-    trained with one seed see the same pixels in the same order. On CPU with one thread the
-    metrics are bit-identical from run to run. There is no synchronisation with the device
-    inside an epoch.
+    Image order, crops and flips come from one generator per (seed, epoch): all models trained with
+    the same seed see the same pixels in the same order. On a CPU with one thread the metrics
+    repeat to the last bit. Within an epoch the process never waits for the device.
 
     Args:
-        checkpoint: written after every epoch. Where it exists, its epochs are yielded again as
-            they were and the training goes on behind them, as if it had never stopped.
+        checkpoint: written after every epoch. If the file exists already, its epochs are yielded
+            again unchanged and the training continues after them, with the same results as
+            a training without an interruption.
         epoch_by: another way to train an epoch than `train_epoch`.
 
     Raises:
         StorageError: the checkpoint cannot be written.
-        NonFiniteLossError: the training or validation loss is not finite at the end of an epoch.
-        InputError: bf16 was asked for on a device other than CUDA.
+        NonFiniteLossError: the training or validation loss of an epoch is infinite or NaN.
+        InputError: bf16 on a device other than CUDA.
     """
     keep_freed_memory()
     device = torch.device(device)
@@ -72,16 +79,18 @@ def train(
     restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
     finished = [EpochMetrics(**metrics) for metrics in restored]
     yield from finished
-    there = DeviceData.of(data, device)
+    on_this_device = DeviceData.of(data, device)
     train_one = epoch_by or train_epoch
     for epoch in range(len(finished) + 1, recipe.epochs + 1):
         started = time.perf_counter()
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
         ).to(device)
-        train_loss, train_accuracy = train_one(model, optimizer, there, draws, epoch)
+        train_loss, train_accuracy = train_one(model, optimizer, on_this_device, draws, epoch)
         require_finite(epoch, "training loss", train_loss)
-        val_loss, val_accuracy = evaluate(model, *there.validation, there.normalise, recipe)
+        val_loss, val_accuracy = evaluate(
+            model, *on_this_device.validation, on_this_device.normalise, recipe
+        )
         require_finite(epoch, "validation loss", val_loss)
         metrics = EpochMetrics(
             epoch=epoch,
@@ -97,10 +106,75 @@ def train(
         yield metrics
 
 
+def train_epoch(
+    model: nn.Module,
+    optimizer: NesterovSGD,
+    data: DeviceData,
+    draws: EpochDraws,
+    epoch: int,
+) -> tuple[float, float]:
+    """The reference way to train an epoch, with its short last batch; see `TrainsEpoch`."""
+    model.train()
+    recipe, count = optimizer.recipe, len(data.labels)
+    sums = EpochSums(data.images.device)
+    rates = recipe.learning_rates(epoch, math.ceil(count / recipe.batch_size))
+    for step, rate in enumerate(rates):
+        batch = data.batch(draws.batch(step * recipe.batch_size, recipe.batch_size))
+        training_step(model, optimizer, batch, rate=rate, sums=sums)
+    return sums.means(count)
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: NesterovSGD,
+    batch: tuple[Tensor, Tensor],
+    *,
+    rate: float | Tensor,
+    sums: EpochSums,
+    loss_of: LossOf | None = None,
+) -> None:
+    """One step of SGD on a batch. Does not wait for the device.
+
+    Args:
+        batch: images (B, C, H, W) and labels (B,).
+        rate: the learning rate; a number, or a tensor () on the device.
+        sums: loss and hits of the batch are added to them.
+        loss_of: another form of `loss_and_logits`, such as a compiled one.
+    """
+    x, y = batch
+    with autocast(optimizer.recipe, x.device):
+        loss, logits = (loss_of or loss_and_logits)(model, x, y)
+    optimizer.forget_gradients()
+    loss.backward()  # type: ignore[no-untyped-call]
+    optimizer.learning_rate = rate
+    optimizer.step()
+    sums.add(loss, logits, y)
+
+
 def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of a batch, and the logits (B, classes)."""
     logits = model(x)
     return functional.cross_entropy(logits, y), logits
+
+
+class EpochSums:
+    """Sums over the images of an epoch, on the device, at addresses that do not change."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._loss, self._correct = (torch.zeros((), device=device) for _ in range(2))
+
+    def reset(self) -> None:
+        self._loss.zero_()
+        self._correct.zero_()
+
+    def add(self, loss: Tensor, logits: Tensor, y: Tensor) -> None:
+        """Add a batch: its mean loss (), logits (B, classes) and labels (B,)."""
+        self._loss += loss.detach() * len(y)
+        self._correct += (logits.detach().argmax(1) == y).sum()
+
+    def means(self, images: int) -> tuple[float, float]:
+        """(mean loss, accuracy 0 to 1). Waits for the device."""
+        return self._loss.item() / images, self._correct.item() / images
 
 
 @dataclass(frozen=True)
@@ -110,7 +184,7 @@ class DeviceData:
     Attributes:
         images, labels: of the training split: uint8 (N, H+2*pad, W+2*pad, C), int64 (N,).
         validation: images, not padded, and labels of the validation split.
-        normalise: for both.
+        normalise: for both splits.
         image_size: (height, width) in pixels, without padding.
     """
 
@@ -122,6 +196,7 @@ class DeviceData:
 
     @classmethod
     def of(cls, data: TrainingData, device: torch.device) -> DeviceData:
+        """Copy both splits to a device; on the CPU they share the arrays' memory."""
         images, labels = on_device(data.train, device)
         return cls(
             images=images,
@@ -133,36 +208,10 @@ class DeviceData:
 
     @property
     def tensors(self) -> tuple[Tensor, ...]:
-        """What a training step reads."""
+        """The tensors that a training step reads."""
         return self.images, self.labels, self.normalise.line_mean, self.normalise.line_scale
 
     def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
         """Cropped, flipped and normalised images (B, C, H, W) in channels_last, and labels (B,)."""
         x = self.normalise(crop_and_flip(self.images, draws, *self.image_size))
         return x, self.labels[draws.order]
-
-
-def train_epoch(
-    model: nn.Module,
-    optimizer: NesterovSGD,
-    data: DeviceData,
-    draws: EpochDraws,
-    epoch: int,
-) -> tuple[float, float]:
-    """The ordinary way to train an epoch, the last short batch included; (mean loss, accuracy)."""
-    model.train()
-    recipe, count = optimizer.recipe, len(data.labels)
-    loss_sum = torch.zeros((), device=data.images.device)
-    correct = torch.zeros((), device=data.images.device)
-    rates = recipe.learning_rates(epoch, math.ceil(count / recipe.batch_size))
-    for step, rate in enumerate(rates):
-        x, y = data.batch(draws.batch(step * recipe.batch_size, recipe.batch_size))
-        with autocast(recipe, data.images.device):
-            loss, logits = loss_and_logits(model, x, y)
-        optimizer.forget_gradients()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.learning_rate = rate
-        optimizer.step()
-        loss_sum += loss.detach() * len(y)
-        correct += (logits.detach().argmax(1) == y).sum()
-    return loss_sum.item() / count, correct.item() / count

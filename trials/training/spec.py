@@ -1,15 +1,16 @@
-"""TrialSpec: what to train, as plain data; and the network it means before its first step."""
+"""TrialSpec: what to train, as plain data; and the network before its first training step."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from search_spaces import (
     Activation,
     Backbone,
     InputError,
+    Placement,
     build,
     check_activation,
     resolve_placement,
@@ -20,71 +21,127 @@ from trials.data.splits import TrainingData
 from trials.training.recipe import Recipe
 
 _INITIAL_WEIGHTS = 0
-"""Purpose of the random stream that draws initial weights; epochs 1, 2, ... draw the data's."""
+"""Purpose of the random stream for the initial weights. The streams 1, 2, ... are the epochs'."""
+
+_KEYS = ("activation", "backbone", "placement", "recipe", "seed", "width")
+"""Keys of a spec in JSON."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False)
 class TrialSpec:
-    """What to train: plain data that survives JSON.
+    """What to train. Immutable; `to_json` and `from_json` convert it to and from JSON.
+
+    ```python
+    TrialSpec(backbone="plain-20", width=8, placement="2:1", recipe=Recipe.named("short"))
+    TrialSpec(backbone=Backbone("plain", 8), placement=Placement("010101"), recipe=recipe)
+    ```
 
     Attributes:
-        backbone: name of the contract, such as `plain-38`.
-        width: channels of the first stage.
-        placement: placement text or module name.
+        backbone: the network family with its depth and width.
+        placement: which ReLUs are kept; checked against the backbone.
         recipe: how to train.
         seed: of initial weights, image order, crops and flips.
-        activation: what stands at the kept sites.
-
-    Raises:
-        InputError: unknown backbone or activation, or a placement that does not fit.
+        activation: the function at the kept sites.
     """
 
-    backbone: str
-    placement: str
+    backbone: Backbone
+    placement: Placement
     recipe: Recipe
-    width: int = 16
-    seed: int = 0
-    activation: Activation = "relu"
+    seed: int
+    activation: Activation
 
-    def __post_init__(self) -> None:
-        if type(self.seed) is not int or self.seed < 0:
-            raise InputError(f"seed is {self.seed!r}; it must be a whole number, at least 0")
-        if not isinstance(self.placement, str) or not isinstance(self.recipe, Recipe):
+    def __init__(
+        self,
+        *,
+        backbone: str | Backbone,
+        placement: str | Placement,
+        recipe: Recipe,
+        width: int | None = None,
+        seed: int = 0,
+        activation: Activation = "relu",
+    ) -> None:
+        """Text is accepted for backbone and placement, and parsed here once.
+
+        Args:
+            backbone: a `Backbone`, or a name such as `plain-38`.
+            placement: a `Placement`, its text, or a module name.
+            width: channels of the first stage; None: those of the `Backbone`, 16 for a name.
+
+        Raises:
+            InputError: unknown backbone or activation, or a placement that does not fit.
+        """
+        if type(seed) is not int or seed < 0:
+            raise InputError(f"seed is {seed!r}; it must be a whole number, at least 0")
+        if not isinstance(placement, str | Placement) or not isinstance(recipe, Recipe):
             raise InputError(
-                f"placement {self.placement!r:.80} must be a text and recipe {self.recipe!r:.80} a "
-                "Recipe"
+                f"placement {placement!r:.80} must be a text or a Placement, and recipe "
+                f"{recipe!r:.80} a Recipe"
             )
-        check_activation(self.activation)
-        resolve_placement(Backbone.parse(self.backbone, self.width), self.placement)
+        if not isinstance(backbone, Backbone):
+            backbone = Backbone.parse(backbone, 16 if width is None else width)
+        elif width is not None:
+            backbone = replace(backbone, width=width)
+        for name, value in {
+            "backbone": backbone,
+            "placement": resolve_placement(backbone, placement),
+            "recipe": recipe,
+            "seed": seed,
+            "activation": check_activation(activation),
+        }.items():
+            object.__setattr__(self, name, value)  # the class is frozen
+
+    @property
+    def width(self) -> int:
+        """Channels of the first stage."""
+        return self.backbone.width
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        """JSON values. Checkpoint files are named by a digest of them: keep keys and values."""
+        return {
+            "backbone": self.backbone.name,
+            "placement": self.placement.text,
+            "recipe": asdict(self.recipe),
+            "width": self.width,
+            "seed": self.seed,
+            "activation": self.activation,
+        }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrialSpec:
         """Rebuild a spec from `to_json`'s value.
 
         Raises:
-            InputError: a key is missing or unknown.
+            InputError: a key is missing or unknown, or a value is wrong.
         """
-        _require_keys(cls, value)
-        _require_keys(Recipe, value["recipe"])
-        return cls(**{**value, "recipe": Recipe(**value["recipe"])})
+        _require_keys("TrialSpec", _KEYS, value)
+        recipe_keys = sorted(field.name for field in fields(Recipe))
+        _require_keys("Recipe", recipe_keys, value["recipe"])
+        return cls(
+            backbone=Backbone.parse(value["backbone"], value["width"]),
+            placement=value["placement"],
+            recipe=Recipe(**value["recipe"]),
+            seed=value["seed"],
+            activation=value["activation"],
+        )
 
 
 def require_images_fit(data: TrainingData) -> None:
-    """Raises InputError: the images are too small for three stages."""
+    """Check that the images are large enough for three stages.
+
+    Raises:
+        InputError: they are too small.
+    """
     if min(data.image_size) < SMALLEST_IMAGE:
         raise InputError(
             f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
-            f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
+            f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}; use larger images"
         )
 
 
 def untrained_network(spec: TrialSpec, data: TrainingData) -> Network:
-    """The network of a trial before its first step: the same weights for the same seed."""
+    """The network of a trial before its first step. The same seed gives the same weights."""
     return build(
-        Backbone.parse(spec.backbone, spec.width),
+        spec.backbone,
         spec.placement,
         num_classes=data.num_classes,
         in_channels=data.in_channels,
@@ -93,7 +150,6 @@ def untrained_network(spec: TrialSpec, data: TrainingData) -> Network:
     )
 
 
-def _require_keys(cls: type[TrialSpec | Recipe], value: object) -> None:
-    names = sorted(field.name for field in fields(cls))
-    if not isinstance(value, Mapping) or sorted(value) != names:
-        raise InputError(f"a {cls.__name__} has the keys {', '.join(names)}; got {value!r:.200}")
+def _require_keys(what: str, names: Sequence[str], value: object) -> None:
+    if not isinstance(value, Mapping) or sorted(value, key=str) != list(names):
+        raise InputError(f"a {what} has the keys {', '.join(names)}; got {value!r:.200}")

@@ -1,7 +1,8 @@
-"""One network for all placements: trained with a random one per step, it ranks the others.
+"""Supernet: one network for all placements, trained with a random placement in each step.
 
-All placements of a backbone share one `state_dict`, so weights need no mapping. How well the ranks
-agree with those of trainings from scratch is measured in each run, never assumed.
+It ranks placements without training each of them. All placements of a backbone have the same
+`state_dict`, so weights need no mapping. How well its ranks agree with the ranks of trainings from
+scratch is measured in each run.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ RECALIBRATION_BATCHES = 8
 
 
 class Switch(nn.Module):
-    """A ReLU that can be switched off; off it is the identity, on it is exactly the ReLU."""
+    """A ReLU that can be switched off; then it is the identity."""
 
     def __init__(self, relu: nn.Module) -> None:
         super().__init__()
@@ -41,15 +42,17 @@ class Switch(nn.Module):
 
 @dataclass(frozen=True)
 class Supernet:
-    """A trained network whose ReLUs can be switched.
+    """A trained network whose ReLUs can be switched off.
 
     Attributes:
-        model: with a `Switch` at every site.
+        model: the network, with a `Switch` at every site.
+        switches: the `Switch` of each site, in forward order.
         spec: how it was trained; its placement is not used.
+        data: what it was trained on.
     """
 
     model: Network
-    gates: tuple[Switch, ...]
+    switches: tuple[Switch, ...]
     spec: TrialSpec
     data: TrainingData
 
@@ -63,11 +66,13 @@ class Supernet:
         device: str = "cpu",
         on_epoch: Callable[[EpochMetrics], None] | None = None,
     ) -> Supernet:
-        """Train with a placement drawn anew for every step.
+        """Train with a new random placement in every step.
 
         Args:
-            spec: recipe, backbone and seed; a supernet wants several times a trial's epochs.
-            draw: a placement, from the space that will be ranked.
+            spec: recipe, backbone and seed; use several times the epochs of a trial.
+            draw: draws a placement from the space that will be ranked.
+            device: `cpu` or `cuda`.
+            on_epoch: called after every epoch.
 
         Raises:
             NonFiniteLossError: the training diverged.
@@ -75,28 +80,28 @@ class Supernet:
         with one_thread(), torch.random.fork_rng():
             torch.manual_seed(spec.seed)
             model = untrained_network(spec, data)
-            gates = tuple(_gates(model))
+            switches = tuple(_insert_switches(model))
             rng = random.Random(spec.seed)
 
-            def switch(_module: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
+            def draw_placement(_module: nn.Module, _inputs: tuple[Tensor, ...]) -> None:
                 if model.training:
-                    _apply(gates, draw(rng))
+                    _set_switches(switches, draw(rng))
 
-            handle = model.register_forward_pre_hook(switch)
+            handle = model.register_forward_pre_hook(draw_placement)
             for metrics in train(model, data, spec.recipe, seed=spec.seed, device=device):
                 if on_epoch is not None:
                     on_epoch(metrics)
             handle.remove()
-        return cls(model, gates, spec, data)
+        return cls(model, switches, spec, data)
 
     def score(self, placement: Placement) -> tuple[float, float]:
-        """(validation loss in nats, accuracy) with the supernet's weights.
+        """(validation loss in nats, accuracy 0 to 1) of a placement with the supernet's weights.
 
-        BatchNorm's statistics are those of the placement: they are averaged anew over
-        `RECALIBRATION_BATCHES` training batches, the same ones for all placements.
+        The BatchNorm statistics are computed for this placement, as the average over
+        `RECALIBRATION_BATCHES` training batches, the same batches for all placements.
         """
         with one_thread():
-            _apply(self.gates, placement)
+            _set_switches(self.switches, placement)
             self._recalibrate()
             device = next(self.model.parameters()).device
             data = self.data
@@ -110,7 +115,7 @@ class Supernet:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches to come
+            norm.momentum = None  # a plain average over the next batches
         self.model.train()
         for images in self._batches():
             self.model(images)
@@ -132,18 +137,18 @@ class Supernet:
 
 
 def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement, float, float]]:
-    """(placement, validation loss, accuracy), least loss first."""
+    """(placement, validation loss in nats, accuracy 0 to 1), the smallest loss first."""
     scored = [(placement, *net.score(placement)) for placement in placements]
     return sorted(scored, key=lambda row: row[1])
 
 
-def _gates(model: Network) -> Iterator[Switch]:
+def _insert_switches(model: Network) -> Iterator[Switch]:
     for site in relu_sites(model):
-        gate = Switch(model.get_submodule(site))
-        replace_module(model, site, gate)
-        yield gate
+        switch = Switch(model.get_submodule(site))
+        replace_module(model, site, switch)
+        yield switch
 
 
-def _apply(gates: Sequence[Switch], placement: Placement) -> None:
-    for gate, bit in zip(gates, placement.bits, strict=True):
-        gate.is_kept = bit == "1"
+def _set_switches(switches: Sequence[Switch], placement: Placement) -> None:
+    for switch, is_kept in zip(switches, placement, strict=True):
+        switch.is_kept = is_kept

@@ -246,7 +246,7 @@ def test_arms_without_any_spread_can_be_printed_as_json(tmp_path, capsys):
 
     def constant(spec, data, *, save_to, **options):
         result = Runner()(spec, data, save_to=None, **options)
-        always = 1 if spec.placement == "0*6" else 8
+        always = 1 if spec.placement.text == "0*6" else 8
         result.model.classifier.weight.data.zero_()
         result.model.classifier.bias.data = torch.eye(10)[always]
         save_weights(result.model, save_to)

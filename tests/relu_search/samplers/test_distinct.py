@@ -78,7 +78,7 @@ def test_the_same_seed_repeats_every_proposal_and_another_does_not(sampler):
 
     def run(seed):
         proposer = new_proposer(space=space, trials=25, sampler=sampler, seed=seed)
-        return [p.spec.placement for p in drive(proposer, stop=stop_half)]
+        return [p.spec.placement.text for p in drive(proposer, stop=stop_half)]
 
     assert run(5) == run(5) != run(6)
 

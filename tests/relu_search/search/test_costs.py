@@ -60,7 +60,7 @@ def test_a_study_of_two_objectives_has_both_values_and_no_lost_epoch(sampler):
     proposals = drive(proposer, stop=lambda p, epoch: not p.protected and p.number % 3 == 0)
     assert len(proposals) == 20
     for trial, proposal in zip(study.trials, proposals, strict=True):
-        text = proposal.spec.placement
+        text = proposal.spec.placement.text
         kept = Placement.parse(text).kept
         assert proposal.costs == (kept,)
         if trial.state.name == "COMPLETE":

@@ -77,7 +77,7 @@ def test_the_lock_of_a_killed_process_is_taken_over(run):
 
 @pytest.mark.parametrize("kept", [0, 40], ids=["lost", "of an older day"])
 def test_a_study_that_lacks_recorded_trials_is_refused(kept, run, monkeypatch):
-    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext({"CPU": 1}))
+    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext([{"CPU": 1}]))
     lines = (run / "study.journal").read_bytes().splitlines(keepends=True)
     (run / "study.journal").write_bytes(b"".join(lines[:kept]))
     before = contents(run)["trials.csv"]
@@ -87,7 +87,7 @@ def test_a_study_that_lacks_recorded_trials_is_refused(kept, run, monkeypatch):
 
 
 def test_trials_of_another_origin_are_refused(run, monkeypatch):
-    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext({"CPU": 1}))
+    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext([{"CPU": 1}]))
     name = RunFolder.open(run).read_config()[1]["study"]
     study = open_study(run / "study.journal", name, ["maximize"], resume=True)
     study.add_trial(optuna.trial.create_trial(value=1.0))

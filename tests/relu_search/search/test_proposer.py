@@ -26,7 +26,7 @@ from trials.running.proposals import Proposal
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_hand_designed_modules_come_first_in_order_and_protected(sampler):
     proposals = drive(new_proposer(trials=8, sampler=sampler), stop=stop_half)
-    assert [p.spec.placement for p in proposals[:3]] == list(REFERENCES.values())
+    assert [p.spec.placement.text for p in proposals[:3]] == list(REFERENCES.values())
     assert [p.protected for p in proposals] == [True] * 3 + [False] * 5
 
 
@@ -65,7 +65,7 @@ def test_complete_are_exactly_the_trials_of_full_length(told):
     assert {t.number for t in study.trials if t.state == TrialState.COMPLETE} == full
     assert 3 < len(full) < 18
     for number in full:
-        final = metrics(proposals[number].spec.placement, RECIPE.epochs)
+        final = metrics(proposals[number].spec.placement.text, RECIPE.epochs)
         assert study.trials[number].value == final.val_accuracy
 
 
@@ -76,7 +76,7 @@ def test_stopped_trials_are_pruned_and_keep_every_value_at_its_step(told):
     for trial in pruned:
         proposal = proposals[trial.number]
         epochs = range(1, 2 + (not stop_half(proposal, 1)))
-        expected = {e: metrics(proposal.spec.placement, e).val_accuracy for e in epochs}
+        expected = {e: metrics(proposal.spec.placement.text, e).val_accuracy for e in epochs}
         assert trial.intermediate_values == expected
 
 
@@ -92,7 +92,7 @@ def test_every_trial_stores_its_placement_module_seed_and_history(told):
     study, proposals, _ = told
     modules = {placement: name for name, placement in REFERENCES.items()}
     for trial, proposal in zip(study.trials, proposals, strict=True):
-        text = proposal.spec.placement
+        text = proposal.spec.placement.text
         assert trial.user_attrs["placement"] == text
         assert trial.user_attrs["seed"] == 4
         if text in modules:
@@ -120,7 +120,7 @@ def test_past_curves_are_those_of_all_trials_that_ended(told):
 def test_the_metric_says_what_is_reported_and_which_way_is_better(metric, best):
     study = new_study(metric)
     proposals = drive(new_proposer(study, metric=metric, trials=10))
-    finals = [getattr(metrics(p.spec.placement, 3), metric) for p in proposals]
+    finals = [getattr(metrics(p.spec.placement.text, 3), metric) for p in proposals]
     assert [t.value for t in study.trials] == finals
     assert study.best_value == best(finals)
 
@@ -159,7 +159,7 @@ def test_the_budget_is_met_exactly_with_three_trials_at_once(sampler):
         if not running:
             break
         done = running.pop(rng.randrange(len(running)))
-        proposer.observe(done.number, metrics(done.spec.placement, 1))
+        proposer.observe(done.number, metrics(done.spec.placement.text, 1))
         proposer.conclude(done.number, None)
     assert len(seen) == len(set(seen)) == 17
     assert (proposer.remaining, proposer.unfinished, proposer.exhausted) == (0, 0, False)
@@ -168,6 +168,6 @@ def test_the_budget_is_met_exactly_with_three_trials_at_once(sampler):
 @pytest.mark.parametrize("budget", [1, 2, 3])
 def test_a_budget_below_the_references_trains_the_first_of_them(budget):
     proposer = new_proposer(trials=budget)
-    texts = [p.spec.placement for p in drive(proposer)]
+    texts = [p.spec.placement.text for p in drive(proposer)]
     assert texts == list(REFERENCES.values())[:budget]
     assert not proposer.exhausted

@@ -23,7 +23,7 @@ def interrupted_in(study, after: int, *, trials: int, sampler: str = "tpe") -> P
     proposer = new_proposer(study, trials=trials, sampler=sampler)
     drive(proposer, stop=stop_half, limit=after)
     lost = proposer.propose()
-    proposer.observe(lost.number, metrics(lost.spec.placement, 1))
+    proposer.observe(lost.number, metrics(lost.spec.placement.text, 1))
     return lost
 
 
@@ -107,7 +107,7 @@ def test_all_references_stay_protected_across_an_interruption(after):
     study = new_study()
     interrupted_in(study, after, trials=8)
     proposals = drive(new_proposer(study, trials=8))
-    protected = {p.spec.placement for p in proposals if p.protected}
+    protected = {p.spec.placement.text for p in proposals if p.protected}
     assert protected == set(list(REFERENCES.values())[after:])
 
 
@@ -116,7 +116,7 @@ def test_a_search_survives_interruption_after_interruption():
     for _ in range(4):
         proposer = new_proposer(study, trials=6)
         drive(proposer, limit=1)
-        open_placements.append(proposer.propose().spec.placement)
+        open_placements.append(proposer.propose().spec.placement.text)
     assert new_proposer(study, trials=6).remaining == 2
     drive(new_proposer(study, trials=6))
     counted = [t for t in study.trials if t.state == TrialState.COMPLETE]
@@ -153,7 +153,7 @@ def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
     lost = interrupted_in(open_study(journal, "s", ["maximize"]), 2, trials=5)
     study = open_study(journal, "s", ["maximize"], resume=True)
     proposals = drive(new_proposer(study, trials=5))
-    assert lost.spec.placement in {p.spec.placement for p in proposals}
+    assert lost.spec.placement.text in {p.spec.placement.text for p in proposals}
     reread = open_study(journal, "s", ["maximize"], resume=True)
     states = [t.state.name for t in reread.trials]
     assert states == ["COMPLETE"] * 5

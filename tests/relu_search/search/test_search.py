@@ -237,7 +237,7 @@ def test_a_resumed_search_keeps_best_up_to_date(resumed):
 
 
 def test_data_that_changed_cannot_be_resumed(folder, tmp_path, monkeypatch):
-    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext({"CPU": 1}))
+    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext([{"CPU": 1}]))
     copy = tmp_path / folder.name
     shutil.copytree(folder, copy)
     text = (copy / "config.toml").read_text()

@@ -38,8 +38,17 @@ def member(data, one):
     return Member(one, model, NesterovSGD(model, one.recipe), None, None)
 
 
-@pytest.mark.parametrize("backbone", ["plain-8", "resnet-8", "preresnet-8", "dfn-14", "preplain-8"])
-@pytest.mark.parametrize("activation", ["relu", "elu"])
+@pytest.mark.parametrize(
+    ("backbone", "activation"),
+    [
+        ("plain-8", "elu"),
+        ("plain-8", "relu"),
+        ("resnet-8", "relu"),
+        ("preresnet-8", "elu"),
+        ("dfn-14", "relu"),
+        ("preplain-8", "leaky_relu"),
+    ],
+)
 def test_steps_equal_those_of_single_trainings(data, backbone, activation):
     """Each member with its own images and rate, against ungrouped convolutions."""
     specs = [spec(i, backbone, activation=activation) for i in (2, 0, 1)]  # all-linear first
@@ -155,13 +164,38 @@ def test_what_cannot_be_packed_is_refused(data, changes, words):
         PackedTraining(data).join(0, spec(0, **changes))
 
 
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_pyramidnet_is_refused_and_all_weights_stay_untouched(data, place):
+    """By name in `join`, and by its tensors in the packed network, first or second."""
+    pyramid = spec(0, "preresnet-8", placement="pyramidnet")
+    with pytest.raises(InputError, match="eager back end"):
+        PackedTraining(data).join(0, pyramid)
+    members = [member(data, spec(1, "preresnet-8")), member(data, spec(2, "preresnet-8"))]
+    members[place] = member(data, pyramid)
+    before = [
+        {name: tensor.clone() for name, tensor in one.model.state_dict().items()} for one in members
+    ]
+    with pytest.raises(InputError, match=r"end_norm.*eager back end"):
+        PackedNetwork(members)
+    for one, weights in zip(members, before, strict=True):
+        for name, tensor in one.model.state_dict().items():
+            assert torch.equal(tensor, weights[name])
+
+
 @pytest.mark.parametrize(
-    "changes", [{"width": 8}, {"recipe": replace(RECIPE, epochs=3)}, {"activation": "elu"}], ids=str
+    "changes",
+    [
+        {"width": 8},
+        {"backbone": "plain-11"},
+        {"recipe": replace(RECIPE, epochs=3)},
+        {"activation": "elu"},
+    ],
+    ids=str,
 )
 def test_a_pack_is_of_one_kind(data, changes):
     training = PackedTraining(data)
     training.join(0, spec(0))
-    with pytest.raises(InputError, match="placement and seed alone"):
+    with pytest.raises(InputError, match="only in placement and seed"):
         training.join(1, spec(1, **changes))
     assert list(training.members) == [0]
 

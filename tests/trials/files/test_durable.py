@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
-import subprocess
-import sys
 
 import pytest
 
-from search_spaces import InputError
 from trials.files.durable import (
     StorageError,
     append_lines,
@@ -17,15 +16,19 @@ from trials.files.durable import (
     remove_partial_files,
     write_whole,
 )
-from trials.files.locks import locked
 
 # What a crash may leave behind the last whole line: nothing, half a row, a lone carriage return,
 # or the zeros of blocks that were allocated and never filled.
 TAILS = [b"", b"7,COMP", b"7,8\r", b"\0" * 5000, "7,é".encode()[:-1]]
 
 
-@pytest.mark.parametrize("tail", TAILS, ids=repr)
-@pytest.mark.parametrize("whole", [b"", b"a,b\n", b"a,b\r\n1,2\r\n" * 3000], ids=len)
+WHOLE = [b"", b"a,b\n", b"a,b\r\n1,2\r\n" * 3000]
+
+
+@pytest.mark.parametrize(
+    ("whole", "tail"),
+    [(WHOLE[i], tail) for i, tail in enumerate([*TAILS, *TAILS[:2]], start=1) for i in (i % 3,)],
+)
 def test_a_half_written_last_line_is_dropped(whole, tail, tmp_path):
     path = tmp_path / "table.csv"
     path.write_bytes(whole + tail)
@@ -58,18 +61,39 @@ def test_a_full_disk_is_a_storage_error_that_names_the_file(tmp_path, monkeypatc
 
 
 def test_what_is_written_reaches_the_disk_before_the_call_returns(tmp_path, monkeypatch):
+    """The content, and the name of a file: without the folder's a rename may be lost."""
     synced, fsync = [], os.fsync
 
     def watch(descriptor):
-        synced.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), (tmp_path / "file").exists()))
         fsync(descriptor)
 
     path = tmp_path / "file"
     monkeypatch.setattr(os, "fsync", watch)
     write_whole(path, "a\n")
     append_lines(path, "b\n")
-    assert synced[0].startswith(str(tmp_path / ".file."))
-    assert synced[1:] == [str(path)]
+    assert synced[0][0].startswith(str(tmp_path / ".file."))
+    assert [exists for _, exists in synced] == [False, True, True]
+    assert [name for name, _ in synced[1:]] == [str(tmp_path), str(path)]
+
+
+@pytest.mark.parametrize(
+    ("number", "is_fault"), [(errno.EIO, True), (errno.EINVAL, False)], ids=["fault", "unable"]
+)
+def test_a_folder_that_cannot_be_synced_is_a_fault_only_if_the_disk_fails(
+    tmp_path, monkeypatch, number, is_fault
+):
+    fsync = os.fsync
+
+    def refuse(descriptor):
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(StorageError) if is_fault else contextlib.nullcontext():
+        write_whole(tmp_path / "file", "a\n")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_a_killed_writer_left_is_swept(tmp_path):
@@ -78,28 +102,3 @@ def test_what_a_killed_writer_left_is_swept(tmp_path):
     (tmp_path / "a.partial").write_text("mine")
     remove_partial_files(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.partial"]
-
-
-def test_a_lock_is_refused_to_others_and_ends_with_its_owner(tmp_path):
-    hold = (
-        "import sys, pathlib\nfrom trials.files.locks import locked\n"
-        "with locked(pathlib.Path(sys.argv[1])):\n    print('held', flush=True)\n    input()"
-    )
-    owner = subprocess.Popen(
-        [sys.executable, "-c", hold, tmp_path],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    with owner:
-        assert owner.stdout.readline() == "held\n"
-        with pytest.raises(InputError, match="another process is at work"), locked(tmp_path):
-            pass
-        owner.kill()
-    with locked(tmp_path):
-        pass
-
-
-def test_a_folder_that_cannot_be_locked_is_one_clear_line(tmp_path):
-    with pytest.raises(InputError, match="cannot be written"), locked(tmp_path / "none"):
-        pass

@@ -6,13 +6,14 @@ import os
 import signal
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from search_spaces import InputError
 from trials import Recipe, TrialSpec, load_data
+from trials.data.splits import ImageSet
 from trials.on_ray import pack_runs
 from trials.on_ray.pack_runs import run_packed
-from trials.on_ray.session import ray_session
 from trials.running.early_stopping import EarlyStopping
 from trials.running.faults import RunStoppedError
 from trials.running.proposals import Proposal
@@ -60,12 +61,6 @@ def data():
     return load_data("digits", train_limit=100)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def session():
-    with ray_session(cpus=2):
-        yield
-
-
 def run(specs, data, **options):
     proposals = Proposals(specs)
     options = {"pack": 3, "stopping": STOPPING, "resources": Resources(), **options}
@@ -73,45 +68,44 @@ def run(specs, data, **options):
     return proposals
 
 
-def test_all_trials_run_in_packs_and_asha_stops_some(data):
-    told = run([replace(SPEC, seed=seed) for seed in range(14)], data)
+def test_all_trials_run_in_packs_and_asha_stops_some(cluster, data, tmp_path):
+    """Weights of whole trials are written, and all checkpoints are removed."""
+    files = TrialFiles(weights=tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
+    files.make_folders()
+    told = run([replace(SPEC, seed=seed) for seed in range(14)], data, files=files)
     assert told.ended == dict.fromkeys(range(14))
     assert told.most_open == 6  # two workers of three slots, filled again
     assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in told.epochs.values())
     lengths = [len(epochs) for epochs in told.epochs.values()]
     assert lengths[0] == EPOCHS
     assert 1 in lengths
-
-
-def test_concurrent_limits_the_trials_of_all_packs(data):
-    specs = [replace(SPEC, seed=seed) for seed in range(5)]
-    told = run(specs, data, resources=Resources(concurrent=2))
-    assert told.most_open == 2
-    assert len(told.ended) == 5
-
-
-def test_one_that_cannot_be_built_fails_alone_and_a_common_cause_ends_the_run(data):
-    wrong = replace(SPEC, activation="prelu")
-    told = run([SPEC, wrong, replace(SPEC, seed=1)], data, resources=Resources(concurrent=1))
-    assert told.ended[0] is None
-    assert "prelu" in told.ended[1]
-    assert told.ended[2] is None
-    with pytest.raises(RunStoppedError, match="3 trials in a row"):
-        run([wrong] * 6, data)
-
-
-def test_weights_are_written_and_checkpoints_removed(data, tmp_path):
-    files = TrialFiles(weights=tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
-    files.make_folders()
-    told = run([replace(SPEC, seed=seed) for seed in range(6)], data, files=files)
     whole = {n for n, epochs in told.epochs.items() if len(epochs) == EPOCHS}
     names = {path.name for path in files.weights.iterdir()}
     assert names == {f"trial-{number:04d}.safetensors" for number in whole}
     assert list(files.checkpoints.iterdir()) == []
 
 
-def test_trials_of_a_worker_that_died_go_on(data, tmp_path):
-    """The process is killed behind its first epoch; another one goes on from the checkpoints."""
+def test_concurrent_limits_all_packs_and_one_that_cannot_be_built_fails_alone(cluster, data):
+    specs = [replace(SPEC, seed=seed) for seed in range(4)]
+    wrong = replace(SPEC, activation="prelu")
+    told = run([*specs, wrong], data, resources=Resources(concurrent=2))
+    assert told.most_open == 2
+    assert [told.ended[number] for number in range(4)] == [None] * 4
+    assert "prelu" in told.ended[4]
+
+
+def test_the_reason_why_no_pack_can_be_built_is_told(cluster, data):
+    """The trials fail for one reason, so that the run stops; they stay open."""
+    pixels = np.array(["no pixels"] * len(data.train.labels))
+    broken = replace(data, train=ImageSet(images=pixels, labels=data.train.labels))
+    told = Proposals([replace(SPEC, seed=seed) for seed in range(6)])
+    with pytest.raises(RunStoppedError, match=r"3 trials in a row .*TypeError: can't convert np"):
+        run_packed(told, broken, pack=3, stopping=STOPPING, resources=Resources())
+    assert told.ended == {}
+
+
+def test_trials_of_a_worker_that_died_go_on(cluster, data, tmp_path):
+    """The process is killed after its first epoch; another one continues from the checkpoints."""
     files = TrialFiles(checkpoints=tmp_path / "checkpoints")
     files.make_folders()
     specs = [replace(SPEC, seed=seed) for seed in range(2)]
@@ -150,6 +144,6 @@ def _pid(_actor):
     return os.getpid()
 
 
-def test_more_than_the_cluster_has_is_refused(data):
+def test_more_than_the_cluster_has_is_refused(cluster, data):
     with pytest.raises(InputError, match="CPUs per trial"):
         run([SPEC], data, resources=Resources(cpus_per_trial=64))

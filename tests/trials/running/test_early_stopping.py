@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import random
-from types import SimpleNamespace
 
 import pytest
 
-from trials.on_ray.asha import scheduler_of
-from trials.running.early_stopping import EarlyStopping, ParetoHalving, PastTrial, pareto_order
+from trials.running.early_stopping import EarlyStopping, ParetoHalving, pareto_order
 
 
 def rule(mode="min", grace=1, factor=3, epochs=9):
@@ -39,8 +37,7 @@ def fronts(values):
     return rank
 
 
-@pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize("objectives", [1, 2, 3])
+@pytest.mark.parametrize(("seed", "objectives"), [(0, 1), (1, 2), (2, 2), (3, 3)])
 def test_earlier_fronts_come_first(seed, objectives):
     rng = random.Random(seed)
     values = [tuple(rng.randrange(6) for _ in range(objectives)) for _ in range(25)]
@@ -80,20 +77,3 @@ def test_only_rungs_decide_and_each_once():
     assert not halving.goes_on("b", 2, 0.6, (2.0,))
     assert halving.goes_on("b", 2, 9.0, (2.0,))  # it was judged there
     assert not halving.goes_on("c", 2, float("nan"), (9.0,))
-
-
-@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
-def test_ray_hears_the_verdict_and_protected_trials_are_spared(mode, sign):
-    past = [PastTrial(curve={1: sign * 0.1 * k}, costs=(float(k),)) for k in range(1, 9)]
-    scheduler = scheduler_of(rule(mode), past)
-
-    def decision(number, loss, cost, protected=False):
-        config = {"number": number, "costs": [cost], "protected": protected}
-        trial = SimpleNamespace(config=config)
-        scheduler.on_trial_add(None, trial)
-        return scheduler.on_trial_result(None, trial, {"epoch": 1, "val_loss": sign * loss})
-
-    assert decision(0, 0.05, 9.0) == "CONTINUE"
-    assert decision(1, 5.0, 0.5) == "CONTINUE"
-    assert decision(2, 5.0, 5.0) == "STOP"
-    assert decision(3, 5.0, 5.0, protected=True) == "CONTINUE"

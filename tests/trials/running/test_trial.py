@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 import trials
-from search_spaces import InputError
+from search_spaces import InputError, module_placement
 from trials import Recipe, TrialSpec, load_data, run_trial
 
 RECIPE = Recipe(epochs=2, batch_size=16, schedule="one-cycle")
@@ -143,7 +143,7 @@ def test_placements_share_initial_weights_and_batches(data, monkeypatch):
 
 def test_the_result_is_what_was_asked_for(data):
     result = run_trial(replace(SPEC, placement="2:1/second"), data)
-    assert result.spec.placement == "2:1/second"
+    assert result.spec.placement == module_placement(SPEC.backbone, "2:1/second")
     assert not result.model.training
     assert (result.model.num_classes, result.model.in_channels) == (10, 1)
 

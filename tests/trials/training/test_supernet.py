@@ -29,7 +29,7 @@ def net(request, data):
     )
     count = len(build(request.param, placement="paired", width=4, num_classes=10).state_dict())
     assert count
-    sites = len(Supernet.train(spec, data, _paired(request.param)).gates)
+    sites = len(Supernet.train(spec, data, _paired(request.param)).switches)
     return Supernet.train(
         spec, data, lambda rng: Placement("".join(rng.choice("01") for _ in range(sites)))
     )
@@ -57,7 +57,7 @@ def structural(net, placement):
 
 @pytest.mark.parametrize("pattern", ["0", "1", "01", "001"])
 def test_a_switched_network_is_the_built_one_bit_for_bit(net, pattern):
-    bits = (pattern * 20)[: len(net.gates)]
+    bits = (pattern * 20)[: len(net.switches)]
     placement = Placement(bits)
     net.score(placement)
     images = torch.randn(3, net.data.in_channels, *net.data.image_size)
@@ -69,7 +69,7 @@ def test_a_switched_network_is_the_built_one_bit_for_bit(net, pattern):
 
 def test_scores_repeat_and_do_not_touch_the_weights(net):
     before = copy.deepcopy([p.detach() for p in net.model.parameters()])
-    placements = [Placement(b * len(net.gates)) for b in "01"]
+    placements = [Placement(b * len(net.switches)) for b in "01"]
     first = rank(net, placements)
     assert rank(net, placements[::-1]) == first
     assert first[0][1] <= first[1][1]

@@ -1,0 +1,30 @@
+"""Sessions of Ray."""
+
+from __future__ import annotations
+
+import pytest
+
+from search_spaces import InputError
+from trials.on_ray.session import first_line, ray_session
+
+
+def test_a_session_tells_the_resources_of_its_nodes(cluster):
+    assert [node["CPU"] for node in cluster] == [2]
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:99999", ""])
+def test_an_unreachable_address_is_one_clear_line(address):
+    with (
+        pytest.raises(InputError, match="no Ray cluster answers") as caught,
+        ray_session(address=address),
+    ):
+        pass
+    assert repr(address) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("error", "line"), [(ValueError("\n a\nb"), "a"), (ValueError(), "ValueError")], ids=str
+)
+def test_the_first_line_of_an_error(error, line):
+    assert first_line(error) == line

@@ -1,0 +1,59 @@
+"""Canaries: each private part of torch that trials uses still does what trials expects of it."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from trials.compat import compiled_once
+
+BROKEN = (
+    f"torch {torch.__version__} has changed: {{}} Look at trials/compat.py, the only place that "
+    "uses torch._dynamo."
+)
+
+
+@pytest.fixture
+def backend(monkeypatch):
+    """Tracing is real; no C++ is compiled. Records how torch.compile is called."""
+    import torch._dynamo
+
+    whole, calls = torch.compile, []
+
+    def compile_eager(function, **options):
+        calls.append(options)
+        return whole(function, **options, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", compile_eager)
+    yield calls
+    torch._dynamo.reset()
+
+
+def scaled(x, factor):
+    return x * 2 if factor == 1 else x * 3
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_second_graph_is_an_error_and_not_a_silent_fallback(backend):
+    from torch._dynamo.exc import RecompileError
+
+    compiled = compiled_once(scaled)
+    assert backend == [{"dynamic": False, "fullgraph": True}]
+    x = torch.ones(3)
+    for _ in range(2):
+        assert compiled(x, 1).tolist() == [2.0] * 3, BROKEN.format("compiled code is wrong.")
+    try:
+        compiled(x, 2)
+    except RecompileError:
+        return
+    pytest.fail(BROKEN.format("config.error_on_recompile no longer makes recompiling an error."))
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_was_compiled_before_does_not_count(backend):
+    """Two stand-ins, one after the other, each with a graph of its own."""
+    for size in (3, 4, 5):
+        try:
+            assert compiled_once(scaled)(torch.ones(size), 1).tolist() == [2.0] * size
+        except torch._dynamo.exc.RecompileError:
+            pytest.fail(BROKEN.format("reset() no longer forgets earlier graphs."))
