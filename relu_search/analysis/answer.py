@@ -12,7 +12,7 @@ from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_tab
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import METRICS, Metric
+from relu_search.settings.metrics import Metric
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 

@@ -9,7 +9,6 @@ import pandas as pd
 
 from relu_search.analysis.estimates import estimates, full_length
 from relu_search.analysis.leaderboard import admitted, rows_of
-from relu_search.settings.metrics import METRICS
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.running.early_stopping import dominates
 

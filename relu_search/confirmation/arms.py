@@ -8,7 +8,6 @@ from typing import Literal
 
 from relu_search.analysis.leaderboard import admitted, is_control, ranked, rows_of
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import METRICS
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import (
     InputError,
@@ -59,9 +58,7 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
     finished = trials[trials["state"] == "COMPLETE"]
     if finished.empty:
         raise InputError(f"{run.path} has no trial of full length yet; let the search run longer")
-    finished = ranked(finished, config.optimised).drop_duplicates(
-        "placement"
-    )  # the best of each
+    finished = ranked(finished, config.optimised).drop_duplicates("placement")  # the best of each
     rows = rows_of(admitted(finished, config))
     found = [row for row in rows if not row["module"]][:top]
     earlier = {row["placement"]: row for row in rows_of(finished)}

@@ -13,7 +13,7 @@ from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.from_run import export_trial
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.study import history_of
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement
 from trials.files.durable import StorageError
 from trials.running.proposals import Proposal
@@ -27,7 +27,7 @@ class RunRecorder:
         best: row of the best trial so far, as in `trials.csv`; None before there is one.
     """
 
-    def __init__(self, run: RunFolder, config: SearchConfig, facts: PlacementFacts) -> None:
+    def __init__(self, run: RunFolder, config: ResolvedConfig, facts: PlacementFacts) -> None:
         self.best: dict[str, Any] | None = None
         self._run = run
         self._config = config

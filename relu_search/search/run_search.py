@@ -23,12 +23,12 @@ from relu_search.run_folder.study import (
 )
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.machines import Compute, check_precision, local_device
+from relu_search.search.machines import check_precision, local_device
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
 from relu_search.search.warm_start import advised_placements, check_warm_start
-from relu_search.settings.metrics import METRICS
+from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData
@@ -82,13 +82,14 @@ def run_search(
     Raises:
         InputError: bad input; nothing was written.
     """
-    RunFolder.check_free(config.out, overwrite=overwrite)
+    resolved = config.resolve()
+    RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        setting = _Setting.of(config)
-        check_warm_start(config)
-        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
-        run = stack.enter_context(RunFolder.create(config.out, overwrite=overwrite))
-        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
+        setting = _Setting.of(resolved)
+        check_warm_start(resolved)
+        cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
+        run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
+        return _search(resolved, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
 def resume_search(
@@ -141,7 +142,7 @@ class _Setting:
     costs: Costs
 
     @classmethod
-    def of(cls, config: SearchConfig) -> _Setting:
+    def of(cls, config: ResolvedConfig) -> _Setting:
         data, space = config.load_data(), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
         facts.of(Placement("1" * len(space.backbone.sites)))  # refuses images that are too small
@@ -158,7 +159,7 @@ class _Setting:
 
 
 def _connect(
-    config: SearchConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
+    config: ResolvedConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
 ) -> Resources:
     """Join or start Ray until the stack is closed; returns the resources of each trial."""
     from trials.on_ray.session import ray_session
@@ -166,8 +167,7 @@ def _connect(
     cluster = stack.enter_context(
         ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
     )
-    resources = Compute.of(config).resources
-    per_trial, _ = plan_resources(resources, cluster)
+    per_trial, _ = plan_resources(config.resources, cluster)
     has_gpu = bool(per_trial["gpu"])
     check_precision(config.precision, has_gpu=has_gpu)
     if config.captured and not has_gpu:
@@ -175,11 +175,11 @@ def _connect(
             "captured needs a GPU per trial, and no trial has one; omit --captured, or set "
             "--gpus-per-trial on a machine with GPUs"
         )
-    return resources
+    return config.resources
 
 
 def _search(
-    config: SearchConfig,
+    config: ResolvedConfig,
     run: RunFolder,
     setting: _Setting,
     resources: Resources,
@@ -216,9 +216,9 @@ def _search(
                 setting.data,
                 stopping=EarlyStopping(
                     metric=config.metric,
-                    mode=METRICS[config.metric].mode,
+                    mode=config.optimised.mode,
                     max_epochs=config.training_recipe.epochs,
-                    grace_epochs=config.grace_epochs or 1,
+                    grace_epochs=config.grace_epochs,
                     reduction_factor=config.reduction_factor,
                 ),
                 resources=resources,
@@ -234,7 +234,7 @@ def _search(
     return SearchOutcome(run=run, ending=ending, best=recorder.best)
 
 
-def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna.Study:
+def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optuna.Study:
     """The study of a run, new or existing; the config is written before a new one is created."""
     study = _open_earlier_study(run, config) if run.is_run() else None
     name = new_study_name(run.path) if study is None else study.study_name
@@ -248,7 +248,7 @@ def _study_of(run: RunFolder, config: SearchConfig, setting: _Setting) -> optuna
     return study or open_study(run.journal, name, config.directions, storage=config.storage)
 
 
-def _open_earlier_study(run: RunFolder, config: SearchConfig) -> optuna.Study | None:
+def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study | None:
     """The study of a resumed run; None if the run was interrupted before it had a study."""
     name = run.read_config()[1]["study"]
     if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):

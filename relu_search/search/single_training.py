@@ -36,17 +36,18 @@ def train_single(
     Raises:
         InputError: bad input, or `config.out` is not an empty folder.
     """
+    resolved = config.resolve()
     folder = free_folder(config.out) if config.out is not None else None
-    network = config.network
-    resolved = resolve_placement(network, placement, config.norm)
-    chosen = _device(device)
-    data = config.load_data()
-    facts = PlacementFacts.on(data, network, config.activation).of(resolved)
+    network = resolved.network
+    chosen = resolve_placement(network, placement, config.norm)
+    on = _device(device)
+    data = resolved.load_data()
+    facts = PlacementFacts.on(data, network, config.activation).of(chosen)
     report(
         f"training {network.name}, width {network.width}, {facts['placement']} "
-        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {chosen}"
+        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {on}"
     )
-    spec = config.trial_spec(resolved)
+    spec = resolved.trial_spec(chosen)
 
     def line(metrics: EpochMetrics) -> None:
         report(
@@ -55,7 +56,7 @@ def train_single(
             f"{metrics.seconds:.1f} s"
         )
 
-    result = run_trial(spec, data, device=chosen, on_epoch=line)
+    result = run_trial(spec, data, device=on, on_epoch=line)
     last = result.epochs[-1].to_json() if result.epochs else {}
     row = {
         "backbone": network.name,
@@ -69,7 +70,7 @@ def train_single(
     }
     if folder is not None and result.failure is None:
         card = export_model(
-            result.model, folder, details=card_details(config, data_facts(data), row)
+            result.model, folder, details=card_details(resolved, data_facts(data), row)
         )
         report(f"wrote {card}")
     return row

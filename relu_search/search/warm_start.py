@@ -14,7 +14,7 @@ from dataclasses import replace
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
 from relu_search.search.machines import local_device
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData
 from trials.training.metrics import NonFiniteLossError
@@ -25,7 +25,7 @@ SCORED = 512
 """Placements that it ranks: all of a small space, a random sample of a larger one."""
 
 
-def check_warm_start(config: SearchConfig) -> None:
+def check_warm_start(config: ResolvedConfig) -> None:
     """Check that the supernet can be trained in this process, before anything is written.
 
     Raises:
@@ -40,7 +40,7 @@ def check_warm_start(config: SearchConfig) -> None:
 
 def advised_placements(
     run: RunFolder,
-    config: SearchConfig,
+    config: ResolvedConfig,
     data: TrainingData,
     space: SearchSpace,
     say: Callable[[str], None] = lambda _line: None,
@@ -68,7 +68,7 @@ def advised_placements(
 
 
 def _ranking(
-    config: SearchConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
+    config: ResolvedConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
 ) -> list[dict[str, object]]:
     """Rows of `supernet.csv`, lowest loss first; placements without a finite loss are left out.
 

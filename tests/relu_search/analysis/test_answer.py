@@ -25,7 +25,9 @@ def test_the_headline_has_the_number_of_the_first_row_also_when_another_run_is_l
     worst = bits[int(losses.argmax())]
     trials = loss_table([*bits, worst], [*losses, losses.min() * 0.9], seeds=[0] * 40 + [1])
     trials["ratio"] = "2:1"
-    config = SearchConfig(backbone="plain-8", granularity="site", metric=name, grace_epochs=1)
+    config = SearchConfig(
+        backbone="plain-8", granularity="site", metric=name, grace_epochs=1
+    ).resolve()
     line = next(answer_lines(trials, NO_EPOCHS, config))
     _, first = next(leaderboard_rows(trials, metric))
     number = metric.text(estimates(trials, metric)["estimate"][first[1]])
@@ -41,14 +43,14 @@ def test_what_a_module_costs_is_the_difference_of_the_estimates():
     within = known[[text for text in known.index if "1" in text]]
     paired = within.idxmax()
     trials.loc[trials["placement"] == paired, "module"] = "paired"
-    config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1)
+    config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
     line = next(answer_lines(trials, NO_EPOCHS, config))
     assert f"; paired costs {known[paired] - within.min():.3g} (" in line
 
 
 def test_a_run_without_a_finished_trial_has_no_report(tmp_path):
     run = RunFolder(tmp_path)
-    run.write_config(SearchConfig(), RUN_RECORD)
+    run.write_config(SearchConfig().resolve(), RUN_RECORD)
     run.start_tables()
     with pytest.raises(InputError, match="no finished trial"):
         report_text(run)

@@ -40,7 +40,7 @@ def test_full_length_ranks_before_stopped_before_failed_and_further_before_earli
 def test_the_metric_decides_the_rank(metric, first):
     trials = table({"val_accuracy": 0.9, "val_loss": 2.0}, {"val_accuracy": 0.8, "val_loss": 0.5})
     assert ranked(trials, METRICS[metric])["trial"].iloc[0] == first
-    assert best_trial(trials, SearchConfig(metric=metric))["trial"] == first
+    assert best_trial(trials, SearchConfig(metric=metric).resolve())["trial"] == first
 
 
 def test_the_control_and_stopped_trials_are_never_best():
@@ -49,8 +49,8 @@ def test_the_control_and_stopped_trials_are_never_best():
         {"state": "PRUNED", "epochs": 2, "val_accuracy": 0.98},
         {"val_accuracy": 0.3},
     )
-    assert best_trial(trials, SearchConfig())["trial"] == 2
-    assert best_trial(trials[:2], SearchConfig()) is None
+    assert best_trial(trials, SearchConfig().resolve())["trial"] == 2
+    assert best_trial(trials[:2], SearchConfig().resolve()) is None
 
 
 @pytest.mark.parametrize(
@@ -65,24 +65,24 @@ def test_the_control_and_stopped_trials_are_never_best():
     ],
 )
 def test_the_caveat_says_when_the_control_leads(metric, control, leads):
-    line = caveat(table({**LINEAR, **control}, {}), SearchConfig(metric=metric), 100)
+    line = caveat(table({**LINEAR, **control}, {}), SearchConfig(metric=metric).resolve(), 100)
     assert ("control leads" in line) == leads
     assert "\n" not in line
 
 
 def test_best_keeps_to_the_relu_limits_of_the_search():
     trials = table({"relus": 5, "val_accuracy": 0.9}, {"relus": 2, "val_accuracy": 0.6}, LINEAR)
-    assert best_trial(trials, SearchConfig(max_relus=4, granularity="site"))["relus"] == 2
-    assert best_trial(trials, SearchConfig(min_relus=0, max_relus=0))["relus"] == 0
+    assert best_trial(trials, SearchConfig(max_relus=4, granularity="site").resolve())["relus"] == 2
+    assert best_trial(trials, SearchConfig(min_relus=0, max_relus=0).resolve())["relus"] == 0
 
 
 def test_equal_accuracy_is_decided_by_loss():
     trials = table({"val_loss": 0.9}, {"val_loss": 0.7}, {"val_loss": 0.8})
-    assert best_trial(trials, SearchConfig())["val_loss"] == 0.7
+    assert best_trial(trials, SearchConfig().resolve())["val_loss"] == 0.7
 
 
 def test_the_caveat_states_the_binomial_noise():
-    line = caveat(table({"val_accuracy": 0.8}), SearchConfig(), 1600)
+    line = caveat(table({"val_accuracy": 0.8}), SearchConfig().resolve(), 1600)
     assert "1,600" in line
     assert "±1.0 points" in line  # sqrt(0.8 * 0.2 / 1600)
 

@@ -29,7 +29,9 @@ def test_the_front_is_what_nothing_dominates(seed):
 def test_the_front_of_a_search_is_that_of_the_estimates(objective):
     bits, losses, _ = noisy_losses(2)
     trials = loss_table(bits, losses)
-    config = SearchConfig(backbone="plain-8", granularity="site", objective=objective, max_relus=5)
+    config = SearchConfig(
+        backbone="plain-8", granularity="site", objective=objective, max_relus=5
+    ).resolve()
     metric = METRICS[config.metric]
     value = metric.sign * estimates(trials, metric)["estimate"]
     kept = {text: text.count("1") for text in value.index if 1 <= text.count("1") <= 5}

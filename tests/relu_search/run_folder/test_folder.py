@@ -23,7 +23,7 @@ def test_a_new_folder_may_be_missing_or_empty(tmp_path):
 def test_without_a_name_the_folder_is_a_new_one_under_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with RunFolder.create(None) as first:
-        first.write_config(SearchConfig(), {})
+        first.write_config(SearchConfig().resolve(), {})
     with RunFolder.create(None) as second:
         pass
     assert first.path != second.path
@@ -42,7 +42,7 @@ def test_foreign_files_are_never_replaced(overwrite, tmp_path):
 
 
 def test_a_run_is_replaced_only_when_asked(tmp_path):
-    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    RunFolder(tmp_path).write_config(SearchConfig().resolve(), {})
     with pytest.raises(InputError, match=r"--resume.*--overwrite"), RunFolder.create(str(tmp_path)):
         pass
     assert RunFolder.check_free(str(tmp_path), overwrite=True) == tmp_path
@@ -53,7 +53,7 @@ def test_a_run_is_replaced_only_when_asked(tmp_path):
 
 
 def test_replacing_a_run_leaves_what_the_user_put_beside_it(tmp_path):
-    RunFolder(tmp_path).write_config(SearchConfig(), {})
+    RunFolder(tmp_path).write_config(SearchConfig().resolve(), {})
     (tmp_path / "notes.txt").write_text("mine")
     with RunFolder.create(str(tmp_path), overwrite=True):
         pass

@@ -14,7 +14,7 @@ from helpers.replay import (
     stop_half,
 )
 
-from relu_search.settings.search_config import SAMPLERS
+from relu_search.settings.search_options import SAMPLERS
 from search_spaces import SearchSpace, reference_modules
 
 DISTINCT = [name for name in SAMPLERS if name != "gp"]  # gp may repeat a placement

@@ -18,7 +18,7 @@ from helpers.replay import (
 )
 from optuna.trial import TrialState
 
-from relu_search.settings.search_config import SAMPLERS
+from relu_search.settings.search_options import SAMPLERS
 from search_spaces import SearchSpace, module_placement
 from trials.running.proposals import Proposal
 

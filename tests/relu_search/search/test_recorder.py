@@ -15,7 +15,7 @@ from relu_search.search import recorder as recorder_module
 from relu_search.search.recorder import RunRecorder
 from search_spaces import Placement
 
-CONFIG = SearchConfig(backbone="plain-8", width=4, granularity="site")
+CONFIG = SearchConfig(backbone="plain-8", width=4, granularity="site").resolve()
 FACTS = PlacementFacts(backbone=CONFIG.network, num_classes=10, in_channels=1, image_size=(8, 8))
 
 

@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from relu_search.compat import journal_of
 from relu_search.run_folder.study import open_study
-from relu_search.settings.search_config import SAMPLERS
+from relu_search.settings.search_options import SAMPLERS
 from trials.running.proposals import Proposal
 
 # --- resume -----------------------------------------------------------------------------------

@@ -61,7 +61,7 @@ def test_a_real_search_is_advised_by_a_real_supernet(advised):
     ranking = advised.run.read_supernet()
     assert len(ranking) == 63 + 1  # and the control
     assert list(ranking["val_loss"]) == sorted(ranking["val_loss"])
-    modules = {p.text for p in SearchConfig(**OPTIONS).references.values()}
+    modules = {p.text for p in SearchConfig(**OPTIONS).resolve().references.values()}
     best = [text for text in ranking["placement"][:2] if text not in modules]
     trained = list(advised.run.read_trials()["placement"])
     assert trained[3 : 3 + len(best)] == best
@@ -121,6 +121,6 @@ def test_bf16_on_a_machine_without_a_gpu_is_refused_before_anything_is_written(
     with pytest.raises(InputError, match="omit --warm-start"):
         run_search(config)
     assert not (tmp_path / "run").exists()
-    check_warm_start(SearchConfig(**{**OPTIONS, "warm_start": None}, precision="bf16"))
+    check_warm_start(SearchConfig(**{**OPTIONS, "warm_start": None}, precision="bf16").resolve())
     monkeypatch.setattr(warm_start, "local_device", lambda: "cuda")
-    check_warm_start(config)
+    check_warm_start(config.resolve())
