@@ -1,7 +1,7 @@
-"""Figures of a confirmation: verdicts as a forest plot, and every single run.
+"""Figures of a confirmation: the verdicts as a forest plot, and every single run.
 
-`runs` is `confirm.csv`, one row per arm and seed; `verdicts` is `verdict.csv`, one row per arm and
-reference. Accuracies and differences lie in 0..1 there and are drawn in per cent and points.
+`runs` is `confirm.csv`, one row per arm and seed. `verdicts` is `verdict.csv`, one row per arm and
+reference. Accuracies and differences are in 0 to 1 there; figures show percent and points.
 """
 
 from __future__ import annotations
@@ -39,19 +39,19 @@ _UNKNOWN = Style(BLACK, "x")
 
 
 def rows_against(verdicts: pd.DataFrame, versus: str) -> list[dict[str, Any]]:
-    """The rows of one reference as dicts; missing numbers stay NaN."""
+    """The rows of one reference as dicts; missing numbers are NaN."""
     rows = verdicts[verdicts["versus"] == versus]
     return [{str(k): v for k, v in row.items()} for row in rows.to_dict("records")]
 
 
 def points(value: float) -> str:
-    """A difference of accuracies in signed percentage points, with a true minus sign."""
+    """A difference of accuracies as signed percentage points: 0.0123 is `+1.23`; NaN is `-`."""
     return "-" if pd.isna(value) else f"{100 * value:+.2f}".replace("-", "\N{MINUS SIGN}")
 
 
 @styled
 def verdict_forest(verdicts: pd.DataFrame, versus: str) -> Figure:
-    """Difference of every arm from the reference `versus`, with t and BCa intervals and verdict."""
+    """Difference of each arm from the reference `versus`: t interval, BCa interval and verdict."""
     rows = rows_against(verdicts, versus)
     if not rows:
         return empty_figure(f"No arm is compared with {label(versus)}.")
@@ -95,11 +95,11 @@ def verdict_forest(verdicts: pd.DataFrame, versus: str) -> Figure:
 
 @styled
 def confirmation_runs(runs: pd.DataFrame, verdicts: pd.DataFrame) -> Figure:
-    """Test accuracy of every run; beside it validation accuracy, with what the search had said."""
+    """Test accuracy of every run, and beside it the validation accuracy, here and in the search."""
     if runs.empty:
         return empty_figure("No confirmation run is finished yet.")
     arms = list(dict.fromkeys(runs["arm"]))
-    said = verdicts.dropna(subset=["search_accuracy"]).groupby("arm")["search_accuracy"].first()
+    searched = verdicts.dropna(subset=["search_accuracy"]).groupby("arm")["search_accuracy"].first()
     figure = new_figure(1.3 + 0.42 * len(arms))
     test, validation = figure.subplots(1, 2, sharey=True)
     names = []
@@ -110,8 +110,8 @@ def confirmation_runs(runs: pd.DataFrame, verdicts: pd.DataFrame) -> Figure:
         names.append(f"{label(arm)}\nn = {counted.sum()}" + f", {failed} diverged" * (failed > 0))
         for axes, column in ((test, "test_accuracy"), (validation, "val_accuracy")):
             _strip(axes, y, mine.dropna(subset=[column]), column)
-        if arm in said.index:
-            before, after = 100 * float(said[arm]), 100 * mine["val_accuracy"].mean()
+        if arm in searched.index:
+            before, after = 100 * float(searched[arm]), 100 * mine["val_accuracy"].mean()
             validation.plot(
                 before, y, "D", color=VERMILLION, markerfacecolor="white", markersize=7, zorder=4
             )
@@ -132,7 +132,7 @@ def confirmation_runs(runs: pd.DataFrame, verdicts: pd.DataFrame) -> Figure:
             color=VERMILLION,
             markerfacecolor="white",
             linestyle="",
-            label="what the search said (arrow: shrinkage)",
+            label="in the search (arrow: change on fresh seeds)",
         ),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=4)
@@ -152,7 +152,7 @@ def _strip(axes: Axes, y: int, runs: pd.DataFrame, column: str) -> None:
 
 
 def _name_rows(axes: Axes, names: list[str]) -> None:
-    """Rows from the top, a name each."""
+    """Name the rows of the figure, the first at the top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.tick_params(axis="y", length=0)

@@ -1,23 +1,27 @@
-"""What all figures share: page width, fonts, and styles that do not rest on colour alone.
+"""The style that all figures share: width, fonts, colours, labels, and which trials they name.
 
-Colours are those of Okabe and Ito (jfly.uni-koeln.de/color), made for colour-blind readers; every
-series also has a marker and a line pattern of its own, so that figures can be read in grey.
+The colours are those of Okabe and Ito (jfly.uni-koeln.de/color), made for colour-blind readers.
+Each series also has its own marker and line pattern, so that figures can be read without colour.
 """
 
 from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+import pandas as pd
 from matplotlib import rc_context
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
 
-from relu_search.analysis.leaderboard import is_control
+from relu_search.analysis.estimates import full_length
+from relu_search.analysis.leaderboard import is_control, ranked, rows_of
+from relu_search.settings.metrics import Metric
 
 PAGE_WIDTH = 7.2  # inches
 BLACK, GREY, FAINT = "#000000", "#666666", "#c4c4c4"
@@ -43,12 +47,12 @@ RC: dict[Any, Any] = {
     "pdf.fonttype": 42,  # text stays text
     "savefig.dpi": 200,
     "svg.hashsalt": "relu-search",  # the same figure gives the same bytes
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # a dollar sign in a name is shown as it is
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
 }
 styled = rc_context(RC)
-"""Decorator: the function draws with this style, and other users of matplotlib are left alone."""
+"""Decorator: the function draws in this style; the style of other matplotlib users is unchanged."""
 
 FileFormat = Literal["svg", "png", "pdf"]
 _NO_DATE: dict[FileFormat, dict[str, Any]] = {
@@ -60,6 +64,8 @@ _NO_DATE: dict[FileFormat, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class Style:
+    """Colour, marker and line pattern of a series."""
+
     color: str
     marker: str
     line: Any = "-"
@@ -81,7 +87,7 @@ FOUND = (
 
 
 def module_styles(names: Iterable[str]) -> dict[str, Style]:
-    """A style for each hand-designed module; paired and the control always look the same."""
+    """A style for each hand-designed module; paired and the control always have the same style."""
     known = dict.fromkeys(names)
     styles = {"paired": _PAIRED, "linear": _CONTROL}
     styles |= {name: _CONTROL for name in known if is_control(name)}
@@ -90,11 +96,15 @@ def module_styles(names: Iterable[str]) -> dict[str, Style]:
 
 
 def module_label(name: str) -> str:
+    """The name of a hand-designed module in a figure; a control is marked as one."""
     return f"{name} (control)" if is_control(name) else label(name)
 
 
 def label(text: str, limit: int = 26) -> str:
-    """Text for a figure: one line of printable ASCII and ±, shortened with an ellipsis."""
+    """Text for a figure: one line of printable ASCII and ±, at most `limit` characters long.
+
+    Other characters become question marks. A longer text ends with an ellipsis.
+    """
     plain = re.sub(r"[^ -~\xb1]", "?", text)
     return plain if len(plain) <= limit else f"{plain[: limit - 1]}…"
 
@@ -106,7 +116,7 @@ def new_figure(height: float) -> Figure:
 
 
 def empty_figure(reason: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
+    """A figure with one line of text: the reason why there is nothing to draw."""
     figure = new_figure(1.0)
     figure.text(0.5, 0.5, reason, ha="center", va="center", color=GREY)
     return figure
@@ -114,58 +124,62 @@ def empty_figure(reason: str) -> Figure:
 
 @styled
 def rendered(figure: Figure, form: FileFormat) -> bytes:
-    """The figure as the bytes of a file, equal for equal figures."""
+    """The bytes of the figure's file. Equal figures give equal bytes."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format=form, metadata=_NO_DATE[form])
     return buffer.getvalue()
 
 
-def label_points(
-    axes: Axes, points: Sequence[tuple[float, float, str]], obstacles: Sequence[tuple[float, float]]
-) -> None:
-    """Write a text beside each point where it covers no earlier text, no obstacle and no border.
+def log_scale(axes: Axes) -> None:
+    """Make the y axis logarithmic, with plain tick labels such as 0.1, 0.2, 1, 10, 1,000.
 
-    Limits and layout must be settled before: what is free depends on them. Where no place is
-    free, the one that covers least is taken.
+    matplotlib writes such labels as formulas, which `text.parse_math` shows as raw markup. Call
+    this after everything is drawn: the choice of ticks depends on the limits.
     """
-    figure = axes.get_figure(root=True)
-    assert figure is not None
-    canvas: Any = FigureCanvasAgg(figure)  # its methods have no types
-    canvas.draw()
-    renderer = canvas.get_renderer()
-    frame = axes.get_window_extent(renderer)
-    marks = [axes.transData.transform(obstacle) for obstacle in obstacles]
-    taken: list[Any] = []
-    for x, y, text in points:
-        best: tuple[int, Any, Any] | None = None
-        for dx, dy, ha, va in _OFFSETS:
-            note = axes.annotate(
-                text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8
-            )
-            box = note.get_window_extent(renderer).padded(2)
-            cost = sum(box.overlaps(other) for other in taken) * 4
-            cost += sum(box.contains(*mark) for mark in marks)
-            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
-            cost += 8 * (not (inside and frame.y0 <= box.y0 and box.y1 <= frame.y1))
-            if best is None or cost < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (cost, note, box)
-            else:
-                note.remove()
-            if best[0] == 0:
-                break
-        if best is not None:
-            taken.append(best[2])
+    axes.set_yscale("log")
+    low, high = axes.get_ylim()
+    decades = float(np.log10(high / low))
+    marks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 1 else tuple(range(1, 10))
+    axes.yaxis.set_major_locator(LogLocator(subs=marks, numticks=12))
+    axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-_OFFSETS = tuple(
-    (
-        dx * reach,
-        dy * reach,
-        ("right", "center", "left")[dx + 1],
-        ("top", "center", "bottom")[dy + 1],
-    )
-    for reach in (6, 16, 28, 42)
-    for dx, dy in ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
-)
+def modules_and_found(
+    trials: pd.DataFrame, metric: Metric, limit: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """The placements that figures show: hand-designed modules, and the `limit` best found.
+
+    Each placement comes once, as its best row of `trials.csv`, in the order of the leaderboard.
+    Only full-length trials count. While there is none, trials that were stopped early are shown.
+    """
+    complete = full_length(trials, metric)
+    stopped = trials[(trials["state"] == "PRUNED") & trials[metric.name].notna()]
+    order = ranked(stopped if complete.empty else complete, metric)
+    is_found = order["module"] == ""
+    modules = order[~is_found].drop_duplicates("module")
+    found = order[is_found].drop_duplicates("placement").head(limit)
+    return rows_of(modules), rows_of(found)
+
+
+@dataclass(frozen=True)
+class Named:
+    """A placement that figures name in their legend."""
+
+    placement: str
+    name: str
+    style: Style
+
+
+def named_placements(trials: pd.DataFrame, metric: Metric) -> list[Named]:
+    """Every hand-designed module and the best three found placements, with their styles."""
+    modules, found = modules_and_found(trials, metric, len(FOUND))
+    styles = module_styles(sorted(row["module"] for row in modules))
+    named = [
+        Named(row["placement"], module_label(row["module"]), styles[row["module"]])
+        for row in modules
+    ]
+    for i, row in enumerate(found):
+        name = f"found {i + 1}: {label(row['placement'], 18)}"
+        named.append(Named(row["placement"], name, FOUND[i]))
+    return named

@@ -1,0 +1,157 @@
+"""The metric of each placement against its number of ReLUs, with the Pareto front."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from relu_search.analysis.estimates import estimates, full_length
+from relu_search.analysis.pareto import pareto_front
+from relu_search.report.figure_style import (
+    FAINT,
+    FOUND,
+    GREY,
+    VERMILLION,
+    empty_figure,
+    named_placements,
+    new_figure,
+    styled,
+)
+from relu_search.settings.metrics import Metric
+
+
+@styled
+def accuracy_against_relus(trials: pd.DataFrame, metric: Metric) -> Figure:
+    """The estimate of each placement against the ReLUs that it keeps, with the Pareto front.
+
+    Bars are one standard deviation of the estimate, where it is known. Small crosses are the
+    single runs.
+
+    Args:
+        trials: `trials.csv`; only full-length trials are drawn.
+        metric: on the y axis.
+    """
+    complete = full_length(trials, metric)
+    if complete.empty:
+        return empty_figure("No trial has trained to the end yet.")
+    known = estimates(trials, metric)
+    of_placement = complete.drop_duplicates("placement").set_index("placement")
+    relus = of_placement["relus"].reindex(known.index)
+    values, sd = known["estimate"] * metric.factor, known["sd"] * metric.factor
+    figure = new_figure(4.0)
+    axes = figure.add_subplot()
+    if sd.notna().any():
+        axes.errorbar(relus, values, sd, fmt="none", color=FAINT, linewidth=0.8, zorder=1)
+        axes.plot([], [], color=FAINT, label="±1 sd of the estimate")
+    runs = complete[complete["placement"].map(known["n"]) > 1]
+    if len(runs):
+        single = runs[metric.name] * metric.factor
+        note = "single runs, if several"
+        axes.plot(runs["relus"], single, "x", color=GREY, markersize=3, label=note, zorder=2)
+    front = _front(relus, metric.sign * known["estimate"], values)
+    end = max(int(relus.max()), int(front.index[-1]) + 1)
+    axes.step(
+        [*front.index, end],
+        [*front, front.iloc[-1]],
+        where="post",
+        color=VERMILLION,
+        linewidth=1.2,
+        label="Pareto front",
+    )
+    is_found = of_placement["module"].reindex(known.index) == ""
+    axes.plot(
+        relus[is_found],
+        values[is_found],
+        "o",
+        color=VERMILLION,
+        markerfacecolor="white",
+        markersize=5,
+        label=f"found placements (n = {is_found.sum()})",
+    )
+    notes = []
+    for named in named_placements(trials, metric):
+        if named.style not in FOUND[1:]:  # one star for the best found placement
+            x, y = float(relus[named.placement]), float(values[named.placement])
+            size = 13 if named.style is FOUND[0] else 8  # a star looks smaller than it is
+            axes.plot(x, y, named.style.marker, color=named.style.color, markersize=size, zorder=4)
+            notes.append((x, y, named.name))
+    axes.margins(0.12, 0.12)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="ReLUs kept in the blocks", ylabel=f"{metric.axis_label}, estimate")
+    figure.legend(loc="outside upper left", ncols=4)
+    on_front = np.linspace(front.index[0], end, 100)
+    steps = front.to_numpy()[np.searchsorted(front.index, on_front, side="right") - 1]
+    singles = zip(runs["relus"], runs[metric.name] * metric.factor, strict=True)
+    obstacles = [*zip(relus, values, strict=True), *singles, *zip(on_front, steps, strict=True)]
+    label_points(axes, notes, obstacles)
+    return figure
+
+
+def _front(relus: pd.Series[Any], score: pd.Series[Any], values: pd.Series[Any]) -> pd.Series[Any]:
+    """The values on the Pareto front; the index is the number of ReLUs, rising."""
+    is_on_front = pareto_front(relus, score)
+    return values[is_on_front].groupby(relus[is_on_front]).first()
+
+
+def label_points(
+    axes: Axes, points: Sequence[tuple[float, float, str]], obstacles: Sequence[tuple[float, float]]
+) -> None:
+    """Write a text beside each point, at a place where it covers no other text and no obstacle.
+
+    Call this last: the free places depend on the limits and the layout. If no place is free, the
+    text goes where it covers least. adjustText was tried instead: over 28 figures its texts covered
+    points in 5 of them (these texts in none), and they lay on the markers that they name.
+
+    Args:
+        axes: where to write.
+        points: x, y and text, in data units.
+        obstacles: x and y of what no text may cover, in data units.
+    """
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    canvas: Any = FigureCanvasAgg(figure)  # its methods are not typed
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    frame = axes.get_window_extent(renderer)
+    marks = [axes.transData.transform(obstacle) for obstacle in obstacles]
+    taken: list[Any] = []
+    for x, y, text in points:
+        best: tuple[int, Any, Any] | None = None
+        for dx, dy, ha, va in _OFFSETS:
+            note = axes.annotate(
+                text, (x, y), (dx, dy), textcoords="offset points", ha=ha, va=va, fontsize=8
+            )
+            box = note.get_window_extent(renderer).padded(2)
+            cost = sum(box.overlaps(other) for other in taken) * 4
+            cost += sum(box.contains(*mark) for mark in marks)
+            inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
+            cost += 8 * (not (inside and frame.y0 <= box.y0 and box.y1 <= frame.y1))
+            if best is None or cost < best[0]:
+                if best is not None:
+                    best[1].remove()
+                best = (cost, note, box)
+            else:
+                note.remove()
+            if best[0] == 0:
+                break
+        if best is not None:
+            taken.append(best[2])
+
+
+_OFFSETS = tuple(
+    (
+        dx * reach,
+        dy * reach,
+        ("right", "center", "left")[dx + 1],
+        ("top", "center", "bottom")[dy + 1],
+    )
+    for reach in (8, 16, 28, 42)
+    for dx, dy in ((1, 0), (0, 1), (0, -1), (-1, 0), (1, 1), (1, -1), (-1, 1), (-1, -1))
+)

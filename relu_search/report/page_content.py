@@ -1,0 +1,257 @@
+"""What the page of a report says, as plain data. The markup is in `page.html.j2`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from relu_search.analysis.answer import answer_lines
+from relu_search.analysis.estimates import estimate_text, estimates, full_length
+from relu_search.analysis.leaderboard import (
+    LEADERBOARD_COLUMNS,
+    admitted,
+    caveat,
+    leaderboard_rows,
+    ranked,
+    rows_of,
+)
+from relu_search.analysis.rank_agreement import grace_warning
+from relu_search.analysis.run_tables import RunTables
+from relu_search.confirmation.verdicts import verdict_words
+from relu_search.report.confirmation_figures import points, rows_against
+from relu_search.report.page_figures import references, relus_text
+
+_HOW_TO_READ = (
+    "A search makes a short list. It trains each placement once or a few times, and the luckiest "
+    "of many equal placements looks better than it is. So placements are ranked by the model's "
+    "estimate (mean ± 1 sd): a model of all runs moves a lucky run towards the results of similar "
+    "placements. Only a confirmation on fresh seeds and test images decides.",
+    "A placement is written as one bit per ReLU site in forward order: 1 is kept, 0 is dropped. "
+    "*n repeats and + joins: 01*3+1*4 is 0101011111.",
+    "A ratio N:M counts the convolutions (N) and the kept ReLUs (M) in the blocks. Stem, "
+    "projections and final ReLU are not counted.",
+    "Trials that were stopped early trained for fewer epochs. They are never compared with "
+    "full-length trials.",
+    "The all-linear control keeps no ReLU in the blocks. If it leads, the training is too short, "
+    "or the data are too easy, to tell placements apart.",
+)
+_HOW_TO_READ_VERDICTS = (
+    "Better or worse: the arm differs from the reference after Holm's correction over the arms. "
+    "Equivalent: the difference lies within the margin. Inconclusive: neither is shown yet.",
+    "All arms have the same seeds, so differences are taken seed by seed. All numbers of a verdict "
+    "are measured on test images, which the search has not seen.",
+)
+_VERDICT_COLUMNS = (
+    *("arm", "ratio", "ReLUs", "n", "mean ± sd (%)", "difference", "95 % t", "95 % BCa"),
+    *("p (Holm)", "p (sign flip)", "verdict"),
+)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A paragraph: text, then bold text, then more text, then a command to run."""
+
+    text: str
+    strong: str = ""
+    rest: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class PageTable:
+    """A table; the first cell of a row names the row."""
+
+    caption: str
+    columns: tuple[str, ...]
+    rows: list[list[str]]
+
+
+@dataclass(frozen=True)
+class PageContent:
+    """All text of the page, in the order of the page.
+
+    Attributes:
+        title: of the page.
+        answer: the result: verdicts if there are any, else the best of the search.
+        note: on the rank correlation at the first possible stop; may be empty.
+        note_is_warning: whether `note` is a warning.
+        verdicts: one table per reference; empty without a confirmation.
+        shrinkage: one line per confirmed placement: search result against fresh seeds.
+        leaderboard: of the search.
+        caveat: how noisy the leaderboard is.
+        facts: names and values of what was searched.
+        advice: how to read the page.
+    """
+
+    title: str
+    answer: list[Statement]
+    note: str
+    note_is_warning: bool
+    verdicts: list[PageTable]
+    shrinkage: list[str]
+    leaderboard: PageTable
+    caveat: str
+    facts: list[tuple[str, str]]
+    advice: list[str]
+
+
+def page_content(tables: RunTables, correlation: pd.DataFrame) -> PageContent:
+    """What the page says of a run.
+
+    Args:
+        tables: of the run.
+        correlation: the table of `rank_correlation`.
+    """
+    config, trials, verdicts = tables.config, tables.trials, tables.verdicts
+    images = int(tables.record["data"]["validation_images"])
+    note = grace_warning(correlation, config.grace_epochs)
+    leaderboard = PageTable(
+        "Validation results; means over n seeds. All hand-designed modules and the best found "
+        "placements, ranked by the estimate.",
+        _name_first(LEADERBOARD_COLUMNS),
+        [list(_name_first(cells)) for _, cells in leaderboard_rows(trials, config.optimised)],
+    )
+    return PageContent(
+        title=f"relu-search: {config.network.name} on {config.data}",
+        answer=list(_search_answer(tables) if verdicts is None else _verdict_answer(verdicts)),
+        note=note,
+        note_is_warning=note.startswith("WARNING"),
+        verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
+        shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
+        leaderboard=leaderboard,
+        caveat=caveat(trials, config, images),
+        facts=list(_facts(tables)),
+        advice=[*_HOW_TO_READ, *(() if verdicts is None else _HOW_TO_READ_VERDICTS)],
+    )
+
+
+def _name_first(cells: tuple[str, ...] | list[str]) -> tuple[str, ...]:
+    """Leaderboard cells with the placement, which names the row, before the rank."""
+    rank, name, *rest = cells
+    return (name, rank, *rest)
+
+
+def _verdict_answer(verdicts: pd.DataFrame) -> Iterator[Statement]:
+    for versus in references(verdicts):
+        for row in rows_against(verdicts, versus):
+            yield Statement(
+                "",
+                row["arm"],
+                f" against {row['versus']}: {verdict_words(row)}; {points(row['difference'])} "
+                f"points of test accuracy [{points(row['t_low'])}, {points(row['t_high'])}], "
+                f"n = {int(row['n'])}.",
+            )
+
+
+def _search_answer(tables: RunTables) -> Iterator[Statement]:
+    """The best of the search; every number of a placement is its estimate."""
+    config, trials = tables.config, tables.trials
+    metric = config.optimised
+    known = estimates(trials, metric)
+
+    def value(placement: str) -> str:
+        return f"{metric.title} {estimate_text(known, placement, metric)}"
+
+    finished, budget = len(trials), config.trials
+    if finished < budget:
+        yield Statement(f"{finished} of {budget} trials are finished; the results may change.")
+    whole = full_length(trials, metric)
+    candidates = admitted(ranked(whole, metric), config)
+    if candidates.empty:
+        yield Statement("No trial within the ReLU limits has trained to the end yet.")
+        return
+    best = rows_of(candidates.head(1))[0]
+    # Not `best_trial` of the found ones: without the modules, their estimates would be others.
+    found = rows_of(candidates[candidates["module"] == ""].head(1))
+    chosen = found[0] if found else best
+    yield Statement(
+        "Best placement found: " if found else "Nothing found yet; best hand-designed module: ",
+        chosen["placement"] if found else best["module"],
+        f" ({chosen['ratio']}, {relus_text(chosen['relus'])}): {value(chosen['placement'])}.",
+    )
+    if best["module"] and found:
+        yield Statement(
+            f"The hand-designed module {best['module']} is ahead: {value(best['placement'])}."
+        )
+    for placement in whole.loc[whole["module"] == "paired", "placement"].unique():
+        yield Statement(f"Paired, every ReLU kept: {value(placement)}.")
+    for line in answer_lines(trials, tables.epochs, config, tables.run.read_supernet()):
+        if not line.startswith("WARNING"):
+            yield Statement(line)
+    yield Statement(
+        "Each placement has few seeds and was chosen among many: this is a short list, not a "
+        "verdict. To decide, run ",
+        command=f"relu-search confirm {tables.run.path}",
+    )
+
+
+def _verdict_tables(verdicts: pd.DataFrame) -> Iterator[PageTable]:
+    for versus in references(verdicts):
+        yield PageTable(
+            f"Test accuracy on fresh seeds against {versus}; differences in percentage points.",
+            _VERDICT_COLUMNS,
+            [_verdict_cells(row) for row in rows_against(verdicts, versus)],
+        )
+
+
+def _verdict_cells(row: dict[str, Any]) -> list[str]:
+    return [
+        f"{row['arm']} ({row['placement']})",
+        row["ratio"],
+        f"{row['relus']:.0f}",
+        f"{row['n']:.0f}",
+        f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}",
+        points(row["difference"]),
+        f"[{points(row['t_low'])}, {points(row['t_high'])}]",
+        f"[{points(row['bca_low'])}, {points(row['bca_high'])}]",
+        f"{row['p_t_holm']:.3g}",
+        f"{row['p_sign_flip']:.3g}",
+        verdict_words(row),
+    ]
+
+
+def _shrinkage(verdicts: pd.DataFrame) -> Iterator[str]:
+    known = verdicts.dropna(subset=["search_accuracy", "confirmed_val_accuracy"])
+    for row in known.drop_duplicates("arm").to_dict("records"):
+        before, after = 100 * row["search_accuracy"], 100 * row["confirmed_val_accuracy"]
+        words = f"{abs(after - before):.1f} points {'lower' if after < before else 'higher'}"
+        yield (
+            f"{row['arm']}: {before:.1f} % in the search, {after:.1f} % on fresh seeds: "
+            f"{words if abs(after - before) >= 0.05 else 'no change'} (validation images)."
+        )
+
+
+def _facts(tables: RunTables) -> Iterator[tuple[str, str]]:
+    config, record, data = tables.config, tables.record, tables.record["data"]
+    states = tables.trials["state"].value_counts()
+    height, width = data["image_size"]
+    yield "Run folder", str(tables.run.path)
+    yield "Backbone", f"{config.network.name}, width {config.network.width}"
+    yield "Data", config.data
+    yield "Images", f"{data['train_images']:,} training, {data['validation_images']:,} validation"
+    yield "Image size", f"{data['in_channels']} x {height} x {width}"
+    yield "Classes", f"{len(data['classes'])}: {_first([str(c) for c in data['classes']])}"
+    yield "Training", f"recipe {config.recipe}, {config.epochs} epochs, {config.precision}"
+    yield "Budget", f"{config.trials} trials"
+    yield (
+        "Finished",
+        f"{states.get('COMPLETE', 0)} full length, {states.get('PRUNED', 0)} stopped early, "
+        f"{states.get('FAIL', 0)} failed",
+    )
+    yield "Early stopping", f"ASHA, not before epoch {config.grace_epochs}"
+    yield "Granularity", config.granularity
+    yield "Search space", f"{record.get('space_size', 'unknown')} placements"
+    limit = "" if config.max_relus is None else f", at most {config.max_relus}"
+    yield "ReLU limits", f"at least {config.min_relus}{limit}"
+    yield "Sampler and metric", f"{config.sampler}, {config.metric}"
+    yield "Seed", str(config.seed)
+    yield "Split digest", str(data["split_digest"])
+    versions = record.get("versions", {})
+    yield "Versions", ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _first(names: list[str], limit: int = 12) -> str:
+    return ", ".join(names[:limit]) + (", …" if len(names) > limit else "")

@@ -1,0 +1,41 @@
+"""Run folders to report on."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.confirmation_tables import verdict_table
+from helpers.replay import RUN_RECORD
+
+from relu_search import RunFolder, SearchConfig
+from relu_search.report.figure_style import rendered
+
+
+@pytest.fixture(autouse=True)
+def quick_files(monkeypatch):
+    """Figures are drawn for the page only; their files stay empty, which saves most of the time."""
+    monkeypatch.setattr(
+        "relu_search.report.run_report.rendered",
+        lambda figure, form: rendered(figure, form) if form == "svg" else b"",
+    )
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Trials, and what else is special -> a run folder of plain-8 with curves of two epochs."""
+
+    def make(*trials, confirmed=None, record=None, **options):
+        run = RunFolder(tmp_path)
+        config = SearchConfig(backbone="plain-8", width=4, epochs=2, trials=9, **options).resolve()
+        run.write_config(config, record or RUN_RECORD)
+        epochs = [
+            {"trial": t["trial"], "epoch": e, "val_accuracy": t["val_accuracy"], "val_loss": 1.0}
+            for t in trials
+            for e in range(1, t["epochs"] + 1)
+        ]
+        run.start_tables(trials, epochs)
+        if confirmed is not None:
+            confirmed.to_csv(tmp_path / "confirm.csv", index=False)
+            verdict_table(confirmed).to_csv(tmp_path / "verdict.csv", index=False)
+        return run
+
+    return make
