@@ -17,6 +17,7 @@ from relu_search import RunFolder, SearchConfig
 from relu_search.search.machines import Compute
 from search_spaces import InputError
 from trials import load_data
+from trials.running.resources import Resources
 from trials.running.trial import run_trial
 
 
@@ -29,7 +30,7 @@ def test_paired_all_modules_and_the_best_found_compete_on_equal_fresh_seeds(fold
     assert list(read_rows(folder / "confirm.csv")[0]) == COLUMNS
     for spec in runner.specs:
         assert (spec.backbone, spec.width, spec.activation) == ("plain-8", 2, "relu")
-        assert spec.recipe == SearchConfig(epochs=2).training_recipe
+        assert spec.recipe == SearchConfig(epochs=2).resolve().training_recipe
 
 
 def test_arms_of_one_seed_share_their_split_and_seeds_differ(folder):
@@ -100,7 +101,7 @@ def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed
         return run_trial(spec, data, **options)
 
     options = {"top": 0, "modules": ["2:1"], "epochs": 1}
-    workers = Compute(concurrent=2, cpus_per_trial=0.5)
+    workers = Compute(resources=Resources(concurrent=2, cpus_per_trial=0.5))
     outcome = confirmed(folder, failing, compute=workers, **options)
     assert (outcome.ending, outcome.failed) == ("complete", 1)
     rows = {(r["arm"], r["seed"]): r for r in read_rows(folder / "confirm.csv")}
