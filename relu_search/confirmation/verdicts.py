@@ -130,7 +130,7 @@ def verdict_words(row: Mapping[str, Any]) -> str:
     """
     words: str = row["verdict"]
     more, diverged, dropped = (
-        int(row[name]) if row[name] == row[name] and row[name] else 0  # noqa: PLR0124 (NaN)
+        int(row[name]) if row[name] == row[name] and row[name] else 0
         for name in ("more_seeds", "diverged", "dropped_after")
     )
     if words == "inconclusive":
