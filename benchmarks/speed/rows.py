@@ -112,7 +112,7 @@ def machine() -> dict[str, str]:
 
 
 def ratio_of_runs(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """(ratio of medians, lowest, highest) of times; over 1: ours is shorter."""
+    """(ratio of medians, lowest, highest) of times; above 1: ours is shorter."""
     return (
         median(theirs) / median(ours),
         min(theirs) / max(ours),
