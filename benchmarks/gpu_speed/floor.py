@@ -42,7 +42,7 @@ class Floor:
     kernels: int
 
     def seconds(self, bytes_per_second: float, seconds_per_kernel: float) -> float:
-        """The lower bound in seconds: of memory traffic and kernel starts, whichever takes longer."""
+        """The lower bound in seconds: memory traffic or kernel starts, whichever takes longer."""
         return max(self.bytes / bytes_per_second, self.kernels * seconds_per_kernel)
 
 
