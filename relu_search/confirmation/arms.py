@@ -8,7 +8,6 @@ from typing import Literal
 
 from relu_search.analysis.leaderboard import admitted, is_control, ranked, rows_of
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import METRICS
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import (
     InputError,

@@ -29,7 +29,7 @@ def test_paired_all_modules_and_the_best_found_compete_on_equal_fresh_seeds(fold
     assert keys(folder) == [(a, s) for s in (1, 2, 3) for a in DEFAULT_ARMS]
     assert list(read_rows(folder / "confirm.csv")[0]) == COLUMNS
     for spec in runner.specs:
-        assert (spec.backbone, spec.width, spec.activation) == ("plain-8", 2, "relu")
+        assert (spec.backbone.name, spec.width, spec.activation) == ("plain-8", 2, "relu")
         assert spec.recipe == SearchConfig(epochs=2).resolve().training_recipe
 
 
@@ -96,7 +96,7 @@ def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed
     """The same runs in this process give the same rows."""
 
     def failing(spec, data, **options):
-        if (spec.placement, spec.seed) == ("01*3", 2):
+        if (spec.placement.text, spec.seed) == ("01*3", 2):
             raise RuntimeError("no such luck")
         return run_trial(spec, data, **options)
 
