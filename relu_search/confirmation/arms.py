@@ -59,8 +59,7 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
     finished = trials[trials["state"] == "COMPLETE"]
     if finished.empty:
         raise InputError(f"{run.path} has no trial of full length yet; let the search run longer")
-    # of each placement the best trial
-    finished = ranked(finished, config.optimised).drop_duplicates("placement")
+    finished = ranked(finished, config.optimised).drop_duplicates("placement")  # the best of each
     rows = rows_of(admitted(finished, config))
     found = [row for row in rows if not row["module"]][:top]
     earlier = {row["placement"]: row for row in rows_of(finished)}
