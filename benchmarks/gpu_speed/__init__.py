@@ -1,1 +1,1 @@
-"""How fast is it on a GPU? Needs neither Ray nor Optuna."""
+"""How fast is it on a GPU? This package needs neither Ray nor Optuna."""

@@ -1,11 +1,11 @@
-"""How fast on a GPU, against what, and how far from the floor: every row of `gpu_speed.md`.
+"""Speed on a GPU, compared with a usual loop and with the lower bound: the rows of `gpu_speed.md`.
 
 ```bash
-python -m benchmarks.gpu_speed                      # everything, writes the page
-python -m benchmarks.gpu_speed epoch floor --json - # some, as JSON
+python -m benchmarks.gpu_speed                       # all sections; writes the page
+python -m benchmarks.gpu_speed epoch floor --json -  # some sections, as JSON
 ```
 
-Needs neither Ray nor Optuna.
+It needs neither Ray nor Optuna.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def epoch_rows(
     backbones: tuple[str, ...] = tuple(GOALS),
     ways: tuple[Way, ...] = WAYS,
 ) -> Iterator[Row]:
-    """An epoch of one candidate, each way beside the usual loop."""
+    """One epoch of one candidate: every way of training against the usual loop."""
     data = colour_images(images)
     for backbone in backbones:
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=ways[0].recipe)
@@ -92,17 +92,9 @@ def candidate_rows(
     *,
     images: int = 6400,
     backbones: tuple[str, ...] = tuple(GOALS),
-    sharing: tuple[tuple[int, int], ...] = (
-        (1, 1),
-        (2, 1),
-        (4, 1),
-        (1, 4),
-        (1, 8),
-        (1, 16),
-        (4, 8),
-    ),
+    sharing: tuple[tuple[int, int], ...] = SHARING,
 ) -> Iterator[Row]:
-    """Candidate epochs per hour of processes that share the device, and of packs in them."""
+    """Candidate epochs per hour: several processes on one device, one candidate or a pack each."""
     data = colour_images(images)
     for backbone in backbones:
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=Way().recipe)
@@ -129,7 +121,7 @@ def candidate_rows(
 
 
 def _shared_seconds(spec: TrialSpec, images: int, device: str, processes: int, pack: int) -> float:
-    """Seconds of an epoch when so many processes train at the same time."""
+    """Seconds of an epoch when several processes train at the same time."""
     context = multiprocessing.get_context("spawn")
     barrier = context.Barrier(processes + 1)
     workers = [
@@ -174,9 +166,13 @@ def sections() -> dict[str, Callable[[], Iterator[Row]]]:
 
 
 def main() -> None:
+    page = Path(__file__).parents[1] / "gpu_speed.md"
+    run_sections(__doc__ or "", page, sections(), check=_require_cuda)
+
+
+def _require_cuda() -> None:
     if not torch.cuda.is_available():
-        raise SystemExit("no CUDA device here; benchmarks.speed measures on the CPU")
-    run_sections(__doc__ or "", Path(__file__).parents[1] / "gpu_speed.md", sections())
+        raise SystemExit("no CUDA device; use benchmarks.speed to measure on the CPU")
 
 
 if __name__ == "__main__":

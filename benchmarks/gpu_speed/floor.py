@@ -1,6 +1,6 @@
-"""What a training step cannot do without: bytes that must move, kernels that must start.
+"""A lower bound of the time of a training step: bytes that must move, kernels that must start.
 
-The account goes by the layers of a network as built, forward, backward and update:
+It is the sum over the layers of the network, in the forward pass, the backward pass and the update:
 
 | what | values read and written | kernels |
 |---|---|---|
@@ -13,8 +13,8 @@ The account goes by the layers of a network as built, forward, backward and upda
 | pooling, classifier, loss | last features, and their gradient | 6 |
 | update | weights and momenta, read and written; gradients | 1 |
 
-A step may do better only by fusing across these lines, as with statistics in a convolution's own
-pass.
+A step can be faster only if it fuses operations of different rows, for example the statistics of a
+BatchNorm with the convolution before it.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ _HEAD_KERNELS = 6
 
 @dataclass(frozen=True, kw_only=True)
 class Floor:
-    """Of one training step.
+    """What one training step needs at least.
 
     Attributes:
-        bytes: moved between memory and processor.
-        kernels: started.
+        bytes: bytes that move between memory and processor.
+        kernels: number of kernels that start.
     """
 
     bytes: int
     kernels: int
 
     def seconds(self, bytes_per_second: float, seconds_per_kernel: float) -> float:
-        """No step is shorter: neither than its traffic, nor than the starts of its kernels."""
+        """The lower bound in seconds: memory traffic or kernel starts, whichever takes longer."""
         return max(self.bytes / bytes_per_second, self.kernels * seconds_per_kernel)
 
 
 def floor_of(
     model: Network, batch: int, image_size: tuple[int, int], *, value_bytes: int = 4
 ) -> Floor:
-    """The floor of one step.
+    """The lower bound of one step.
 
     Args:
         model: on the CPU, weights in fp32.
         batch: images in a step.
         image_size: (height, width) in pixels.
-        value_bytes: of a value between layers: 4, or 2 under bf16 autocast.
+        value_bytes: bytes of a value between layers: 4, or 2 with bf16 autocast.
     """
     values, kernels = 0, 0
 

@@ -1,4 +1,4 @@
-"""A captured step beside its floor, and the account of where its time goes."""
+"""A captured step against its lower bound, and its time by kind of kernel."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KINDS = {
     "gather and copies": ("index", "gather", "copy", "memcpy", "memset", "cat", "fill"),
     "element by element": ("elementwise", "triton", "reduce"),
 }
-"""Parts of the names of CUDA kernels; the first kind that fits counts."""
+"""Kind -> parts of the names of CUDA kernels; the first kind that matches counts."""
 
 
 def floor_rows(
@@ -34,7 +34,7 @@ def floor_rows(
     backbones: tuple[str, ...] = ("plain-20", "preresnet-110"),
     ways: tuple[Way, ...] = WAYS[1:],
 ) -> Iterator[Row]:
-    """A captured step against the bytes it must move and the kernels it must start."""
+    """The time of a captured step against its lower bound."""
     bandwidth, start = _bandwidth(device), _kernel_start(device)
     for backbone in backbones:
         for way in ways:
@@ -66,7 +66,7 @@ def floor_rows(
 
 
 class _Steps:
-    """The steps of an epoch alone: data on the device, no validation."""
+    """The training steps of an epoch, with the data on the device and no validation."""
 
     def __init__(self, backbone: str, way: Way, images: int, device: str) -> None:
         self.spec = TrialSpec(backbone=backbone, placement="paired", recipe=way.recipe)
@@ -81,13 +81,13 @@ class _Steps:
         self._draws = drawn.to(self._device)
 
     def run(self) -> None:
-        """Take them, and wait for their end."""
+        """Run the steps and wait until they are finished."""
         epoch_by = self._way.epoch_by(self.spec)
         assert epoch_by is not None
         epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
 
     def account(self, step_seconds: float) -> Iterator[Row]:
-        """Where a step's time goes, by kinds of kernels."""
+        """Time of a step by kind of kernel."""
         with profile(activities=[ProfilerActivity.CPU, ProfilerActivity.CUDA]) as profiler:
             self.run()
         spent, started = dict.fromkeys((*_KINDS, "all else"), 0.0), 0
@@ -124,7 +124,7 @@ def _bandwidth(device: str) -> float:
 
 
 def _kernel_start(device: str) -> float:
-    """Seconds that a replay needs for a kernel that does next to nothing."""
+    """Seconds that a replay needs for a kernel that does almost nothing."""
     number, count = torch.zeros((), device=device), 1000
 
     def start_many() -> None:

@@ -1,1 +1,1 @@
-"""How fast is it? Each ratio is measured side by side in one run."""
+"""How fast is it on a CPU? Both sides of each ratio are measured in the same run."""

@@ -1,8 +1,8 @@
-"""How fast on a CPU, against what: every row of `speed.md`.
+"""Speed on a CPU, compared with usual solutions: the rows of `speed.md`.
 
 ```bash
-python -m benchmarks.speed                       # everything, writes the page
-python -m benchmarks.speed epoch input --json -  # some, as JSON
+python -m benchmarks.speed                       # all sections; writes the page
+python -m benchmarks.speed epoch input --json -  # some sections, as JSON
 ```
 """
 

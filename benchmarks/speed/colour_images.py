@@ -1,4 +1,4 @@
-"""Images of CIFAR's shape with random pixels: what they show costs nothing."""
+"""Images of CIFAR's shape with random pixels; speed does not depend on their content."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ PAD = 4
 
 
 def colour_images(count: int) -> TrainingData:
-    """So many to train on, and one to validate."""
+    """A number of training images, and one validation image."""
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(10, size=count, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Seconds and memory of a training by depth and by the size of a pack, each in a fresh process."""
+"""Seconds and memory of a training by depth and by the size of a pack, each in a new process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ REPEATS = 3
 
 
 def growth_rows() -> Iterator[Row]:
-    """An epoch of digits, width 8, one thread, and the process's memory at its highest."""
+    """Seconds of an epoch of digits (width 8, one thread) and the peak memory of the process."""
     for backbone, pack in SETTINGS:
         runs = [_in_a_fresh_process(backbone, pack) for _ in range(REPEATS)]
         seconds, megabytes = (median(run[i] for run in runs) for i in (0, 1))
@@ -69,7 +69,7 @@ def main() -> None:
 
 
 def _most_megabytes() -> float:
-    """Of this process at its highest. (`ru_maxrss` would count that of its parent.)"""
+    """Peak memory of this process. (`ru_maxrss` would include that of its parent.)"""
     status = Path("/proc/self/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 

@@ -1,4 +1,4 @@
-"""Rows of the pages of speed, ours beside a peer in one run, with n and spread; their commands."""
+"""Rows of the speed pages (ours against a peer, with n and spread), and the command of a page."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ from relu_search.export.timing import Timing
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What was compared.
+    """One comparison.
 
     Attributes:
-        section: heading that it stands under.
-        what, peer: ours, and what it is compared with, if anything.
-        ours, theirs: as text with a unit.
-        ratio: how many times better ours is (over 1: better), or None.
-        low, high: of the ratio, from the quartiles of both (of fewer than 4 runs: the extremes).
-        n: runs of each.
-        goal: as text; reached: whether it holds; None without a goal.
+        section: heading of its table.
+        what, peer: what was measured, and what it is compared with; empty: with nothing.
+        ours, theirs: results of both, as text with a unit.
+        ratio: how many times better ours is (above 1: better); None: no comparison.
+        low, high: of the ratio, from the quartiles of both (with fewer than 4 runs: the extremes).
+        n: number of runs of each.
+        goal: as text; empty: no goal.
+        reached: whether the goal is reached; None: no goal.
     """
 
     section: str
@@ -77,7 +78,7 @@ def seconds_text(seconds: float) -> str:
 
 
 def table(rows: list[Row]) -> str:
-    """Markdown, a table per section."""
+    """Markdown with one table per section."""
     parts = []
     for section in dict.fromkeys(row.section for row in rows):
         lines = [
@@ -97,7 +98,7 @@ def table(rows: list[Row]) -> str:
 
 
 def machine() -> dict[str, str]:
-    """Where and with what the rows were made."""
+    """The date, the machine and the versions with which the rows were measured."""
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
@@ -111,7 +112,7 @@ def machine() -> dict[str, str]:
 
 
 def ratio_of_runs(ours: list[float], theirs: list[float]) -> tuple[float, float, float]:
-    """(ratio of medians, lowest, highest) of times; over 1: ours is shorter."""
+    """(ratio of medians, lowest, highest) of times; above 1: ours is shorter."""
     return (
         median(theirs) / median(ours),
         min(theirs) / max(ours),
@@ -130,9 +131,19 @@ _SECTION = re.compile(r"<!-- section (\w+) -->\n(.*?)(?=<!-- section|\Z)", re.DO
 
 
 def run_sections(
-    description: str, page: Path, sections: Mapping[str, Callable[[], Iterator[Row]]]
+    description: str,
+    page: Path,
+    sections: Mapping[str, Callable[[], Iterator[Row]]],
+    *,
+    check: Callable[[], None] = lambda: None,
 ) -> None:
-    """The command of a page: measure some sections or all; write them into it, or as JSON."""
+    """The command of a page: measure all sections or some; write them to the page, or as JSON.
+
+    Args:
+        description: of the command; its first line is shown by `--help`.
+        sections: name -> what measures it, in the order of the page.
+        check: is called once the arguments are right; it may refuse this machine.
+    """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}")
     parser.add_argument("--json", help="write rows here (- for stdout), not the page")
@@ -140,6 +151,7 @@ def run_sections(
     chosen = arguments.sections or list(sections)
     if unknown := [name for name in chosen if name not in sections]:
         parser.error(f"unknown section {', '.join(unknown)}; use {', '.join(sections)}")
+    check()
     rows: dict[str, list[Row]] = {}
     for name in chosen:
         rows[name] = []
@@ -162,7 +174,7 @@ def run_sections(
 
 
 def with_sections(page: str, order: Sequence[str], tables: Mapping[str, str]) -> str:
-    """A page with these sections written anew; its prose and its other sections stay."""
+    """A page with these sections replaced; its prose and its other sections are kept."""
     prose, _, generated = page.partition(_MARK)
     known = {name: text.strip() for name, text in _SECTION.findall(generated)}
     known |= {name: text.strip() for name, text in tables.items()}

@@ -1,4 +1,4 @@
-"""Overhead of scheduling, cost of proposing, and how long a command takes to answer."""
+"""Overhead of scheduling, time of a proposal, and response time of the commands."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ GROWTH = (100, 1_000, 10_000)
 
 @dataclass(frozen=True, kw_only=True)
 class RayTimes:
-    """Seconds of a list of trials on Ray, in order: they sum up to the whole.
+    """Seconds of the parts of a list of trials on Ray, in order; their sum is the total.
 
     Attributes:
         start: of Ray.
@@ -61,7 +61,7 @@ class RayTimes:
 
 
 def overhead_rows(repeats: int, *, long_trials: bool) -> Iterator[Row]:
-    """Trials that only wait, on Ray and in a plain pool of two; Ray's start-up included."""
+    """Trials that only wait, on Ray and in a process pool of two; with the start of Ray."""
     settings = [(1.0, 48, repeats, 1.3)]
     if long_trials:
         settings.append((60.0, 8, 1, 1.05))
@@ -87,7 +87,7 @@ def overhead_rows(repeats: int, *, long_trials: bool) -> Iterator[Row]:
 
 
 def _parts_of(runs: list[RayTimes], seconds: float, count: int) -> Iterator[Row]:
-    """Where the overhead of whole runs comes from."""
+    """The parts of the overhead of whole runs."""
     ideal = seconds * count / CONCURRENT
     parts = {
         "Ray starts": [times.start for times in runs],
@@ -107,7 +107,7 @@ def _parts_of(runs: list[RayTimes], seconds: float, count: int) -> Iterator[Row]
 
 
 def worker_rows(workers: tuple[int, ...] = (2, 4, 8)) -> Iterator[Row]:
-    """Does the driver keep up with more workers? Start and stop of Ray left out."""
+    """Overhead of the driver with more workers, without the start and stop of Ray."""
     for count in workers:
         times = _on_ray(1.0, 12 * count, concurrent=count)
         yield Row(
@@ -167,7 +167,7 @@ def _on_ray(seconds: float, count: int, concurrent: int = CONCURRENT) -> RayTime
 
 
 class _TimedTrialList(TrialList):
-    """Knows when the first epoch was reported."""
+    """Records when the first epoch was reported."""
 
     def __init__(self, count: int) -> None:
         super().__init__([SPEC] * count, ended=lambda number, epochs, failure: None)
@@ -179,7 +179,7 @@ class _TimedTrialList(TrialList):
 
 
 def _waiting(epoch_seconds: float) -> Callable[..., TrialResult]:
-    """A runner that waits; a closure, so that workers need not import this file."""
+    """A runner that only waits. It is a closure, so that workers do not import this file."""
 
     def run(spec, data, *, on_epoch, **_how):  # type: ignore[no-untyped-def]
         import time
@@ -204,7 +204,7 @@ def _waiting(epoch_seconds: float) -> Callable[..., TrialResult]:
 
 
 def proposer_rows(proposals: int) -> Iterator[Row]:
-    """Milliseconds of a proposal after so many trials of plain-38 by single sites."""
+    """Milliseconds of a proposal after a number of trials of plain-38 with granularity site."""
     samplers: tuple[Sampler, ...] = ("gp", "tpe", "evolution")
     for sampler in samplers:
         for trials in GROWTH:
@@ -263,7 +263,7 @@ def _ended(
     choices: dict[str, tuple[str, ...]],
     rng: random.Random,
 ) -> optuna.trial.FrozenTrial:
-    """A trial with a made-up curve; four in ten trained to the end."""
+    """A trial with a random curve; four in ten have full length."""
     kept = sum(label.count("1") for label in params.values())
     curve = {e: (1 + 0.02 * kept) * (2 - 0.2 * e) * rng.uniform(0.9, 1.1) for e in range(1, 6)}
     is_whole = rng.random() < 0.4
@@ -277,7 +277,7 @@ def _ended(
 
 
 def command_rows(repeats: int) -> Iterator[Row]:
-    """Seconds from the shell to the answer."""
+    """Seconds from the start of a command to its end."""
     for arguments, goal in ((("--help",), 0.4), (("show", "plain-38"), 3.0)):
         times = []
         for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Input pipeline, training epoch, packing and candidates per minute, each beside its peer."""
+"""Input pipeline, training epoch, packing and candidates per minute, each against its peer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _KINDS = {
     "ReLU": {"aten::clamp_min", "aten::threshold_backward"},
     "optimizer": {"aten::_fused_sgd_"},
 }
-"""Names that torch's profiler gives what the steps do."""
+"""Operation names in torch's profiler, by what they do."""
 RECIPE = Recipe(epochs=1, batch_size=64)
 
 
@@ -72,7 +72,7 @@ def input_rows(rounds: int) -> Iterator[Row]:
 
 
 def epoch_rows(rounds: int) -> Iterator[Row]:
-    """A training epoch of one candidate, both sides with all cores."""
+    """A training epoch of one candidate; ours and the peer use all cores."""
     data = colour_images(768)
     threads = torch.get_num_threads()
     for backbone in ("plain-20", "preresnet-20"):
@@ -121,7 +121,7 @@ def _our_epoch(
 
 
 def profile_rows() -> Iterator[Row]:
-    """Where our eager epoch spends its time: what bounds it."""
+    """Share of the time of an eager epoch by kind of operation."""
     search, threads = SearchConfig().resolve(), torch.get_num_threads()
     one_epoch = replace(search.training_recipe, epochs=1)
     plain, residual = (
@@ -155,7 +155,7 @@ def profile_rows() -> Iterator[Row]:
 
 
 def packing_rows() -> Iterator[Row]:
-    """Trial-steps per second by the size of a pack, one thread."""
+    """Training steps of all trials per second, by the size of a pack, on one thread."""
     config = SearchConfig().resolve()
     digits = config.load_data()
     placements = [Placement(f"{i + 1:036b}") for i in range(max(SIZES))]
@@ -181,7 +181,7 @@ def packing_rows() -> Iterator[Row]:
 
 
 def candidate_rows(repeats: int) -> Iterator[Row]:
-    """Candidates per minute of whole searches, from the command line to the report."""
+    """Candidates per minute of whole searches, from the command to the report."""
     config = SearchConfig().resolve()
     theirs = [_one_after_another(config) for _ in range(3)]
     for what, options, goal in (
@@ -216,7 +216,7 @@ def candidate_rows(repeats: int) -> Iterator[Row]:
 
 
 def _search_seconds(options: tuple[str, ...]) -> tuple[float, float]:
-    """Of a whole search, and of the trainings in it, shared among a worker for each core."""
+    """Seconds of a whole search, and of its trainings divided by the number of workers."""
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
         command = [sys.executable, "-m", "relu_search.cli", "search", "--out", str(run)]
@@ -228,7 +228,7 @@ def _search_seconds(options: tuple[str, ...]) -> tuple[float, float]:
 
 
 def _one_after_another(config: ResolvedConfig) -> float:
-    """Seconds of a candidate trained and validated by the usual loop, at its best thread count."""
+    """Seconds of a candidate in the usual loop, validation included, at its best thread count."""
     data, recipe = config.load_data(), config.training_recipe
     images = torch.from_numpy(data.train.images).permute(0, 3, 1, 2).float().contiguous()
     pad = data.pad

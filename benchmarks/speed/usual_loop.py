@@ -1,7 +1,7 @@
-"""The loop that people write: PIL transforms, DataLoader, NCHW, fp32, `torch.optim.SGD`.
+"""A usual training loop: PIL transforms, DataLoader, NCHW, fp32, `torch.optim.SGD`.
 
-It is the peer that our training is timed against, so it shares no code with it, and no process:
-what ours asks of the allocator must not help it.
+Our training is timed against it. It shares no code with our training, and it runs in its own
+process, so that our allocator settings do not change its speed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 class PilImages(Dataset[tuple[Tensor, int]]):
-    """uint8 (N, H, W, C) as torchvision's own data sets give them: one PIL image at a time."""
+    """uint8 (N, H, W, C) images as torchvision's data sets return them: one PIL image at a time."""
 
     def __init__(self, images: NDArray[np.uint8], labels: NDArray[np.int64], pad: int) -> None:
         self.images, self.labels = images, labels
@@ -49,7 +49,7 @@ class PilImages(Dataset[tuple[Tensor, int]]):
 def pil_loader(
     images: NDArray[np.uint8], labels: NDArray[np.int64], *, pad: int, batch_size: int
 ) -> DataLoader[tuple[Tensor, int]]:
-    """Two persistent workers, shuffled."""
+    """A shuffled loader with two persistent workers."""
     return DataLoader(
         PilImages(images, labels, pad),
         batch_size=batch_size,
@@ -68,7 +68,7 @@ def usual_sgd(model: nn.Module) -> torch.optim.SGD:
 def train_epoch(
     model: nn.Module, batches: Batches, optimizer: torch.optim.Optimizer, device: str = "cpu"
 ) -> float:
-    """One pass; mean loss."""
+    """Train one epoch; returns the mean loss."""
     model.train()
     loss_function = nn.CrossEntropyLoss()
     total, count = 0.0, 0
@@ -94,13 +94,13 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
 
 
 class UsualTraining:
-    """A network trained by the usual loop, in a process of its own."""
+    """A network that the usual loop trains in a separate process."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
 
     def epoch(self) -> None:
-        """Train an epoch and wait for its end."""
+        """Train one epoch and wait until it is finished."""
         self._pipe.send(True)
         self._pipe.recv()
 
@@ -116,7 +116,7 @@ def usual_training(
     threads: int = 1,
     device: str = "cpu",
 ) -> Iterator[UsualTraining]:
-    """Start the process, and end it at the end. Images are uint8 (N, H, W, C), not padded."""
+    """Start the process; it ends with the context. Images are uint8 (N, H, W, C), not padded."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     arguments = (theirs, model, images, labels, pad, batch_size, threads, device)

@@ -1,1 +1,1 @@
-"""Finds become verdicts: retrained on fresh seeds, judged on the test split."""
+"""Is a found placement really better? Retrained on fresh seeds, compared on the test split."""

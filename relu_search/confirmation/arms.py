@@ -1,4 +1,4 @@
-"""Who competes in a confirmation: the best found placements and the hand-designed modules."""
+"""The arms of a confirmation: paired, the hand-designed modules, the best found placements."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ Origin = Literal["found", "module", "control"]
 
 @dataclass(frozen=True, kw_only=True)
 class Arm:
-    """One competitor.
+    """One placement that is compared with the others.
 
     Attributes:
-        name: `paired`, a module's name, or `trial N` of the search that found it.
-        origin: found by the search, a hand-designed module, or the all-linear control.
-        placement: what is trained.
-        search_trial, search_accuracy: of the search, where it trained the placement to the end;
-            the validation accuracy in 0 to 1.
+        name: `paired`, the name of a module, or `trial N` of the search.
+        origin: found by the search, a hand-designed module, or the control without any ReLU.
+        placement: the placement that is trained.
+        ratio: of convolutions to ReLUs, such as `2:1`.
+        search_trial, search_accuracy: the trial of the search that trained the placement to full
+            length, and its validation accuracy in 0 to 1; None: there is no such trial.
     """
 
     name: str
@@ -46,9 +47,9 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
     """Paired, then the hand-designed modules, then the best found placements.
 
     Args:
-        top: how many found placements, within the search's ReLU limits.
-        modules: module names or placement texts; None: those that the search trained. Paired is
-            always among them.
+        top: number of found placements, within the search's ReLU limits.
+        modules: module names or placement texts; None: those of the search. Paired is always
+            added.
 
     Raises:
         InputError: the search has no trial of full length, or a module does not exist.

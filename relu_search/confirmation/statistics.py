@@ -1,12 +1,13 @@
-"""From accuracies of paired runs to a verdict. Numbers by scipy and statsmodels.
+"""Statistics of a confirmation: compare arms seed by seed and give a verdict.
 
-Runs are paired by seed: arms trained with one seed share initial weights, image order, crops, flips
-and split. Accuracies, differences and margins are in 0 to 1.
+Runs are paired by seed: arms trained with the same seed share initial weights, image order, crops,
+flips and split. Accuracies, differences and margins are in 0 to 1. The tests and intervals are
+those of scipy and statsmodels.
 
 The rule. An arm is *better* (or *worse*) than a reference when the Holm-adjusted p of the paired t
 test and the exact sign-flip p, which assumes no normality, are both at most 0.05. It is
 *equivalent* when two one-sided t tests place the difference within the margin (p at most 0.05).
-Else the comparison is *inconclusive*.
+Otherwise the comparison is *inconclusive*.
 """
 
 from __future__ import annotations
@@ -32,32 +33,30 @@ POWER = 0.8
 MARGIN = 0.003
 """Default margin of equivalence: 0.3 percentage points."""
 ENUMERATED = 20
-"""Up to so many pairs all sign flips are enumerated; beyond, 99,999 are drawn."""
+"""With up to this many pairs all sign flips are enumerated; with more, 99,999 are drawn."""
 RESAMPLES = 9_999
-FIRST_RACE = 3
-"""Seeds that every arm gets before the race may drop one."""
 _MOST_SEEDS = 1_000
-_FEWEST_SEEDS = 7  # with six the sign-flip test asks all six runs to agree
+_FEWEST_SEEDS = 7  # with six, all six differences must have the same sign
 _ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """An arm against a reference, over the seeds that both have.
+    """An arm against a reference, over the seeds they have in common.
 
     Attributes:
-        n: seeds in common.
-        mean, std: of the arm (ddof = 1), over these seeds.
-        reference_mean: of the reference.
+        n: number of seeds in common.
+        mean, std: of the arm over these seeds (std with ddof = 1).
+        reference_mean: of the reference over these seeds.
         difference: mean of arm minus reference.
-        t_low, t_high: 95 % interval of the difference by Student's t.
-        bca_low, bca_high: the same by the BCa bootstrap (Efron 1987).
+        t_low, t_high: 95 % confidence interval of the difference by Student's t.
+        bca_low, bca_high: 95 % interval by the BCa bootstrap (Efron 1987).
         p_t: two-sided paired t test.
         p_sign_flip: two-sided sign-flip test of the mean difference, exact to n = 20.
         hedges_g: standardised difference by the pooled std of both arms, times the small-sample
             factor 1 - 3 / (4m - 1) with m = 2n - 2 (Hedges 1981, eq. 6e).
-        p_superior: P(A > B), the share of all n * n pairs of runs in which the arm is ahead, ties
-            half.
+        p_superior: P(A > B), the share of all n * n pairs of runs in which the arm is better; a
+            tie counts half.
         p_tost: two one-sided paired t tests against the margin.
     """
 
@@ -79,12 +78,13 @@ class Comparison:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A comparison with its verdict among all arms that were held against one reference.
+    """A comparison with its verdict.
 
     Attributes:
-        p_t_holm: `p_t`, adjusted over these arms by Holm's procedure.
-        more_seeds: for *inconclusive*: about so many more seeds show the difference seen, or
-            equivalence, with a power of 0.8; None: more than 1,000, or the verdict is reached.
+        p_t_holm: `p_t`, adjusted by Holm's procedure over all arms with the same reference.
+        more_seeds: for *inconclusive*: about how many more seeds are needed to show the observed
+            difference, or equivalence, with a power of 0.8; None: more than 1,000, or the verdict
+            is not *inconclusive*.
     """
 
     comparison: Comparison
@@ -100,7 +100,7 @@ def judge(
     margin: float = MARGIN,
     resamples: int = RESAMPLES,
 ) -> dict[str, Judgement]:
-    """Hold every arm against one reference; Holm over the arms.
+    """Compare every arm with one reference; p values adjusted over the arms by Holm.
 
     ```python
     judge({"2:1": {1: 0.92, 2: 0.91}}, {1: 0.90, 2: 0.88})["2:1"].verdict   # "inconclusive"
@@ -125,19 +125,19 @@ def judge(
 def compare(
     arm: Scores, reference: Scores, *, margin: float = MARGIN, resamples: int = RESAMPLES
 ) -> Comparison:
-    """All figures of one comparison.
+    """Compare one arm with a reference.
 
     Raises:
         ValueError: fewer than two seeds in common.
     """
     seeds = sorted(arm.keys() & reference.keys())
     if len(seeds) < 2:
-        raise ValueError(f"a comparison needs two seeds in common, got {len(seeds)}")
+        raise ValueError(f"{len(seeds)} seeds in common; a comparison needs two seeds in common")
     a = np.array([arm[seed] for seed in seeds])
     b = np.array([reference[seed] for seed in seeds])
     differences, n = a - b, len(seeds)
     difference = float(differences.mean())
-    if np.ptp(differences) < _ROUNDING:  # no spread: the interval is a point
+    if np.ptp(differences) < _ROUNDING:  # no variance: the interval is a point
         t_low = t_high = bca_low = bca_high = difference
         p_t = 1.0 if abs(difference) < _ROUNDING else 0.0
         p_tost = float(abs(difference) >= margin)
@@ -166,15 +166,15 @@ def compare(
 
 
 def sign_flip_p(differences: Sequence[float] | NDArray[np.float64]) -> float:
-    """Two-sided p of the mean difference when all signs are equally likely.
+    """Two-sided p of the sign-flip test: under the null hypothesis every sign is equally likely.
 
-    With n pairs it cannot be below 2 / 2**n: six pairs are the fewest that can reach 0.05.
+    With n pairs p is at least 2 / 2**n. So six pairs or more are needed for p below 0.05.
     """
     values = np.asarray(differences, dtype=np.float64)
     exact = len(values) <= ENUMERATED
     test = stats.permutation_test(
         (values,),
-        lambda x, axis: np.round(x.sum(axis=axis), 10),  # sums tie also where rounding differs
+        lambda x, axis: np.round(x.sum(axis=axis), 10),  # so that rounding does not break ties
         permutation_type="samples",
         vectorized=True,
         n_resamples=2**ENUMERATED if exact else 99_999,
@@ -185,45 +185,13 @@ def sign_flip_p(differences: Sequence[float] | NDArray[np.float64]) -> float:
 
 
 def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Standardised mean difference of two arms of equal size; infinite without any spread."""
+    """Standardised mean difference of two arms of equal size; infinite when neither varies."""
     pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
     difference = float(a.mean() - b.mean())
     if max(np.ptp(a), np.ptp(b)) < _ROUNDING:
         return math.copysign(math.inf, difference) if abs(difference) >= _ROUNDING else 0.0
     freedom = 2 * len(a) - 2
     return difference / pooled * (1 - 3 / (4 * freedom - 1))
-
-
-def losers(
-    arms: Mapping[str, Scores], *, protected: frozenset[str], planned_seeds: int
-) -> dict[str, float]:
-    """Arms that can no longer win, each with the upper bound of its lag behind the leader.
-
-    The sequential rule: after every seed from the third on, an arm is out when the one-sided upper
-    t bound of its paired difference from the leading arm is below zero, at level 0.05 divided by
-    the number of challengers times the number of looks (Bonferroni), so that the best arm is lost
-    in at most 5 % of confirmations.
-
-    Args:
-        arms: that still race, with their scores so far.
-        protected: never dropped: the references that others are held against.
-        planned_seeds: of the whole confirmation, which fixes the number of looks.
-    """
-    looks = max(1, planned_seeds - FIRST_RACE)
-    shared = set.intersection(*(set(scores) for scores in arms.values())) if arms else set()
-    if len(shared) < FIRST_RACE or len(arms) < 2:
-        return {}
-    values = {name: np.array([s[seed] for seed in sorted(shared)]) for name, s in arms.items()}
-    leader = max(values, key=lambda name: float(values[name].mean()))
-    quantile = stats.t.ppf(1 - LEVEL / ((len(arms) - 1) * looks), len(shared) - 1)
-    out: dict[str, float] = {}
-    for name in values.keys() - protected - {leader}:
-        differences = values[name] - values[leader]
-        error = differences.std(ddof=1) / math.sqrt(len(shared))
-        bound = float(differences.mean() + quantile * error)
-        if error > 0 and bound < 0:
-            out[name] = bound
-    return out
 
 
 def _bca_interval(differences: NDArray[np.float64], resamples: int) -> tuple[float, float]:
@@ -249,10 +217,11 @@ def _judged(comparison: Comparison, p_t_holm: float, *, margin: float, arms: int
 
 
 def more_seeds(comparison: Comparison, *, margin: float, arms: int) -> int | None:
-    """About how many more seeds end an inconclusive comparison, if its estimates are right.
+    """About how many more seeds an inconclusive comparison needs, if its estimates are right.
 
-    The smaller of two plans, each with a power of 0.8: to show the difference seen, at level 0.05
-    over the number of arms; to show equivalence, where the difference seen is within the margin.
+    The smaller of two numbers, each for a power of 0.8: to show the observed difference, at level
+    0.05 divided by the number of arms; to show equivalence, where the observed difference is within
+    the margin.
     """
     c = comparison
     half_width = c.t_high - c.difference
@@ -261,8 +230,8 @@ def more_seeds(comparison: Comparison, *, margin: float, arms: int) -> int | Non
     if spread > 0:
         plans = []
         if c.difference:
-            effect = min(abs(c.difference) / spread, 2.0)  # beyond, fewer than the fewest
-            # Far below this effect more than 1,000 seeds are needed, and the solver has no root.
+            effect = min(abs(c.difference) / spread, 2.0)  # above 2, _FEWEST_SEEDS are enough
+            # A much smaller effect needs more than 1,000 seeds, and the solver finds no root.
             if effect > 2.8 / math.sqrt(_MOST_SEEDS):
                 needed = TTestPower().solve_power(
                     effect_size=effect, alpha=LEVEL / arms, power=POWER

@@ -1,4 +1,4 @@
-"""From the runs of a confirmation to `verdict.csv`, and to the lines that a user reads."""
+"""Verdicts of a confirmation: the rows of `verdict.csv`, and what the command prints of them."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
 def verdict_rows(
     runs: pd.DataFrame, arms: Sequence[Arm], *, margin: float, dropped_after: Mapping[str, int]
 ) -> list[dict[str, Any]]:
-    """Every arm against paired, then against the best hand-designed module if that is another.
+    """Every arm against paired, then against the best hand-designed module if that is not paired.
 
-    The best hand-designed module is the one with the highest mean test accuracy; since it is
-    chosen by the very figures it is compared on, comparisons with it lean to its favour.
+    The best hand-designed module is the one with the highest mean test accuracy. It is chosen by
+    the same scores that it is compared on, so comparisons with it are biased in its favour.
 
     Args:
         runs: `confirm.csv`.
         arms: in the order of the table.
         margin: of equivalence, in 0 to 1.
-        dropped_after: arm -> seeds after which the race dropped it.
+        dropped_after: arm -> number of seeds after which the race dropped it.
     """
     rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
     scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
@@ -63,7 +63,7 @@ def verdict_rows(
                     "ratio": arm.ratio,
                     "relus": arm.placement.kept,
                     **asdict(judged.comparison),
-                    "hedges_g": g if math.isfinite(g) else None,  # infinite without any spread
+                    "hedges_g": g if math.isfinite(g) else None,  # infinite when no score varies
                     "p_t_holm": judged.p_t_holm,
                     "margin": margin,
                     "verdict": judged.verdict,
@@ -79,7 +79,7 @@ def verdict_rows(
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
-    """A rich table of all arms against one reference; differences in percentage points."""
+    """All arms against one reference, to print; differences in percentage points."""
     from rich.table import Table
 
     chosen = [row for row in rows if row["versus"] == versus]
@@ -123,36 +123,37 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
 
 
 def verdict_words(row: Mapping[str, Any]) -> str:
-    """The verdict of a row of `verdict.csv`, with what a reader must know beside it.
+    """The verdict of a row of `verdict.csv`, with diverged runs, a race, and seeds still needed.
 
-    Missing numbers may be None or NaN.
+    Args:
+        row: missing numbers may be None or NaN.
     """
     words: str = row["verdict"]
     more, diverged, dropped = (
-        int(row[name]) if row[name] == row[name] and row[name] else 0  # noqa: PLR0124: NaN
+        int(row[name]) if row[name] == row[name] and row[name] else 0
         for name in ("more_seeds", "diverged", "dropped_after")
     )
     if words == "inconclusive":
-        words += f", about {more} more seeds needed" if more else ", over 1,000 seeds needed"
+        words += f", about {more} more seeds needed" if more else ", more than 1,000 seeds needed"
     if words == "equivalent":
         words += f" within ±{100 * row['margin']:g} points"
     if diverged:
         words += f"; {diverged} diverged"
     if dropped:
-        words += f"; raced out after {dropped} seeds"
+        words += f"; stopped by racing after {dropped} seeds"
     return words
 
 
 def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the search said of each found placement, and what fresh seeds say."""
+    """The validation accuracy of each found placement, in the search and on fresh seeds."""
     lines = {}
     for row in rows:
         if row["arm"].startswith("trial ") and row["shrinkage"] is not None:
             lines[row["arm"]] = (
-                f"{row['arm']} ({row['placement']}): the search said {row['search_accuracy']:.1%} "
-                f"(validation), fresh seeds say {row['confirmed_val_accuracy']:.1%}: it "
-                f"{'shrank' if row['shrinkage'] >= 0 else 'grew'} by "
-                f"{100 * abs(row['shrinkage']):.1f} points"
+                f"{row['arm']} ({row['placement']}): validation accuracy "
+                f"{row['search_accuracy']:.1%} in the search, {row['confirmed_val_accuracy']:.1%} "
+                f"on fresh seeds: {100 * abs(row['shrinkage']):.1f} points "
+                f"{'lower' if row['shrinkage'] >= 0 else 'higher'} on fresh seeds"
             )
     return list(lines.values())
 

@@ -1,1 +1,1 @@
-"""A model that runs elsewhere."""
+"""How does a trained model run elsewhere? Cards, export formats, checks of them, and timings."""

@@ -1,4 +1,4 @@
-"""Latency and throughput of a network's forms, beside those of the paired network."""
+"""Latency and throughput of the forms of a network, compared with the paired network."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relu_search.export.card import CARD, image_size_of, read_card, versions
 from relu_search.export.exported_model import DEFAULT_IMAGE_SIZE, load_exported
 from relu_search.export.folded_pairs import fold_all_pairs
 from relu_search.export.formats import export_graph, require_onnx, run_module, run_onnx, write_onnx
-from relu_search.export.proof import Run
+from relu_search.export.proof import Forward
 from relu_search.export.timing import WARM_UP, time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from search_spaces import InputError, build, measure_complexity
@@ -45,20 +45,23 @@ def run_bench(
     compiled: bool = True,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Time every form of the best network of a run, or of a card, on the CPU.
+    """Time every form of the best network of a run, or of the network of a card, on the CPU.
 
-    All forms of both networks take turns in every round. The paired network has initial weights:
+    Each round calls every form of both networks once. The paired network has untrained weights;
     speed does not depend on them.
 
     Args:
+        source: path of a run folder or of a card.
         batches: batch sizes.
-        rounds: samples of each form and batch size.
+        rounds: number of samples of each form and batch size.
+        compiled: also time `torch.compile`.
+        report: is called with each line of progress.
 
     Returns:
-        Plain values: the network, the machine, and one row per placement, form and batch size.
+        JSON values: the network, the machine, and one row per placement, form and batch size.
 
     Raises:
-        InputError: no such source, or a package that is not installed.
+        InputError: there is no such source, or a package is not installed.
     """
     require_onnx()
     path = user_path(source)
@@ -127,7 +130,7 @@ def run_bench(
 
 
 def bench_table(result: Mapping[str, Any]) -> list[Table | str]:
-    """The rows as a table with speeds against the paired eager net, and a line on what they are."""
+    """A table of speeds relative to the paired eager network, and two lines on its conditions."""
     from rich.table import Table
 
     machine = result["machine"]
@@ -154,7 +157,7 @@ def bench_table(result: Mapping[str, Any]) -> list[Table | str]:
     )
     return [
         table,
-        f"Speed is against the eager {_label(result, next(iter(result['networks'])))} net. "
+        f"Speed is relative to the eager {_label(result, next(iter(result['networks'])))} network. "
         f"n = {result['rounds']} interleaved rounds after {result['warm_up']} warm-up calls, "
         f"{machine['threads']} thread(s), {machine['processor']}, torch "
         f"{result['versions']['torch']}.",
@@ -174,14 +177,14 @@ def write_bench(result: Mapping[str, Any], folder: Path) -> None:
         _plot(result, folder / "bench.png")
     except OSError as error:
         raise InputError(
-            f"output folder {folder} cannot be written ({error.strerror or error}); give another"
+            f"output folder {folder} cannot be written ({error.strerror or error}); use another"
         ) from error
 
 
 class _Call:
-    """One form on one batch; keeps the batch alive."""
+    """A call of one form on one batch."""
 
-    def __init__(self, run: Run, images: Tensor) -> None:
+    def __init__(self, run: Forward, images: Tensor) -> None:
         self._run, self._images = run, images
 
     def __call__(self) -> Tensor:
@@ -194,7 +197,7 @@ def _forms(
     file: Path,
     compiled: bool,
     report: Callable[[str], None],
-) -> dict[str, Run]:
+) -> dict[str, Forward]:
     folded = fold_norms(network)
     forms: dict[str, nn.Module] = {EAGER: network, NORMS: folded}
     if find_pairs(folded):
@@ -243,7 +246,7 @@ def _machine() -> dict[str, Any]:
 
 
 def _base(result: Mapping[str, Any]) -> dict[int, float]:
-    """Batch size -> milliseconds of the first network, eager."""
+    """Batch size -> milliseconds of the first network in eager mode."""
     first = next(iter(result["networks"]))
     return {
         row["batch"]: row["median_ms"]
@@ -257,7 +260,7 @@ def _label(result: Mapping[str, Any], placement: str) -> str:
 
 
 def _plot(result: Mapping[str, Any], file: Path) -> None:
-    """Speed of every form against the eager paired net; one panel per batch size."""
+    """Speed of every form relative to the eager paired network; one panel per batch size."""
     from matplotlib.figure import Figure
 
     base = _base(result)
@@ -282,7 +285,7 @@ def _plot(result: Mapping[str, Any], file: Path) -> None:
                 at, speed, height, xerr=(low, up), label=_label(result, placement), capsize=2
             )
         panel.axvline(1, color="grey", linewidth=0.8)
-        panel.set(title=f"batch {batch}", xlabel="speed, eager paired = 1")
+        panel.set(title=f"batch {batch}", xlabel="speed relative to eager paired")
         panel.set_yticks(range(len(forms)), forms)
     panels[0].invert_yaxis()
     panels[-1].legend(loc="best", fontsize="small")

@@ -1,4 +1,4 @@
-"""The card of an exported model: what is in it, how it is read. docs/card.md lists the keys."""
+"""Reads and checks the card of an exported model. docs/card.md lists its keys."""
 
 from __future__ import annotations
 
@@ -31,17 +31,20 @@ def read_card(path: str | Path) -> dict[str, Any]:
     """Read and check a card, of this schema or an older one.
 
     Args:
-        path: of the card, or of the folder that holds it.
+        path: path of the card or of its folder.
 
     Raises:
-        InputError: missing, not JSON, of a newer schema, or without a needed entry.
+        InputError: the card is missing, not JSON, of a newer schema, or lacks a required entry.
     """
     file = card_path(path)
     try:
         if file.exists() and not file.is_file():
-            raise InputError(f"card {file} is no regular file; give a card.json or its folder")
+            raise InputError(f"card {file} is not a regular file; give a card.json or its folder")
         if file.stat().st_size > _MAX_CARD_BYTES:
-            raise InputError(f"card {file} is larger than {_MAX_CARD_BYTES} bytes; not a card")
+            raise InputError(
+                f"card {file} is larger than {_MAX_CARD_BYTES} bytes, so it is not a card; give a "
+                "card.json"
+            )
         text = file.read_text(encoding="utf-8")
         card = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except InputError:
@@ -73,10 +76,10 @@ def _finite(text: str) -> float:
 
 
 def image_size_of(card: dict[str, Any]) -> tuple[int, int] | None:
-    """(height, width) in pixels of the images that the card's model was made for, or None.
+    """(height, width) in pixels of the model's images; None: the card has no such entry.
 
     Raises:
-        InputError: the entry is not two whole numbers.
+        InputError: the entry is not two whole numbers from 8 to 4096.
     """
     size = card.get("image_size")
     if size is None:
@@ -93,10 +96,10 @@ def image_size_of(card: dict[str, Any]) -> tuple[int, int] | None:
 
 
 def normalisation_of(card: dict[str, Any]) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
-    """Per-channel mean and standard deviation in 0-255, or None where the card has none.
+    """(mean, standard deviation) per channel in 0-255; None: the card has no such entry.
 
     Raises:
-        InputError: the entry is damaged.
+        InputError: the entry lacks numbers, or a standard deviation is not above 0.
     """
     entry = card.get("normalisation")
     if entry is None:
@@ -122,7 +125,7 @@ def normalisation_of(card: dict[str, Any]) -> tuple[tuple[float, ...], tuple[flo
 
 
 def versions() -> dict[str, str]:
-    """Versions of this project and of the libraries that shape a result."""
+    """Versions of Python, of this project, and of the libraries that can change a result."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -137,10 +140,12 @@ def versions() -> dict[str, str]:
 
 
 def card_path(path: str | Path) -> Path:
+    """The path of a card, given its path or that of its folder."""
     given = user_path(path)
     return given / CARD if given.is_dir() else given
 
 
 def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,8 +1,8 @@
-"""Hand over a model: a card that says what it is, its weights, and forms that run elsewhere.
+"""Exports a model: a card that describes it, its weights, and forms that run elsewhere.
 
-Everything is written to a hidden folder first, read back, run, and compared with the eager
-original; only then does it move into place. `load_exported` rebuilds the network from card and
-weights alone; nothing is unpickled.
+All files are first written to a hidden folder. Each form is read back, run, and compared with the
+original network in eager mode. Only then do the files move to the output folder. `load_exported`
+rebuilds the network from the card and the weights; nothing is unpickled.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from trials.training.checkpoint import load_weights, require_fit, save_weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from relu_search.export.proof import Run
+    from relu_search.export.proof import Forward
 
 FORMATS = {
     "safetensors": WEIGHTS,
@@ -52,7 +52,7 @@ FORMATS = {
     "pt2": "model.pt2",
     "python": "model.py",
 }
-"""Name of a format -> its file. Card and safetensors are always written."""
+"""Format -> file name. The card and safetensors are always written."""
 FOLDS = ("never", "auto", "always")
 DEFAULT_IMAGE_SIZE = (32, 32)
 
@@ -70,7 +70,7 @@ def export_model(
     normalise_inside: bool = False,
     real_images: Tensor | None = None,
 ) -> Path:
-    """Write `card.json` and the model in the formats asked for, each proven to be the network.
+    """Write `card.json` and the model in the given formats; check each against the network.
 
     ```python
     export_model(build("plain-20", "2:1"), "out/", formats=["safetensors", "onnx", "pt2"])
@@ -78,22 +78,24 @@ def export_model(
     ```
 
     Args:
-        model: a built network, or the path of a card or of its folder.
-        out: folder to write to; made when missing.
-        formats: of `FORMATS`; safetensors comes along in any case.
-        details: more entries for the card: image_size, normalisation, classes, ...
-        weights: a safetensors file that was made elsewhere, for the network of a card.
-        fold: pairs of convolutions in the onnx and pt2 forms: `never`, `auto` (where measured
-            faster) or `always`. BatchNorms behind a convolution are folded there in any case.
+        model: a network made by `search_spaces.build`, or the path of a card or of its folder.
+        out: output folder; created if missing.
+        formats: keys of `FORMATS`; safetensors is always added.
+        details: more entries of the card: image_size, normalisation, classes, ...
+        weights: a safetensors file made elsewhere, for the network of a card.
+        fold: whether the onnx and pt2 forms fold pairs of convolutions: `never`, `auto` (where
+            one convolution was measured to be faster) or `always`. A BatchNorm after a convolution
+            is always folded in these forms.
         normalise_inside: the onnx and pt2 forms take uint8 (N, H, W, C) images in 0-255.
-        real_images: uint8 (N, H, W, C), for the proof beside random ones.
+        real_images: uint8 (N, H, W, C), to check the forms on in addition to random images.
 
     Returns:
         The path of the card.
 
     Raises:
-        InputError: bad options, a model that is not ours, weights that do not fit, a form that is
-            not the network, or a folder that cannot be written. Then nothing is written.
+        InputError: bad options, a model that `build` did not make, weights that do not fit, a form
+            whose outputs differ from the network's, or a folder that cannot be written. Nothing is
+            written then.
     """
     formats = list(dict.fromkeys(["safetensors", *formats]))
     check_options(formats, fold=fold, normalise_inside=normalise_inside)
@@ -107,7 +109,7 @@ def export_model(
             network = load_exported(model)
         known = {**card, **known}
     elif weights is not None:
-        raise InputError("weights made elsewhere need the card of their network; give its path")
+        raise InputError("weights are given without a card; give the path of their network's card")
     elif isinstance(model, Network):
         network = copy.deepcopy(model)
     else:
@@ -119,8 +121,8 @@ def export_model(
     card = _describe(network, known)
     if normalise_inside and normalisation_of(card) is None:
         raise InputError(
-            "the card has no normalisation to put inside; leave --normalise-inside out, or add "
-            'an entry such as "normalisation": {"mean": [127.5], "std": [64.0]} to it'
+            "the card has no normalisation, which --normalise-inside needs; omit the option, or "
+            'add an entry such as "normalisation": {"mean": [127.5], "std": [64.0]} to it'
         )
     folder = user_path(out)
     with _staged(folder) as staging:
@@ -144,10 +146,10 @@ def load_exported(path: str | Path) -> Network:
     """Rebuild an exported network, in eval mode.
 
     Args:
-        path: of the card, or of the folder that holds it.
+        path: path of the card or of its folder.
 
     Raises:
-        InputError: a damaged card, or weights that are missing, altered, or do not fit.
+        InputError: the card is damaged, or the weights are missing, altered, or do not fit.
     """
     file = card_path(path)
     card = read_card(file)
@@ -155,8 +157,7 @@ def load_exported(path: str | Path) -> Network:
     model = _network_of(card, weights)
     if sha256(weights) != card["files"].get(WEIGHTS):
         raise InputError(
-            f"weights {weights} are not those of {file}: the checksum differs; "
-            "export the model again"
+            f"weights {weights} have another checksum than {file} records; export the model again"
         )
     return model.eval()
 
@@ -174,7 +175,7 @@ def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) 
         raise InputError(f"fold {fold!r} is unknown; use one of {', '.join(FOLDS)}")
     if not set(formats) & set(_GRAPHS) and (fold != "never" or normalise_inside):
         what = "--normalise-inside" if normalise_inside else f"--fold {fold}"
-        raise InputError(f"{what} changes the onnx and pt2 forms only; add one of them to --format")
+        raise InputError(f"{what} changes the onnx and pt2 forms only; add onnx or pt2 to --format")
     if "onnx" in formats:
         from relu_search.export.formats import require_onnx
 
@@ -184,7 +185,8 @@ def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) 
 def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
     """The network of a card with its weights.
 
-    It takes memory only once the header of the weights has shown that they have its very shapes.
+    It is built only after the header of the weights file shows the shapes of the card's network, so
+    that a wrong card cannot use up the memory.
     """
 
     def network() -> Network:
@@ -207,7 +209,7 @@ def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
 
 
 def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The card's entries that do not depend on the forms."""
+    """The entries of the card that do not depend on the forms."""
     backbone, placement = network.backbone, network.placement
     size = image_size_of(dict(known)) or DEFAULT_IMAGE_SIZE
 
@@ -260,13 +262,13 @@ def _write_forms(
     normalise_inside: bool,
     real_images: Tensor | None,
 ) -> dict[str, Any]:
-    """Write and prove every form; the card's entries `forms` and `folding`."""
+    """Write and check every form; returns the entries `forms` and `folding` of the card."""
     from relu_search.export import formats as forms
     from relu_search.export.proof import ProofImages, prove, reference_logits
 
     size, normalisation = image_size_of(dict(card)), normalisation_of(dict(card))
     assert size is not None
-    normalise = forms.Normalise(*normalisation) if normalisation else None
+    normalise = forms.InputNormalisation(*normalisation) if normalisation else None
     images = ProofImages.make(
         channels=network.in_channels, size=size, normalise=normalise, real=real_images
     )
@@ -276,7 +278,7 @@ def _write_forms(
     floats = {"dtype": "float32", "layout": "NCHW", "normalised": True}
     pixels = {"dtype": "uint8", "layout": "NHWC", "normalised": False}
 
-    def enter(name: str, run: Run, **facts: Any) -> None:
+    def enter(name: str, run: Forward, **facts: Any) -> None:
         given = images.pixels if facts["input"] is pixels else images.inputs
         proof = prove(name, run, given, wanted)
         entries[name] = {"file": FORMATS[name], **facts, "proof": proof.to_json()}
@@ -321,7 +323,7 @@ def _write_forms(
 
 @contextlib.contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder on the same disk, whose files move into `folder` on success, the card last.
+    """A hidden folder on the same disk. On success its files move to `folder`, the card last.
 
     Raises:
         InputError: the folder cannot be written.
@@ -336,7 +338,7 @@ def _staged(folder: Path) -> Iterator[Path]:
             os.replace(file, folder / file.name)
     except OSError as error:
         raise InputError(
-            f"output folder {folder} cannot be written ({error.strerror or error}); give another"
+            f"output folder {folder} cannot be written ({error.strerror or error}); use another"
         ) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Which pairs of convolutions an export folds into one, and the report that says why."""
+"""Which pairs of convolutions an export folds into one convolution, and the costs of each pair."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from search_spaces.folding import FoldedPair, Pair, find_pairs, fold_norms, fold
 BATCHES = (1, 128)
 ROUNDS = 15
 _BACKENDS = {"onnx": "onnxruntime", "pt2": "eager"}
-"""Form -> the back end whose latency decides about it."""
+"""Form -> the back end whose latency decides whether a pair is folded."""
 
 Latency = dict[str, dict[int, tuple[Timing, Timing]]]
 """Back end -> batch size -> (two convolutions, one convolution)."""
@@ -28,14 +28,14 @@ Latency = dict[str, dict[int, tuple[Timing, Timing]]]
 
 @dataclass(frozen=True, kw_only=True)
 class PairReport:
-    """What folding one pair means.
+    """Costs of one pair, as two convolutions and folded into one.
 
     Attributes:
-        pair: the convolutions, and how the border is kept exact.
-        input_shape: (C, H, W) of the pair's input.
-        macs_before, macs_after: multiply-accumulates for one image, border terms included.
-        latency: None where nothing was measured.
-        folded_in: forms that hold the pair as one convolution.
+        pair: the two convolutions, and how the result stays exact at the border.
+        input_shape: (C, H, W) of the input of the pair.
+        macs_before, macs_after: multiply-accumulate operations for one image, with the border.
+        latency: measured latency; None: not measured.
+        folded_in: forms in which the pair is one convolution.
     """
 
     pair: Pair
@@ -58,7 +58,7 @@ class PairReport:
         return {
             "first": self.pair.first,
             "second": self.pair.second,
-            "exact": True,  # what could not be folded exactly is not a pair
+            "exact": True,  # a pair that cannot be folded exactly is not in the list
             "border": self.pair.border,
             "input_shape": list(self.input_shape),
             "macs_before": self.macs_before,
@@ -70,7 +70,7 @@ class PairReport:
 
 @dataclass(frozen=True)
 class Folded:
-    """Networks to export, by form, and the report of their pairs."""
+    """Networks to export, by form, and the costs of their pairs."""
 
     mode: str
     networks: Mapping[str, fx.GraphModule]
@@ -87,13 +87,14 @@ class Folded:
 def fold_for(
     network: nn.Module, mode: str, forms: Sequence[str], image_shape: tuple[int, int, int]
 ) -> Folded:
-    """The network of each form, BatchNorms folded, and pairs of convolutions as `mode` says.
+    """The network of each form, with BatchNorms folded and pairs of convolutions as `mode` says.
 
-    `auto` folds a pair where one convolution was faster than two in the form's back end, at every
-    batch size, by more than the spread (quartile to quartile). Pairs of one shape are measured
-    once.
+    `auto` folds a pair if one convolution was faster than two in the back end of the form, at every
+    batch size, by more than the interquartile range. Pairs of equal shapes are measured once.
 
     Args:
+        mode: `never`, `auto` or `always`.
+        forms: names of the forms, `onnx` or `pt2`.
         image_shape: (C, H, W).
     """
     plain = fold_norms(network)
@@ -130,7 +131,7 @@ def fold_for(
 
 
 def fold_all_pairs(network: nn.Module) -> fx.GraphModule:
-    """BatchNorms folded, and every pair that can be."""
+    """The network with every BatchNorm and every pair of convolutions folded, where possible."""
     folded = fold_norms(network)
     for pair in find_pairs(folded):
         fold_pair(folded, pair)
@@ -138,7 +139,7 @@ def fold_all_pairs(network: nn.Module) -> fx.GraphModule:
 
 
 def macs_after_fold(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
-    """Multiply-accumulates for one image when pairs are folded where that makes them fewer.
+    """Multiply-accumulate operations for one image if every pair is folded that saves some.
 
     Args:
         image_shape: (C, H, W).

@@ -1,6 +1,6 @@
-"""The forms of an exported model: how each is written, and how it is run again for the proof.
+"""The forms of an exported model: how each is written, and how it is run to check it.
 
-TorchScript is not among them: PyTorch has deprecated `torch.jit` in favour of `torch.export`.
+TorchScript is not supported: PyTorch has deprecated `torch.jit` in favour of `torch.export`.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relu_search.export.proof import Run
+from relu_search.export.proof import Forward
 from search_spaces import InputError
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 INPUT, OUTPUT = "images", "logits"
 
 
-class Normalise(nn.Module):
+class InputNormalisation(nn.Module):
     """uint8 (N, H, W, C) -> float32 (N, C, H, W): (x - mean) / std per channel, all in 0-255."""
 
     mean: Tensor
@@ -42,7 +42,7 @@ def require_onnx() -> None:
     """Check that the packages of the `export` extra are installed.
 
     Raises:
-        InputError: names the missing ones and how to get them.
+        InputError: names the missing packages and the command that installs them.
     """
     missing = _missing_packages()
     if missing:
@@ -53,6 +53,7 @@ def require_onnx() -> None:
 
 
 def has_onnx() -> bool:
+    """Whether the packages of the `export` extra are installed."""
     return not _missing_packages()
 
 
@@ -60,8 +61,8 @@ def _missing_packages() -> list[str]:
     return [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
 
 
-def run_module(module: nn.Module) -> Run:
-    """A module as it is, in eager mode."""
+def run_module(module: nn.Module) -> Forward:
+    """A module in eager mode."""
 
     @torch.inference_mode()
     def run(images: Tensor) -> Tensor:
@@ -71,13 +72,14 @@ def run_module(module: nn.Module) -> Run:
 
 
 def export_graph(
-    network: nn.Module, example: Tensor, normalise: Normalise | None = None
+    network: nn.Module, example: Tensor, normalise: InputNormalisation | None = None
 ) -> torch.export.ExportedProgram:
-    """The network as a `torch.export` graph with a free batch size and no paths of this machine.
+    """The network as a `torch.export` graph that takes any batch size; it has no local paths.
 
     Args:
         example: float32 (N, C, H, W) with N at least 2; the graph takes images of this size.
-        normalise: put in front; the graph then takes uint8 (N, H, W, C).
+        normalise: the first layer of the graph, which then takes uint8 (N, H, W, C); None: no
+            such layer.
     """
     if normalise is not None:
         network = nn.Sequential(normalise, network).eval()
@@ -91,11 +93,12 @@ def export_graph(
 
 
 def write_pt2(program: torch.export.ExportedProgram, file: Path) -> None:
+    """Write a `.pt2` file."""
     torch.export.save(program, file)
 
 
-def run_pt2(file: Path) -> Run:
-    """The `.pt2` file, read back."""
+def run_pt2(file: Path) -> Forward:
+    """The `.pt2` file, loaded by `torch.export`."""
     module = torch.export.load(file).module()
 
     @torch.no_grad()
@@ -106,7 +109,7 @@ def run_pt2(file: Path) -> Run:
 
 
 def write_onnx(program: torch.export.ExportedProgram, file: Path) -> int:
-    """Write one self-contained ONNX file; returns its opset.
+    """Write one self-contained ONNX file; returns its opset version.
 
     Raises:
         InputError: the `export` extra is not installed.
@@ -134,8 +137,8 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> int:
     return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
 
 
-def run_onnx(file: Path) -> Run:
-    """The ONNX file in ONNX Runtime, on the CPU with as many threads as torch uses."""
+def run_onnx(file: Path) -> Forward:
+    """The ONNX file in ONNX Runtime, on the CPU, with the number of threads that torch uses."""
     session = onnx_session(file)
 
     def run(images: Tensor) -> Tensor:
@@ -159,7 +162,7 @@ def onnx_session(file: Path) -> Any:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter prints its progress and logs what it skips; stdout is for results."""
+    """Without the exporter's messages: stdout is for results."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""From a run folder to an exported model: the best trial, another one, or a card."""
+"""Exports the best trial of a run folder, another trial of it, or the model of a card."""
 
 from __future__ import annotations
 
@@ -31,16 +31,22 @@ def export_from(
     fold: str = "never",
     normalise_inside: bool = False,
 ) -> Path:
-    """Export from a run folder (its best trial, or `trial`) or from a card; the new card's path.
+    """Export from a run folder (its best trial, or `trial`) or from a card.
 
-    A run's validation images, where they can be loaded, take part in the proof.
+    The forms are also checked on the run's validation images, if these can be loaded.
 
     Args:
+        source: path of a run folder, of a card, or of its folder.
+        out: folder; it must be missing or empty.
+        trial: number of the trial; None: the best one.
         weights: a safetensors file made elsewhere, for the network of a card.
-        fold, normalise_inside: as of `export_model`.
+        formats, fold, normalise_inside: as in `export_model`.
+
+    Returns:
+        The path of the new card.
 
     Raises:
-        InputError: no such source or trial, a trial without weights, or an `out` that is not free.
+        InputError: no such source or trial, a trial without weights, or an `out` with content.
     """
     folder = free_folder(out)
     path = user_path(source)
@@ -48,11 +54,13 @@ def export_from(
     check_options(formats, fold=fold, normalise_inside=normalise_inside)
     if not (path / "config.toml").is_file():
         if trial is not None:
-            raise InputError(f"{path} is not a run folder, so --trial {trial} means nothing there")
+            raise InputError(
+                f"{path} is not a run folder, so it has no trial {trial}; omit --trial"
+            )
         return export_model(path, folder, formats, weights=weights, **options)
     if weights is not None:
         raise InputError(
-            f"{path} is a run folder with weights of its own; give --weights with a card"
+            f"{path} is a run folder, which has its own weights; use --weights with a card only"
         )
     run = RunFolder.open(path)
     row = trial_row(run, trial)
@@ -61,10 +69,13 @@ def export_from(
 
 
 def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
-    """The row of `trials.csv` of a trial that has weights; of the best one when `trial` is None.
+    """The row of `trials.csv` of a trial that has weights.
+
+    Args:
+        trial: its number; None: the best trial.
 
     Raises:
-        InputError: there is no such trial.
+        InputError: there is no such trial, or it has no weights.
     """
     if trial is None:
         if not (run.best / CARD).is_file():
@@ -89,11 +100,11 @@ def export_trial(
     formats: Sequence[str] = ("safetensors",),
     **options: Any,
 ) -> Path:
-    """Write card and weights of one trial of full length; the path of the card.
+    """Export one trial of full length; returns the path of the card.
 
     Args:
         row: the trial's row of `trials.csv`.
-        options: more of `export_model`'s.
+        options: further options of `export_model`.
     """
     config, record = run.read_config()
     data = record["data"]
@@ -110,9 +121,9 @@ def export_trial(
 
 
 def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
-    """The row of `verdict.csv` about this placement, where the run was confirmed.
+    """The row of `verdict.csv` about this placement; None: the run was not confirmed.
 
-    Of several references, the comparison with the paired module comes first.
+    If there are several references, the comparison with paired is chosen.
     """
     try:
         with (run.path / "verdict.csv").open(newline="", encoding="utf-8") as file:
@@ -128,7 +139,7 @@ def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
 
 
 def _validation_images(run: RunFolder) -> Tensor | None:
-    """A run's first validation images, uint8 (N, H, W, C); None where its data is not there."""
+    """The first validation images of a run, uint8 (N, H, W, C); None: the data are missing."""
     import torch
 
     try:
@@ -139,7 +150,7 @@ def _validation_images(run: RunFolder) -> Tensor | None:
 
 
 def data_facts(data: TrainingData) -> dict[str, Any]:
-    """What a card and a run folder keep of the data: enough to feed the model, no images."""
+    """What a card and a run folder record about the data. It has no images."""
     return {
         "name": data.name,
         "train_images": len(data.train),
@@ -157,11 +168,11 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
 def card_details(
     config: ResolvedConfig, data: Mapping[str, Any], row: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The entries of a card that tell where a model comes from and how to feed it.
+    """The entries of a card on the training of a model and on the images that it takes.
 
     Args:
         data: `data_facts` of the training data.
-        row: of the trial: seed, metrics, and its number where it belongs to a search.
+        row: of the trial: seed, metrics, and its number if it belongs to a search.
     """
     recipe = config.training_recipe
     return {
@@ -183,12 +194,12 @@ def card_details(
 
 
 def free_folder(out: str) -> Path:
-    """A folder that does not exist yet or is empty.
+    """The path of an output folder, which must be missing or empty.
 
     Raises:
-        InputError: it exists and holds something.
+        InputError: it has content.
     """
     path = user_path(out)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise InputError(f"output {path} exists and is not an empty folder; give another --out")
+        raise InputError(f"output {path} exists and is not an empty folder; use another --out")
     return path

@@ -1,7 +1,7 @@
-"""Proof that an exported form is the network: its outputs against those of the eager original.
+"""Checks an exported form: its outputs are compared with those of the network in eager mode.
 
-Every form gets the same images, random ones and real ones where there are any, alone (batch 1) and
-together (batch 32).
+Every form gets the same images, random ones and, if available, real ones, in batches of 1 and of
+32.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from search_spaces import InputError
 BATCHES = (1, 32)
 ABSOLUTE_TOLERANCE = 1e-4
 RELATIVE_TOLERANCE = 1e-5
-"""Logits above 10 may differ by so much of the largest one: float32 has seven digits."""
+"""Of the largest logit, where that is above 10: float32 has about seven digits."""
 
-Run = Callable[[Tensor], Tensor]
-"""Images of one batch to logits, both on the CPU."""
+Forward = Callable[[Tensor], Tensor]
+"""A forward pass of some form: images of one batch -> logits, both on the CPU."""
 
 
 @dataclass(frozen=True)
 class ProofImages:
-    """Images to compare on, by where they come from.
+    """The images of a check, by name: `random`, or `validation`.
 
     Attributes:
-        pixels: name -> uint8 (32, H, W, C), 0-255; empty where the normalisation is not known.
-        inputs: name -> float32 (32, C, H, W), what the network gets.
+        pixels: name -> uint8 (32, H, W, C), 0-255; empty if the normalisation is not known.
+        inputs: name -> float32 (32, C, H, W), the input of the network.
     """
 
     pixels: Mapping[str, Tensor]
@@ -46,10 +46,10 @@ class ProofImages:
         normalise: nn.Module | None,
         real: Tensor | None = None,
     ) -> ProofImages:
-        """Seeded random images, and real ones.
+        """Random images from a fixed seed, and real images if given.
 
         Args:
-            normalise: uint8 (N, H, W, C) -> what the network gets; None: not known, so that random
+            normalise: uint8 (N, H, W, C) -> input of the network; None: not known, so that random
                 inputs are standard normal and there are no pixels.
             real: uint8 (N, H, W, C); the first 32 are used.
         """
@@ -65,15 +65,15 @@ class ProofImages:
 
 @dataclass(frozen=True, kw_only=True)
 class Proof:
-    """How far a form is from the original, over all images and batch sizes.
+    """How much a form differs from the original, over all images and batch sizes.
 
     Attributes:
-        largest_difference: of any logit.
-        largest_logit: magnitude, of the original.
-        tolerance: what the difference had to stay below.
-        argmax_agreement: share of images with the same class, 0 to 1.
-        images: where they come from -> how many.
-        batches: sizes they were run in.
+        largest_difference: largest absolute difference of a logit.
+        largest_logit: largest absolute logit of the original.
+        tolerance: upper limit of the largest difference.
+        argmax_agreement: share of images with the same predicted class, 0 to 1.
+        images: name -> number of images.
+        batches: batch sizes.
     """
 
     largest_difference: float
@@ -89,10 +89,10 @@ class Proof:
 
 @torch.no_grad()
 def reference_logits(model: nn.Module, images: ProofImages) -> dict[str, Tensor]:
-    """What the eager original says, per kind of images: (32, num_classes).
+    """Logits of the original in eager mode: name of the images -> (32, num_classes).
 
     Raises:
-        InputError: outputs that are not finite, which no form can be compared with.
+        InputError: an output is not finite, so that no form can be compared with it.
     """
     logits = {name: model(batch) for name, batch in images.inputs.items()}
     if not all(bool(values.isfinite().all()) for values in logits.values()):
@@ -103,13 +103,16 @@ def reference_logits(model: nn.Module, images: ProofImages) -> dict[str, Tensor]
     return logits
 
 
-def prove(name: str, run: Run, inputs: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> Proof:
-    """Compare a form with the original's logits.
+def prove(
+    name: str, run: Forward, inputs: Mapping[str, Tensor], wanted: Mapping[str, Tensor]
+) -> Proof:
+    """Compare the logits of a form with those of the original.
 
     Args:
         name: of the form, for the message.
-        inputs: what the form gets, per kind of images.
-        wanted: the original's logits, by the same names.
+        run: the form.
+        inputs: name of the images -> input of the form.
+        wanted: name of the images -> logits of the original.
 
     Raises:
         InputError: the form differs by more than the tolerance.
@@ -134,7 +137,8 @@ def prove(name: str, run: Run, inputs: Mapping[str, Tensor], wanted: Mapping[str
     )
     if not largest <= tolerance:
         raise InputError(
-            f"the {name} form is not the network: its outputs differ by up to {largest:.1e} at "
-            f"logits up to {scale:.1e}, and the tolerance is {tolerance:.1e}; nothing was written"
+            f"the {name} form is not the network: its logits differ by up to {largest:.1e}, the "
+            f"tolerance is {tolerance:.1e} for logits up to {scale:.1e}; nothing was written, so "
+            "leave this format out and report the fault"
         )
     return proof

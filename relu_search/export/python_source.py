@@ -1,8 +1,8 @@
-"""Write a network as one readable Python file of plain `torch.nn`, and run that file elsewhere.
+"""Writes a network as one readable Python file of plain `torch.nn`, and runs that file.
 
-Block docstrings and forward passes are taken from their classes; what each block holds is written
-out from its modules. So a reader sees the paper's order of operations and every kept or dropped
-ReLU, and the file needs nothing of this project.
+The docstrings and forward methods of the blocks are copied from their classes. The modules of each
+block are written out. So a reader sees the paper's order of operations and every kept or dropped
+ReLU, and the file does not need this project.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from relu_search.export.proof import Run
+from relu_search.export.proof import Forward
 from search_spaces.blocks import batch_norm, conv1x1, conv3x3
 
 _LINE = 100
@@ -70,7 +70,7 @@ class Parts(nn.Module):
             setattr(self, name, part)
 '''
 
-# Runs in a process of its own, in which this project cannot be imported.
+# Runs in a separate process that cannot import this project.
 _ELSEWHERE = """
 import importlib.util, sys
 BLOCKED = {"search_spaces", "trials", "relu_search"}
@@ -102,14 +102,15 @@ def python_source(
     normalisation: tuple[Sequence[float], Sequence[float]] | None,
     classes: Sequence[str] | None,
 ) -> str:
-    """The text of a module with `Network` and `load()`.
+    """The text of a Python module with a class `Network` and a function `load()`.
 
     Args:
-        title: first line of the module's docstring, of at most 85 characters.
-        weights: name of the safetensors file beside the module.
-        size: (height, width) of the images, for the docstring.
-        normalisation: mean and std per channel in 0-255, written as constants with a function.
-        classes: names in label order, written as a constant.
+        title: first line of the module's docstring, at most 85 characters.
+        weights: name of the safetensors file in the same folder.
+        size: (height, width) of the images in pixels, for the docstring.
+        normalisation: mean and std per channel in 0-255; written as constants, with a function
+            `normalise`.
+        classes: class names in label order, written as a constant.
     """
     constants = ""
     if normalisation is not None:
@@ -122,7 +123,7 @@ def python_source(
             body += "\n\n" + _class_text(kind)
     for function in (conv3x3, conv1x1):
         body += "\n\n" + inspect.getsource(function)
-    # One line, so that the file needs no constants of ours.
+    # One line, so that the file does not need our constants.
     eps, momentum = batch_norm(1).eps, batch_norm(1).momentum
     body += (
         "\n\ndef batch_norm(channels: int) -> nn.BatchNorm2d:\n"
@@ -146,8 +147,8 @@ def python_source(
     return head + body
 
 
-def run_python(source: Path) -> Run:
-    """The Python file, imported in a fresh process that cannot import this project."""
+def run_python(source: Path) -> Forward:
+    """The Python file, imported in a new process that cannot import this project."""
 
     def run(images: Tensor) -> Tensor:
         with tempfile.TemporaryDirectory() as folder:
@@ -169,7 +170,7 @@ def run_python(source: Path) -> Run:
 
 
 def _own_classes(network: nn.Module) -> list[type[nn.Module]]:
-    """The classes of this project in a network, parts before what holds them."""
+    """The classes of this project in a network; a class comes after the classes of its parts."""
     kinds: dict[type[nn.Module], None] = {}
     for module in reversed(list(network.modules())):
         if not _is_torch(module) and not isinstance(module, nn.Identity):
@@ -196,12 +197,12 @@ def _network_text(network: nn.Module) -> str:
 
 
 def _expression(module: nn.Module | None, column: int, indent: int, after: int = 0) -> str:
-    """The call that makes a module; folded over lines where it would be too long.
+    """The call that constructs a module; over several lines if one would be too long.
 
     Args:
-        column: where the call starts.
-        indent: of the line that it starts on.
-        after: characters that follow it on its last line.
+        column: column at which the call starts.
+        indent: indentation of the line on which it starts.
+        after: number of characters that follow it on its last line.
     """
     name, arguments = _call(module)
     flat = _flat(module)
@@ -223,7 +224,7 @@ def _flat(module: nn.Module | None) -> str:
 
 
 def _call(module: nn.Module | None) -> tuple[str, list[tuple[str, nn.Module | None]] | None]:
-    """What is called and with which parts; a whole expression has no parts (None)."""
+    """(name, arguments) of the call that constructs a module; (expression, None) without parts."""
     if module is None:
         return "None", None
     if isinstance(module, nn.Identity):
@@ -247,7 +248,7 @@ def _leaf(module: nn.Module) -> str:
             if repr(function(module.in_channels, module.out_channels, stride)) == repr(module):
                 ending = f", stride={stride}" if stride > 1 else ""
                 return f"{function.__name__}({module.in_channels}, {module.out_channels}{ending})"
-    return f"nn.{module!r}"  # torch's own modules print the call that makes them
+    return f"nn.{module!r}"  # the repr of a torch module is the call that constructs it
 
 
 def _is_torch(module: nn.Module) -> bool:
@@ -255,7 +256,7 @@ def _is_torch(module: nn.Module) -> bool:
 
 
 def _literal(value: float | str) -> str:
-    """A number, or a text in double quotes where it holds none itself, as formatters write it."""
+    """A Python literal as formatters write it: text in double quotes unless it contains one."""
     if isinstance(value, str) and '"' not in value:
         return json.dumps(value, ensure_ascii=False)
     return repr(value)

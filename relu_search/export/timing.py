@@ -1,4 +1,4 @@
-"""Time several ways of doing the same, side by side, so that a drift of the machine hits all."""
+"""Times several calls in turn, so that a change of the machine's speed affects all of them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from statistics import median, quantiles
 from typing import Any
 
 WARM_UP = 3
-"""Calls before the clock starts."""
+"""Number of calls before the measurement."""
 _SHORTEST_SAMPLE = 0.002
-"""Seconds: shorter calls are repeated within a sample, for the sake of the clock."""
+"""Seconds. Shorter calls are repeated within a sample, because the clock is not exact enough."""
 
 
 @dataclass(frozen=True)
@@ -27,14 +27,19 @@ class Timing:
         return asdict(self)
 
     def is_faster_than(self, other: Timing) -> bool:
-        """Whether the boxes from quartile to quartile do not even touch."""
+        """Whether the interquartile ranges do not overlap and this one is lower."""
         return self.q75_ms < other.q25_ms
 
 
 def time_side_by_side(
     calls: Mapping[str, Callable[[], object]], *, rounds: int
 ) -> dict[str, Timing]:
-    """Time each call once a round, in turn; every other round runs backwards."""
+    """Time each call once per round; every second round has the reverse order.
+
+    Args:
+        calls: name -> call.
+        rounds: number of samples of each call.
+    """
     repeats = {}
     for name, call in calls.items():
         for _ in range(WARM_UP):

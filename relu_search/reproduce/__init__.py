@@ -1,1 +1,1 @@
-"""The paper's experiments, run by the paper's own protocol."""
+"""Do our runs agree with the paper's? Its experiments, run by its protocol."""

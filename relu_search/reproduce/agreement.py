@@ -1,4 +1,4 @@
-"""Our runs beside the published figures: means, differences, and whether sign and order agree."""
+"""Do our runs agree with the paper? Means, differences, and whether sign and order agree."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from relu_search.reproduce.experiments import PAPER_EPOCHS, PAPER_SEEDS, Settings, Study
+from relu_search.reproduce.experiments import (
+    PAPER_EPOCHS,
+    PAPER_SEEDS,
+    Experiment,
+    ReproduceSettings,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LEVEL = 0.05
 WELL_TRAINED = 100
-"""Below so many epochs a run measures early trainability rather than final accuracy."""
+"""With fewer epochs a run measures early trainability rather than final accuracy."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +41,7 @@ class Sample:
 
     @classmethod
     def published(cls, mean: float, std: float) -> Sample:
-        """A figure of the paper, the mean and std of 5 runs as printed."""
+        """From the mean and std of 5 runs as printed in the paper, in %."""
         return cls(mean=mean, std=std, n=PAPER_SEEDS)
 
 
@@ -50,7 +55,10 @@ class Difference:
 
     @classmethod
     def between(cls, sample: Sample, reference: Sample) -> Difference:
-        """Welch's interval; a point where neither group has any spread."""
+        """Welch's interval from means and standard deviations; a point if neither group varies.
+
+        The paper prints no single runs, and scipy's interval needs them, so it is worked out here.
+        """
         value = sample.mean - reference.mean
         a, b = sample.std**2 / sample.n, reference.std**2 / reference.n
         if a + b == 0:
@@ -61,13 +69,13 @@ class Difference:
 
     @property
     def sign(self) -> int:
-        """-1, 0 or 1; 0 where the interval holds zero."""
+        """-1, 0 or 1; 0 if the interval contains zero."""
         return 0 if self.low <= 0 <= self.high else int(math.copysign(1, self.value))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
-    """One module of one network, ours and published; None where there is nothing to show."""
+class ComparisonRow:
+    """One module of one network, our runs and the published ones; None: there is no such number."""
 
     data: str
     backbone: str
@@ -79,7 +87,7 @@ class Row:
 
     @property
     def sign(self) -> str:
-        """Whether both differences point the same way, in words; empty without two of them."""
+        """Whether both differences have the same sign, in words; empty if one is missing."""
         ours, theirs = self.our_difference, self.published_difference
         if ours is None or theirs is None:
             return ""
@@ -90,24 +98,28 @@ class Row:
         return "agrees" if ours.sign == theirs.sign else "DISAGREES"
 
 
-def compare_with_paper(settings: Settings, runs: pd.DataFrame) -> list[Row]:
-    """One row per network and module with at least two scored runs."""
-    study = settings.definition
+def compare_with_paper(settings: ReproduceSettings, runs: pd.DataFrame) -> list[ComparisonRow]:
+    """One row per network and module with at least two scored runs.
+
+    Args:
+        runs: `runs.csv`.
+    """
+    experiment = settings.definition
     rows = []
     for data, backbone in settings.networks:
         ours = samples(runs, data, backbone.name)
-        reference = ours.get(study.modules[0])
-        theirs = published_samples(study, data, backbone.depth)
-        their_reference = theirs.get(study.modules[0])
-        for module in study.modules:
+        reference = ours.get(experiment.modules[0])
+        theirs = published_samples(experiment, data, backbone.depth)
+        their_reference = theirs.get(experiment.modules[0])
+        for module in experiment.modules:
             if module not in ours:
                 continue
-            is_reference = module == study.modules[0]
+            is_reference = module == experiment.modules[0]
             ours_beside = reference if not is_reference else None
             theirs_beside = their_reference if not is_reference else None
             published = theirs.get(module)
             rows.append(
-                Row(
+                ComparisonRow(
                     data=data,
                     backbone=backbone.name,
                     module=module,
@@ -125,7 +137,7 @@ def compare_with_paper(settings: Settings, runs: pd.DataFrame) -> list[Row]:
 
 
 def samples(runs: pd.DataFrame, data: str, backbone: str) -> dict[str, Sample]:
-    """Module -> its runs, for modules with at least two scored runs."""
+    """Module -> sample of its test accuracies, for modules with at least two scored runs."""
     scored = runs[runs["test_accuracy"].notna() & (runs["state"] != "FAIL")]
     chosen = scored[(scored["data"] == data) & (scored["backbone"] == backbone)]
     return {
@@ -135,13 +147,13 @@ def samples(runs: pd.DataFrame, data: str, backbone: str) -> dict[str, Sample]:
     }
 
 
-def published_samples(study: Study, data: str, depth: int) -> dict[str, Sample]:
-    """Module -> published figure at this depth: of this data set, else of the paper's own."""
-    sets = [name for name, at, _ in study.cells if at == depth]
+def published_samples(experiment: Experiment, data: str, depth: int) -> dict[str, Sample]:
+    """Module -> published sample at this depth, for this data set or else for the paper's."""
+    sets = [name for name, at, _ in experiment.cells if at == depth]
     name = data if data in sets else next(iter(sets), "")
     return {
         module: Sample.published(*figure)
-        for (of, at, module), figure in study.cells.items()
+        for (of, at, module), figure in experiment.cells.items()
         if (of, at) == (name, depth) and figure is not None
     }
 
@@ -151,14 +163,14 @@ def short_name(data: str) -> str:
     return data.rstrip("/").rpartition("/")[2][:24]
 
 
-def order_lines(settings: Settings, runs: pd.DataFrame) -> list[str]:
-    """For each network: our order of the modules, the published one, and Kendall's tau."""
-    study, lines = settings.definition, []
+def order_lines(settings: ReproduceSettings, runs: pd.DataFrame) -> list[str]:
+    """For each network: our order of the modules, the published order, and Kendall's tau."""
+    experiment, lines = settings.definition, []
     for data, backbone in settings.networks:
         ours = samples(runs, data, backbone.name)
-        if len(ours) < 2 or len(study.modules) < 2:
+        if len(ours) < 2 or len(experiment.modules) < 2:
             continue
-        theirs, source = _published_order(study, data, backbone.depth)
+        theirs, source = _published_order(experiment, data, backbone.depth)
         ranked = sorted(ours, key=lambda module: -ours[module].mean)
         line = f"{short_name(data)}, {backbone.name}: our order {' > '.join(ranked)}"
         known = [module for module in theirs if module in ours]
@@ -174,26 +186,26 @@ def order_lines(settings: Settings, runs: pd.DataFrame) -> list[str]:
     return lines
 
 
-def _published_order(study: Study, data: str, depth: int) -> tuple[tuple[str, ...], str]:
-    """The published order at this depth, or of the figure's own depth, which is then said."""
-    figures = published_samples(study, data, depth)
+def _published_order(experiment: Experiment, data: str, depth: int) -> tuple[tuple[str, ...], str]:
+    """The published order at this depth, or else at another depth, with words that name it."""
+    figures = published_samples(experiment, data, depth)
     if figures:
         return tuple(sorted(figures, key=lambda module: -figures[module].mean)), ""
-    for (_, at), order in study.order.items():
+    for (_, at), order in experiment.order.items():
         return order, "" if at == depth else f" at depth {at}"
     return (), ""
 
 
-def distance_lines(settings: Settings, num_classes: Mapping[str, int]) -> list[str]:
-    """How far this was from the paper's setting, plainly.
+def distance_lines(settings: ReproduceSettings, num_classes: Mapping[str, int]) -> list[str]:
+    """In which settings the reproduction differs from the paper.
 
     Args:
-        num_classes: data name -> classes that it has.
+        num_classes: data name -> number of its classes.
     """
-    study, epochs = settings.definition, settings.recipe.epochs
+    experiment, epochs = settings.definition, settings.recipe.epochs
     own = {"cifar10": 10, "cifar100": 100}
-    sets = dict.fromkeys(data for data, _, _ in study.cells)
-    depths = dict.fromkeys(depth for _, depth, _ in study.cells)
+    sets = dict.fromkeys(data for data, _, _ in experiment.cells)
+    depths = dict.fromkeys(depth for _, depth, _ in experiment.cells)
     found = [
         (epochs != PAPER_EPOCHS, f"{epochs} epochs (the paper: {PAPER_EPOCHS})"),
         (settings.seeds != PAPER_SEEDS, f"{settings.seeds} seeds ({PAPER_SEEDS})"),

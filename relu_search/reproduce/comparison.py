@@ -1,4 +1,4 @@
-"""What a reproduction found: `comparison.csv`, figures, and the lines that a user reads."""
+"""Our runs and the paper's side by side: `comparison.csv`, figures, and what is printed."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relu_search.reproduce.agreement import (
+    ComparisonRow,
     Difference,
-    Row,
     Sample,
     compare_with_paper,
     distance_lines,
     order_lines,
     short_name,
 )
-from relu_search.reproduce.experiments import Settings
+from relu_search.reproduce.experiments import ReproduceSettings
 from relu_search.reproduce.run_experiment import CURVES, RUNS, Reproduction
 from relu_search.reproduce.single_relus import Influence, influence_lines, influences
 from relu_search.run_folder.tables import read_table, write_table
@@ -29,26 +29,27 @@ COMPARISON = "comparison.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Findings:
-    """Ours beside the paper's.
+class Comparison:
+    """Our runs compared with the paper.
 
     Attributes:
-        title: of the study.
+        title: of the experiment.
         rows: one per network and module.
-        influences: of single ReLUs, for the study of Section V-C.
-        lines: order of the modules, influence, diverged runs, distance from the paper's setting.
-        figures: the files written.
+        influences: of single ReLUs, for the experiment of Section V-C.
+        lines: lines to print: order of the modules, influence, diverged runs, and in which
+            settings the reproduction differs from the paper.
+        figures: paths of the figures.
     """
 
     title: str
-    rows: list[Row]
+    rows: list[ComparisonRow]
     influences: list[Influence]
     lines: list[str]
     figures: list[Path]
 
 
-def write_findings(settings: Settings, done: Reproduction) -> Findings:
-    """Compare the runs of a folder with the paper; write `comparison.csv` and the figures.
+def write_comparison(settings: ReproduceSettings, done: Reproduction) -> Comparison:
+    """Compare the runs of a folder with the paper; write `comparison.csv` and the figures to it.
 
     Raises:
         InputError: the tables are damaged.
@@ -72,7 +73,7 @@ def write_findings(settings: Settings, done: Reproduction) -> Findings:
         count = int((runs["state"] == state).sum())
         if count:
             lines.append(f"{count} runs {what}: see the column reason of {RUNS}")
-    return Findings(
+    return Comparison(
         title=settings.definition.title,
         rows=rows,
         influences=found,
@@ -81,12 +82,12 @@ def write_findings(settings: Settings, done: Reproduction) -> Findings:
     )
 
 
-def findings_table(findings: Findings) -> Table:
-    """A rich table: our mean and std beside the published ones, and both differences."""
+def comparison_table(comparison: Comparison) -> Table:
+    """A table to print: our mean and std, the published ones, and both differences."""
     from rich.table import Table
 
     table = Table(
-        title=findings.title, title_justify="left", header_style="bold", box=None, pad_edge=False
+        title=comparison.title, title_justify="left", header_style="bold", box=None, pad_edge=False
     )
     for name in (
         "network",
@@ -101,7 +102,7 @@ def findings_table(findings: Findings) -> Table:
         table.add_column(
             name, justify="left" if name in ("network", "module", "sign") else "right", no_wrap=True
         )
-    for row in findings.rows:
+    for row in comparison.rows:
         table.add_row(
             f"{row.backbone}, {short_name(row.data)}",
             row.module,
@@ -123,7 +124,7 @@ def _difference(found: Difference | None) -> str:
     return "" if found is None else f"{found.value:+.2f} ({found.low:+.2f} to {found.high:+.2f})"
 
 
-def _comparison_row(row: Row) -> dict[str, Any]:
+def _comparison_row(row: ComparisonRow) -> dict[str, Any]:
     ours, theirs = row.our_difference, row.published_difference
     return {
         "data": row.data,

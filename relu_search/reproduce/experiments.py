@@ -1,9 +1,7 @@
-"""The paper's experiments as data: what was trained, and what was published.
+"""The paper's experiments as data: what was trained and what was published; the planned runs.
 
-Protocol of the paper (Section IV and arXiv:1611.07718): train on all training images, no early
-stopping, the figure is the last epoch's test accuracy. So what a run calls validation is here the
-test split. Source of every published figure: G. Zhao et al., *Rethinking ReLU to Train Better
-CNNs*, as mean and std of 5 runs.
+Source of every published number: G. Zhao et al., *Rethinking ReLU to Train Better CNNs*, as mean
+and standard deviation of 5 runs. `protocol.py` describes how the paper trains and measures.
 """
 
 from __future__ import annotations
@@ -17,18 +15,19 @@ PAPER_EPOCHS, PAPER_SEEDS, OTHER_DATA_EPOCHS = 400, 5, 60
 
 
 @dataclass(frozen=True, kw_only=True)
-class Study:
+class Experiment:
     """One table or figure of the paper.
 
     Attributes:
-        title: what it shows.
-        family: of the backbones.
-        modules: the first one is what the others are held against.
+        title: what the table or figure shows.
+        family: family of the backbones.
+        modules: module names; the first one is the reference of the others.
         cells: (data, depth, module) -> published test accuracy in %, mean and std of 5 runs; None
             where only a curve or nothing was published.
-        order: (data, depth) -> modules from best to worst as the text and the curves say, where
-            no figures were published.
-        single_sites: besides `modules`, drop single ReLUs in so many blocks spread over the depth.
+        order: (data, depth) -> modules from best to worst according to the text and the curves,
+            where no numbers were published.
+        single_sites: number of blocks, spread over the depth, in which each ReLU is dropped alone;
+            these runs come in addition to `modules`.
     """
 
     title: str
@@ -41,8 +40,8 @@ class Study:
 
 _TYPES = ("paired", "3:2/type1", "3:2/type2", "3:2/type3")
 
-STUDIES: dict[str, Study] = {
-    "table1": Study(
+EXPERIMENTS: dict[str, Experiment] = {
+    "table1": Experiment(
         title="Table I: plain networks on CIFAR-100",
         family="plain",
         modules=("paired", "2:1"),
@@ -56,7 +55,7 @@ STUDIES: dict[str, Study] = {
         },
         order={},
     ),
-    "table2": Study(
+    "table2": Experiment(
         title="Table II: pre-activation ResNets, the first ReLU of every block dropped",
         family="preresnet",
         modules=("paired", "2:1/first"),
@@ -72,7 +71,7 @@ STUDIES: dict[str, Study] = {
         },
         order={},
     ),
-    "table3": Study(
+    "table3": Experiment(
         title="Table III: merge-and-run networks (DFN-MR1)",
         family="dfn",
         modules=("paired", "4:3/type1", "4:3/type2"),
@@ -85,28 +84,28 @@ STUDIES: dict[str, Study] = {
         },
         order={},
     ),
-    "figure6": Study(
+    "figure6": Experiment(
         title="Figure 6: pre-ResNet-110 on CIFAR-10, accuracy against epoch",
         family="preresnet",
         modules=("paired", "2:1/first"),
         cells={("cifar10", 110, module): None for module in ("paired", "2:1/first")},
         order={("cifar10", 110): ("2:1/first", "paired")},
     ),
-    "figure7": Study(
+    "figure7": Experiment(
         title="Figure 7: bottleneck pre-ResNet-110 on CIFAR-100, types 1 to 3",
         family="preresnet-bottleneck",
         modules=_TYPES,
         cells={("cifar100", 110, module): None for module in _TYPES},
         order={("cifar100", 110): ("3:2/type1", "3:2/type2", "paired", "3:2/type3")},
     ),
-    "figure8": Study(
+    "figure8": Experiment(
         title="Figure 8: bottleneck pre-ResNet-164 on CIFAR-100, types 1 to 3",
         family="preresnet-bottleneck",
         modules=_TYPES,
         cells={("cifar100", 164, module): None for module in _TYPES},
         order={("cifar100", 164): ("3:2/type1", "3:2/type2", "3:2/type3", "paired")},
     ),
-    "claims": Study(
+    "claims": Experiment(
         title="Section V-C: the influence of a single ReLU, by depth and by position",
         family="preresnet-bottleneck",
         modules=("paired",),
@@ -118,24 +117,26 @@ STUDIES: dict[str, Study] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How far from the paper's setting a reproduction is run; None: as the paper.
+class ReproduceSettings:
+    """What is run, and where it differs from the paper; None: as in the paper.
 
     Attributes:
-        study: a key of `STUDIES`.
-        data: data name; None: each experiment's own.
-        depths: None: the published ones.
+        experiment: a key of `EXPERIMENTS`.
+        data: data name; None: the data of the experiment.
+        depths: depths of the backbones; None: the published ones.
         epochs: None: 400, or 60 on other data than the paper's.
-        seeds: runs of each network, numbered from `first_seed`.
+        seeds: number of runs of each network and module, with seeds from `first_seed` on.
         width: channels of the first stage.
-        train_limit: training images; None: all.
-        data_dir, download: where torchvision's sets lie, and whether to fetch them.
+        train_limit: number of training images; None: all.
+        data_dir: folder of torchvision's data sets.
+        download: whether torchvision may download a missing data set.
+        precision: of the training.
 
     Raises:
         InputError: a value out of range.
     """
 
-    study: str
+    experiment: str
     data: str | None = None
     depths: tuple[int, ...] | None = None
     epochs: int | None = None
@@ -148,19 +149,23 @@ class Settings:
     precision: Precision = "fp32"
 
     def __post_init__(self) -> None:
-        if self.study not in STUDIES:
+        if self.experiment not in EXPERIMENTS:
             raise InputError(
-                f"experiment {self.study!r:.60} is unknown; use one of {', '.join(STUDIES)}"
+                f"experiment {self.experiment!r:.60} is unknown; use one of "
+                + ", ".join(EXPERIMENTS)
             )
         if not 2 <= self.seeds <= 1_000:
-            raise InputError(f"seeds is {self.seeds}; a mean with a spread needs 2 to 1000")
+            raise InputError(
+                f"seeds is {self.seeds}; it must be 2 to 1000 (one run has no standard deviation)"
+            )
         if not 0 <= self.first_seed < 2**31 - self.seeds:
             raise InputError(f"first seed is {self.first_seed}; it must be at least 0")
         _ = self.recipe, self.networks
 
     @property
-    def definition(self) -> Study:
-        return STUDIES[self.study]
+    def definition(self) -> Experiment:
+        """The experiment itself."""
+        return EXPERIMENTS[self.experiment]
 
     @property
     def is_on_own_data(self) -> bool:
@@ -188,8 +193,8 @@ class Settings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """One training of a reproduction."""
+class PlannedRun:
+    """One training of a reproduction: one network with one seed."""
 
     data: str
     backbone: Backbone
@@ -199,11 +204,12 @@ class Run:
 
     @property
     def key(self) -> tuple[str, str, str, int]:
+        """What identifies the run in `runs.csv`: (data, backbone, module, seed)."""
         return self.data, self.backbone.name, self.module, self.seed
 
 
-def planned_runs(settings: Settings) -> list[Run]:
-    """Every training of a reproduction: seed by seed, so that an early end leaves whole seeds.
+def planned_runs(settings: ReproduceSettings) -> list[PlannedRun]:
+    """Every run of a reproduction, seed by seed: an interrupted one has whole seeds.
 
     Raises:
         InputError: a module does not exist at some depth.
@@ -215,7 +221,7 @@ def planned_runs(settings: Settings) -> list[Run]:
         for seed in range(settings.first_seed, settings.first_seed + settings.seeds):
             for module, placement in arms.items():
                 runs.append(
-                    Run(
+                    PlannedRun(
                         data=data,
                         backbone=backbone,
                         module=module,
@@ -227,9 +233,10 @@ def planned_runs(settings: Settings) -> list[Run]:
 
 
 def single_drops(backbone: Backbone, blocks: int) -> dict[str, Placement]:
-    """Placements that drop one ReLU, in so many blocks from the first to the last.
+    """Placements that drop one ReLU each, by the name of its site, such as `blocks.3.relu1`.
 
-    Their names are the sites' own, such as `blocks.3.relu1`.
+    Args:
+        blocks: number of blocks whose ReLUs are dropped, spread evenly from the first to the last.
     """
     if not blocks:
         return {}

@@ -1,4 +1,4 @@
-"""Figures of a reproduction: curves with a band over seeds, differences, single ReLUs."""
+"""Figures of a reproduction: test accuracy by epoch, differences, influence of single ReLUs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from relu_search.report.figure_style import BLACK, BLUE, GREY, VERMILLION, module_styles, styled
-from relu_search.reproduce.agreement import Row, short_name
-from relu_search.reproduce.experiments import Settings
+from relu_search.reproduce.agreement import ComparisonRow, short_name
+from relu_search.reproduce.experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import Influence
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ _POSITIONS = (("o", BLACK), ("s", BLUE), ("D", VERMILLION), ("^", GREY))
 
 
 @styled
-def curves(settings: Settings, runs: pd.DataFrame) -> Figure:
-    """Test accuracy against epoch, one panel per network; the line is the mean over seeds.
+def curves(settings: ReproduceSettings, runs: pd.DataFrame) -> Figure:
+    """Test accuracy against epoch: one panel per network, the mean over seeds and a band.
 
     Args:
         runs: `curves.csv`: data, backbone, module, seed, epoch, test_accuracy in 0 to 1.
@@ -71,8 +71,8 @@ def curves(settings: Settings, runs: pd.DataFrame) -> Figure:
 
 
 @styled
-def differences(rows: Sequence[Row]) -> Figure:
-    """Module minus reference, ours and published, with Welch's 95 % intervals."""
+def differences(rows: Sequence[ComparisonRow]) -> Figure:
+    """Difference from the reference, ours and published, with Welch's 95 % intervals."""
     shown = [row for row in rows if row.our_difference is not None]
     figure = Figure(figsize=(7.2, 0.9 + 0.55 * len(shown)), layout="constrained")
     axes = figure.subplots()
@@ -107,7 +107,7 @@ def differences(rows: Sequence[Row]) -> Figure:
 
 @styled
 def single_relus(found: Sequence[Influence]) -> Figure:
-    """What dropping one ReLU changes, against its block; one panel per network."""
+    """Change of test accuracy when one ReLU is dropped, by block; one panel per network."""
     names = list(dict.fromkeys(item.backbone for item in found))
     figure = Figure(
         figsize=(max(4.2, _PANEL_WIDTH * len(names)), _PANEL_HEIGHT), layout="constrained"

@@ -1,7 +1,6 @@
-"""Run a study of the paper by its own protocol, resumably.
+"""Run an experiment of the paper by the paper's protocol, and write `runs.csv`, `curves.csv`.
 
-Protocol (Section IV and arXiv:1611.07718): train on all training images, no early stopping, the
-figure is the last epoch's test accuracy. So what a run calls validation is here the test split.
+An interrupted reproduction continues in its folder.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ from typing import Any
 import tomli_w
 
 from relu_search.analysis.leaderboard import rows_of
-from relu_search.reproduce.experiments import Run, Settings, planned_runs
+from relu_search.reproduce.experiments import PlannedRun, ReproduceSettings, planned_runs
+from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import fresh_path
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.search.machines import Compute
@@ -37,12 +37,12 @@ RUNS, CURVES, SETTINGS = "runs.csv", "curves.csv", "reproduce.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class Reproduction:
-    """How a reproduction ended.
+    """The outcome of a reproduction.
 
     Attributes:
-        folder: with `runs.csv` and `curves.csv`.
-        is_complete: whether every run that was asked for has ended.
-        num_classes: data name -> its classes.
+        folder: its folder, with `runs.csv` and `curves.csv`.
+        is_complete: whether every planned run has finished or failed.
+        num_classes: data name -> number of its classes.
     """
 
     folder: Path
@@ -51,20 +51,27 @@ class Reproduction:
 
 
 def reproduce(
-    settings: Settings,
+    settings: ReproduceSettings,
     *,
     out: str | None = None,
     compute: Compute | None = None,
     report: Callable[[str], None] = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
 ) -> Reproduction:
-    """Run a study of the paper, or what is left of it.
+    """Run an experiment of the paper, or what is left of it.
 
-    A folder with equal settings is continued: finished runs stay. More `seeds` may be asked for.
+    A folder with the same settings is continued: finished runs are kept. `seeds` and `depths` may
+    be larger than before.
+
+    Args:
+        out: folder; None: a new one under `./runs`.
+        compute: where to train; None: on Ray with its defaults.
+        report: is called with each line of progress.
+        runner: the function that trains a spec; tests replace it.
 
     Raises:
-        InputError: bad settings, data that cannot be read, a folder with other settings, or one
-            in which another process is at work.
+        InputError: bad settings, data that cannot be read, a folder with other settings, or a
+            folder that another process is using.
     """
     plan = planned_runs(settings)
     sets = {
@@ -78,7 +85,7 @@ def reproduce(
     }
     folder = _open_folder(settings, out)
     with locked(folder):
-        done = _take_over(folder)
+        done = _keep_finished(folder)
         left = [run for run in plan if run.key not in done]
         report(f"{settings.definition.title}: {len(plan)} runs, {len(left)} to do, in {folder}")
         is_complete = all(
@@ -100,8 +107,8 @@ def reproduce(
     )
 
 
-def _take_over(folder: Path) -> set[tuple[Any, ...]]:
-    """Keys of the finished runs; of all others the rows and curves are dropped."""
+def _keep_finished(folder: Path) -> set[tuple[Any, ...]]:
+    """Remove the rows and curves of all runs that are not finished; keys of the finished runs."""
     if not (folder / RUNS).exists() and not (folder / CURVES).exists():  # a new folder
         write_table(folder / CURVES, [])
         write_table(folder / RUNS, [])
@@ -118,37 +125,37 @@ def _key(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _train(
-    runs: Sequence[Run],
+    runs: Sequence[PlannedRun],
     data: TrainingData,
     *,
-    settings: Settings,
+    settings: ReproduceSettings,
     folder: Path,
     compute: Compute,
     report: Callable[[str], None],
     runner: Callable[..., TrialResult],
 ) -> bool:
-    """Train what is left on one data set; whether all of it has ended."""
+    """Train the runs of one data set; whether all have finished or failed."""
     if not runs:
         return True
     recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
-    batch = TrialList([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
+    trials = TrialList([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
     files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
     compute.run(
-        batch,
+        trials,
         data,
         precision=settings.precision,
         files=files,
         name=folder.name,
         runner=runner,
     )
-    return batch.is_complete
+    return trials.is_complete
 
 
 class _Recorder:
-    """Writes the rows of one batch. A diverged run is scored at chance level, not left out."""
+    """Writes the rows of the runs of one data set. A diverged run gets the accuracy of chance."""
 
     def __init__(
-        self, folder: Path, runs: Sequence[Run], chance: float, report: Callable[[str], None]
+        self, folder: Path, runs: Sequence[PlannedRun], chance: float, report: Callable[[str], None]
     ) -> None:
         self._runs = runs
         self._folder = folder
@@ -157,9 +164,17 @@ class _Recorder:
         self._count = 0
 
     def ended(self, number: int, epochs: tuple[EpochMetrics, ...], failure: str | None) -> None:
+        """Record the end of a run.
+
+        Args:
+            number: of the run in the list of runs.
+            epochs: its epochs.
+            failure: why it failed or diverged; None: it finished.
+        """
         run = self._runs[number]
+        curve = [PaperEpoch.of(epoch) for epoch in epochs]
         diverged = failure is not None and failure.startswith(DIVERGED)
-        last = epochs[-1] if epochs else None
+        last = curve[-1] if curve else None
         who = {
             "data": run.data,
             "backbone": run.backbone.name,
@@ -170,36 +185,37 @@ class _Recorder:
             **who,
             "placement": run.placement.text,
             "state": "COMPLETE" if failure is None else "DIVERGED" if diverged else "FAIL",
-            "epochs": len(epochs),
-            "test_accuracy": self._chance if diverged else last.val_accuracy if last else None,
-            "test_loss": last.val_loss if last and not diverged else None,
+            "epochs": len(curve),
+            "test_accuracy": self._chance if diverged else last.test_accuracy if last else None,
+            "test_loss": last.test_loss if last and not diverged else None,
             "train_loss": last.train_loss if last else None,
-            "seconds": round(sum(metrics.seconds for metrics in epochs), 3),
+            "seconds": round(sum(epoch.seconds for epoch in curve), 3),
             "reason": failure or "",
         }
-        curve = [
+        rows = [
             {
                 **who,
-                "epoch": metrics.epoch,
-                "train_loss": metrics.train_loss,
-                "train_accuracy": metrics.train_accuracy,
-                "test_loss": metrics.val_loss,
-                "test_accuracy": metrics.val_accuracy,
+                "epoch": epoch.epoch,
+                "train_loss": epoch.train_loss,
+                "train_accuracy": epoch.train_accuracy,
+                "test_loss": epoch.test_loss,
+                "test_accuracy": epoch.test_accuracy,
             }
-            for metrics in epochs
+            for epoch in curve
         ]
-        if row["state"] != "FAIL":  # a failed run is tried again
-            append_rows(self._folder / CURVES, curve)
-        append_rows(self._folder / RUNS, [row])  # last: with its row a run is finished
+        if row["state"] != "FAIL":  # the next call trains a failed run again
+            append_rows(self._folder / CURVES, rows)
+        # The row comes last: a run is finished once its row is written.
+        append_rows(self._folder / RUNS, [row])
         self._count += 1
-        score = f"test acc {last.val_accuracy:.1%}" if last else "no epoch finished"
+        score = f"test acc {last.test_accuracy:.1%}" if last else "no epoch finished"
         self._report(
             f"{self._count}/{len(self._runs)}  {run.backbone.name}  {run.module}  seed {run.seed}  "
             f"{score}" + (f"  ({failure})" if failure else "")
         )
 
 
-def _spec(run: Run, recipe: Recipe) -> TrialSpec:
+def _spec(run: PlannedRun, recipe: Recipe) -> TrialSpec:
     return TrialSpec(
         backbone=run.backbone,
         placement=run.placement,
@@ -208,8 +224,8 @@ def _spec(run: Run, recipe: Recipe) -> TrialSpec:
     )
 
 
-def _open_folder(settings: Settings, out: str | None) -> Path:
-    folder = user_path(out) if out else fresh_path(Path("runs"), f"{settings.study}-")
+def _open_folder(settings: ReproduceSettings, out: str | None) -> Path:
+    folder = user_path(out) if out else fresh_path(Path("runs"), f"{settings.experiment}-")
     wanted = _identity(settings)
     if (folder / SETTINGS).is_file():
         found: dict[str, Any] = read_toml(folder / SETTINGS)
@@ -217,26 +233,27 @@ def _open_folder(settings: Settings, out: str | None) -> Path:
             differ = sorted(k for k in found.keys() | wanted if found.get(k) != wanted.get(k))
             details = ", ".join(f"{k} {found.get(k)!r:.60}" for k in differ)
             raise InputError(
-                f"{folder} holds a reproduction with other settings ({details}); give the same to "
-                "go on, or another --out"
+                f"{folder} has a reproduction with other settings ({details}); use the same "
+                "settings to continue it, or another --out"
             )
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise InputError(f"output {folder} exists and holds other things; give another --out")
+        raise InputError(f"output {folder} exists and has other content; use another --out")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_whole(folder / SETTINGS, tomli_w.dumps(wanted))
     except OSError as error:
         raise InputError(
-            f"output folder {folder} cannot be written ({error.strerror or error}); give another "
-            "with --out"
+            f"output folder {folder} cannot be written ({error.strerror or error}); use another "
+            "--out"
         ) from error
     return folder
 
 
-def _identity(settings: Settings) -> dict[str, Any]:
-    """What runs of one folder have in common; seeds, depths and places may differ."""
+def _identity(settings: ReproduceSettings) -> dict[str, Any]:
+    """The settings that all runs of a folder share, as `reproduce.toml` has them."""
     values = {**asdict(settings), "epochs": settings.recipe.epochs}
-    for name in ("seeds", "first_seed", "depths", "data_dir", "download"):
+    for name in ("experiment", "seeds", "first_seed", "depths", "data_dir", "download"):
         values.pop(name)
+    values = {"study": settings.experiment, **values}  # the name of the key in older folders
     return {name: value for name, value in values.items() if value is not None}

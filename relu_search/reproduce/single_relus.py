@@ -1,4 +1,4 @@
-"""What a single ReLU does: the paper's Section V-C, by depth and by position in the block."""
+"""Influence of a single ReLU, by depth and by position in its block (paper, Section V-C)."""
 
 from __future__ import annotations
 
@@ -8,28 +8,33 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import stats
 
 from relu_search.analysis.leaderboard import rows_of
-from relu_search.reproduce.experiments import Settings
+from relu_search.reproduce.experiments import ReproduceSettings
 from search_spaces import Backbone, Site
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_ROUNDING = 1e-9
+"""Percentage points: differences that vary by less are equal but for rounding."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Influence:
-    """What dropping one ReLU changes, in percentage points of test accuracy.
+    """Change of test accuracy, in percentage points, when one ReLU is dropped.
 
     Attributes:
-        backbone: name.
+        backbone: name of the backbone.
         site: path of the ReLU, such as `blocks.3.relu1`.
-        block, position: its block, and its place within the block, both 1-based.
-        n: seeds.
-        difference: mean of dropped minus paired, paired by seed; low, high: its 95 % t interval.
-        noise: the mean absolute difference that seeds alone would give if the ReLU had no
-            influence: std / sqrt(n) * sqrt(2 / pi).
+        block, position: number of its block and its position in the block, both 1-based.
+        n: number of seeds.
+        difference: mean of dropped minus paired, paired by seed.
+        low, high: 95 % t interval of the difference; a point if the difference does not vary.
+        noise: expected absolute difference if the ReLU had no influence and only the seeds
+            differed: std / sqrt(n) * sqrt(2 / pi).
     """
 
     backbone: str
@@ -43,8 +48,12 @@ class Influence:
     noise: float
 
 
-def influences(settings: Settings, runs: pd.DataFrame) -> list[Influence]:
-    """The influence of every ReLU that was dropped alone, by network and depth."""
+def influences(settings: ReproduceSettings, runs: pd.DataFrame) -> list[Influence]:
+    """The influence of every ReLU that was dropped alone, in the order of the network.
+
+    Args:
+        runs: `runs.csv`.
+    """
     found = []
     for data, backbone in settings.networks:
         chosen = runs[(runs["data"] == data) & (runs["backbone"] == backbone.name)]
@@ -60,8 +69,7 @@ def influences(settings: Settings, runs: pd.DataFrame) -> list[Influence]:
                 continue
             values = np.array([alone[seed] - paired[seed] for seed in seeds])
             error = float(values.std(ddof=1)) / math.sqrt(len(seeds))
-            reach = float(stats.t.ppf(0.975, len(seeds) - 1)) * error
-            mean = float(values.mean())
+            mean, low, high = _mean_interval(values)
             found.append(
                 Influence(
                     backbone=backbone.name,
@@ -70,8 +78,8 @@ def influences(settings: Settings, runs: pd.DataFrame) -> list[Influence]:
                     position=position,
                     n=len(seeds),
                     difference=mean,
-                    low=mean - reach,
-                    high=mean + reach,
+                    low=low,
+                    high=high,
                     noise=error * math.sqrt(2 / math.pi),
                 )
             )
@@ -79,7 +87,7 @@ def influences(settings: Settings, runs: pd.DataFrame) -> list[Influence]:
 
 
 def influence_lines(found: Sequence[Influence]) -> list[str]:
-    """Mean absolute influence by depth and by position, beside what noise alone would give."""
+    """Mean absolute influence by depth and by position, and what seed noise alone would give."""
     lines = []
     groups: dict[str, list[Influence]] = {}
     for item in found:
@@ -97,7 +105,17 @@ def influence_lines(found: Sequence[Influence]) -> list[str]:
     return lines
 
 
+def _mean_interval(values: NDArray[np.float64]) -> tuple[float, float, float]:
+    """(mean, low, high): the 95 % t interval of the mean of at least two values."""
+    mean = float(values.mean())
+    if np.ptp(values) < _ROUNDING:
+        return mean, mean, mean
+    interval = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    return mean, float(interval.low), float(interval.high)
+
+
 def _positions(backbone: Backbone) -> list[tuple[Site, int]]:
+    """Every site with its 1-based position in its block."""
     seen: dict[int, int] = {}
     pairs = []
     for site in backbone.sites:

@@ -1,6 +1,10 @@
-"""The GPU's benchmarks, run small on the CPU: every line but CUDA's own."""
+"""The GPU benchmarks, run small on the CPU: every line that does not need CUDA."""
 
 from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -30,3 +34,18 @@ def test_a_step_beside_its_floor(monkeypatch):
     first, *account = kernels.floor_rows(**SMALL, ways=(Way(captured=True),))
     assert first.ratio > 0
     assert [row.what.partition(": ")[2] for row in account][-1] == "between kernels"
+
+
+def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
+    code = (
+        "import sys; from benchmarks.gpu_speed.__main__ import main; sys.argv = ['x', '--help']\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        "assert not {'ray', 'optuna'} & {*sys.modules}"
+    )
+    root = Path(__file__).parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "epoch, candidates, floor" in done.stdout

@@ -161,7 +161,7 @@ def test_the_report_of_a_hostile_run(run):
 
 def test_a_card_that_is_no_regular_file_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "card.json")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         read_card(tmp_path)
 
 

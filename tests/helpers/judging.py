@@ -201,7 +201,7 @@ class Witness:
     def watch(self, monkeypatch):
         for module in ("trials.data.splits", "trials.data.held_out"):
             monkeypatch.setattr(f"{module}.open_source", self._open)
-        monkeypatch.setattr("relu_search.confirmation.confirm.score_on_test", self._score)
+        monkeypatch.setattr("relu_search.confirmation.scoring.score_on_test", self._score)
         return self
 
     def _open(self, name, split, data_dir, **options):

@@ -1,6 +1,6 @@
 """The test split. Only code that gives a final verdict may import this module.
 
-A search never does: the import contracts in `pyproject.toml` fail if it tries.
+A search must not import it: an import contract in `pyproject.toml` checks this.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 from search_spaces import InputError
 from trials.data.sources import Source, open_source
 from trials.data.splits import (
+    ImageFacts,
     ImageSet,
     TrainingData,
     channel_statistics,
@@ -22,8 +23,10 @@ from trials.data.splits import (
 )
 
 
-def check_test_split(training: TrainingData, *, data_dir: str | Path | None = None) -> None:
-    """Make sure that the test split is there and has the right classes; read no image of it.
+def check_test_split(
+    training: TrainingData | ImageFacts, *, data_dir: str | Path | None = None
+) -> None:
+    """Check that the test split exists and has the classes of training; reads none of its images.
 
     Raises:
         InputError: it cannot be opened, or its classes differ from training's.
@@ -31,18 +34,21 @@ def check_test_split(training: TrainingData, *, data_dir: str | Path | None = No
     _open_test_split(training, data_dir)
 
 
-def load_test_split(training: TrainingData, *, data_dir: str | Path | None = None) -> ImageSet:
-    """The test images of the data set that `training` comes from.
+def load_test_split(
+    training: TrainingData | ImageFacts, *, data_dir: str | Path | None = None
+) -> ImageSet:
+    """The test images, uint8 (N, H, W, C), of the data set that `training` comes from.
 
     Raises:
         InputError: the split cannot be read, or its classes or image shape differ from training's.
     """
     source = _open_test_split(training, data_dir)
     images = source.read(np.arange(len(source.labels)))
-    if images.shape[1:] != training.validation.images.shape[1:]:
+    shape = (*training.image_size, training.in_channels)
+    if images.shape[1:] != shape:
         raise InputError(
             f"data {training.name!r}: test images are {images.shape[1:]}, training images "
-            f"{training.validation.images.shape[1:]}; both need one size"
+            f"{shape}; both must have the same shape"
         )
     return ImageSet(images=images, labels=source.labels)
 
@@ -54,12 +60,14 @@ def load_paper_protocol(
     train_limit: int | None = None,
     download: bool = False,
 ) -> TrainingData:
-    """All training images to train on, and the test split in the place of the validation split.
+    """All training images, and the test split in the place of the validation split.
 
-    So every epoch's "validation" figures are test figures, as in the paper's curves.
+    The paper reports the test accuracy after each epoch (Section IV). The training loop measures
+    the validation split after each epoch. With this data its `val_*` metrics are test metrics.
 
     Args:
-        train_limit: train on so many images only, a stratified draw that is the same every time.
+        train_limit: number of training images, a stratified draw that is always the same; None:
+            all.
 
     Raises:
         InputError: unknown name, or data that cannot be read.
@@ -73,7 +81,7 @@ def load_paper_protocol(
                 f"train limit {train_limit} is impossible: {name!r} has {len(rows)} training "
                 f"images in {classes} classes; use {classes} to {len(rows)}"
             )
-        if len(rows) - train_limit < classes:  # too few are left out for a stratified draw
+        if len(rows) - train_limit < classes:  # scikit-learn needs one left-out image per class
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:train_limit])
         else:
             rows = split_rows(
@@ -99,16 +107,16 @@ def load_paper_protocol(
     return replace(training, validation=load_test_split(training, data_dir=data_dir))
 
 
-def _open_test_split(training: TrainingData, data_dir: str | Path | None) -> Source:
+def _open_test_split(training: TrainingData | ImageFacts, data_dir: str | Path | None) -> Source:
     source = open_source(training.name, "test", data_directory(data_dir))
     if source.classes != training.classes:
         raise InputError(
-            f"data {training.name!r}: the classes of the test split ({_few(source.classes)}) are "
-            f"not those of training ({_few(training.classes)}); both need the same classes"
+            f"data {training.name!r}: the test split has {_few(source.classes)}; the "
+            f"training split has {_few(training.classes)}; both must have the same classes"
         )
     return source
 
 
 def _few(classes: tuple[str, ...]) -> str:
     more = ", ..." if len(classes) > 4 else ""
-    return f"{len(classes)}: {', '.join(classes[:4])}{more}"
+    return f"{len(classes)} classes ({', '.join(classes[:4])}{more})"

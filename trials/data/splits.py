@@ -79,6 +79,28 @@ class TrainingData:
         return len(self.classes)
 
 
+@dataclass(frozen=True, kw_only=True)
+class ImageFacts:
+    """What it takes to run a trained model on new images: no images, only facts about them.
+
+    Attributes:
+        name, classes: as in `TrainingData`.
+        image_size: (height, width) in pixels.
+        mean, std: per channel of the training images, in 0-255.
+    """
+
+    name: str
+    image_size: tuple[int, int]
+    in_channels: int
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.classes)
+
+
 def load_data(
     name: str = "digits",
     *,
@@ -181,8 +203,7 @@ class Splits:
     def of(self, seed: int) -> TrainingData:
         """The training and the validation split of one seed, copied and padded."""
         train_rows, validation_rows = self.split[seed]
-        train = self.images[np.searchsorted(self.rows, train_rows)]
-        validation = self.images[np.searchsorted(self.rows, validation_rows)]
+        train, validation = self._images(train_rows), self._images(validation_rows)
         mean, std = self.statistics or channel_statistics(train)
         return TrainingData(
             name=self.name,
@@ -196,8 +217,29 @@ class Splits:
             std=std,
             classes=self.classes,
             split_seed=seed,
-            split_digest=_digest(validation_rows, self.labels, validation),
+            split_digest=self.digest_of(seed),
         )
+
+    def facts_of(self, seed: int) -> ImageFacts:
+        """The facts of one seed's split, for scoring a model; no image is padded or kept."""
+        height, width, channels = self.images.shape[1:]
+        mean, std = self.statistics or channel_statistics(self._images(self.split[seed][0]))
+        return ImageFacts(
+            name=self.name,
+            image_size=(int(height), int(width)),
+            in_channels=int(channels),
+            classes=self.classes,
+            mean=mean,
+            std=std,
+        )
+
+    def digest_of(self, seed: int) -> str:
+        """`TrainingData.split_digest` of one seed's split."""
+        rows = self.split[seed][1]
+        return _digest(rows, self.labels, self._images(rows))
+
+    def _images(self, rows: NDArray[np.int64]) -> Images:
+        return self.images[np.searchsorted(self.rows, rows)]
 
 
 def _digest(*arrays: NDArray[Any]) -> str:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from search_spaces.networks import Network
 from trials.data.augmentation import Normalise
-from trials.data.splits import ImageSet, TrainingData
+from trials.data.splits import ImageFacts, ImageSet, TrainingData
 from trials.training.recipe import Recipe
 
 EVALUATION_BATCH = 500
@@ -20,7 +20,11 @@ EVALUATION_BATCH = 500
 
 
 def score_on_test(
-    model: Network, test: ImageSet, training: TrainingData, recipe: Recipe, device: str
+    model: Network,
+    test: ImageSet,
+    training: TrainingData | ImageFacts,
+    recipe: Recipe,
+    device: str,
 ) -> tuple[float, float]:
     """(mean cross-entropy in nats, accuracy 0 to 1) of a trained network on the test split.
 

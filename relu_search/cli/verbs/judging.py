@@ -174,13 +174,13 @@ def reproduce(
     """
     from dataclasses import asdict
 
-    from relu_search.reproduce.comparison import findings_table, write_findings
-    from relu_search.reproduce.experiments import Settings
-    from relu_search.reproduce.run_experiment import reproduce as run_study
+    from relu_search.reproduce.comparison import comparison_table, write_comparison
+    from relu_search.reproduce.experiments import ReproduceSettings
+    from relu_search.reproduce.run_experiment import reproduce as run_experiment
     from relu_search.search.machines import Compute
 
-    settings = Settings(
-        study=study,
+    settings = ReproduceSettings(
+        experiment=study,
         data=data,
         depths=None if depths is None else _numbers("depths", depths),
         seeds=seeds,
@@ -207,21 +207,21 @@ def reproduce(
     )
     going_on = "Interrupted; the same command with the same --out goes on."
     with _interruptible(going_on):
-        done = run_study(settings, out=out, compute=compute, report=say)
-    findings = write_findings(settings, done)
+        done = run_experiment(settings, out=out, compute=compute, report=say)
+    comparison = write_comparison(settings, done)
     if as_json:
         print_json(
             {
                 "out": str(done.folder),
                 "complete": done.is_complete,
-                "rows": [asdict(row) | {"sign": row.sign} for row in findings.rows],
-                "influences": [asdict(item) for item in findings.influences],
-                "notes": findings.lines,
+                "rows": [asdict(row) | {"sign": row.sign} for row in comparison.rows],
+                "influences": [asdict(item) for item in comparison.influences],
+                "notes": comparison.lines,
             }
         )
     else:
-        print_parts(findings_table(findings), *findings.lines)
-    say(f"Everything is in {done.folder}: {', '.join(path.name for path in findings.figures)}.")
+        print_parts(comparison_table(comparison), *comparison.lines)
+    say(f"Everything is in {done.folder}: {', '.join(path.name for path in comparison.figures)}.")
     if not done.is_complete:
         say(going_on)
         raise typer.Exit(INTERRUPTED)

@@ -88,7 +88,7 @@ def by_name(value):
         (["run", "--seeds", "-6"], "seeds is -6"),
         (["run", "--seeds", "99999999"], "seeds is 99999999"),
         (["run", "--seeds", "many"], "--seeds"),
-        (["run", "--first-seed", "0"], "hold 0, the search's own"),
+        (["run", "--first-seed", "0"], "include 0, the seed of the search"),
         (["run", "--first-seed", "-3"], "first seed is -3"),
         (["run", "--first-seed", "2147483647"], "first seed is 2147483647"),
         (["run", "--top", "-1"], "top is -1"),
@@ -116,7 +116,7 @@ def test_seeds_that_reach_the_searchs_own_are_refused(cli, tmp_path, folder):
     make_search(tmp_path / "later", seed=4)
     for first in (1, 4):
         arguments = ["confirm", tmp_path / "later", "--seeds", "4", "--first-seed", first]
-        check_refused(cli, folder, arguments, "hold 4, the search's own")
+        check_refused(cli, folder, arguments, "include 4, the seed of the search")
 
 
 def test_a_search_without_finished_trials_is_refused(cli, folder):
@@ -228,7 +228,7 @@ def test_epochs_that_contradict_the_first_call_are_refused(replayed, cli):
     options = ["confirm", "run", "--in-process", "--seeds", "2", "--top", "0"]
     assert cli(*options, "--epochs", "3")[0] == 0
     check_refused(cli, replayed, [*options, "--epochs", "2"], "confirmed with 3 epochs")
-    check_refused(cli, replayed, [*options, "--seeds", "4", "--epochs", "2"], "cannot join")
+    check_refused(cli, replayed, [*options, "--seeds", "4", "--epochs", "2"], "was confirmed with")
 
 
 def test_a_missing_test_split_is_found_before_training_and_leaves_nothing(cli, folder):

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from helpers.simulated import by_seed
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
@@ -13,14 +14,9 @@ from relu_search.confirmation.statistics import (
     compare,
     hedges_g,
     judge,
-    losers,
     more_seeds,
     sign_flip_p,
 )
-
-
-def by_seed(values, first=0):
-    return {first + i: float(value) for i, value in enumerate(values)}
 
 
 def sign_flips(differences):
@@ -105,11 +101,11 @@ def test_sign_flip_p_by_hand(differences, p):
     assert sign_flip_p(differences) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("n", range(2, 9))
-@pytest.mark.parametrize("seed", range(4))
-def test_sign_flip_p_is_the_enumeration(n, seed):
-    rng = np.random.default_rng([n, seed])
-    differences = rng.normal(0.5, 1, n) if seed % 2 else rng.integers(-3, 6, n) / 100
+@pytest.mark.parametrize("with_ties", [True, False])
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
+def test_sign_flip_p_is_the_enumeration(n, with_ties):
+    rng = np.random.default_rng(n)
+    differences = rng.integers(-3, 6, n) / 100 if with_ties else rng.normal(0.5, 1, n)
     signs = itertools.product((1, -1), repeat=n)
     observed = abs(sum(differences))
     count = sum(abs(sum(s * differences)) >= observed - 1e-12 for s in map(np.array, signs))
@@ -137,10 +133,9 @@ def test_sign_flip_p_counts_sums_that_tie_but_for_rounding():
 # --- against the libraries --------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [2, 3, 5, 6, 10, 15])
-@pytest.mark.parametrize("seed", range(3))
-def test_figures_are_those_of_direct_library_calls(n, seed):
-    rng = np.random.default_rng([n, seed])
+@pytest.mark.parametrize("n", [2, 3, 6, 15])
+def test_figures_are_those_of_direct_library_calls(n):
+    rng = np.random.default_rng([n, 0])
     shared = rng.normal(0.8, 0.02, n)
     a, b = (np.round((shared + rng.normal(m, 0.01, n)) * 1024) / 1024 for m in (0.004, 0))
     extra = {999: 0.1}  # seeds that only one has do not count
@@ -172,7 +167,7 @@ def test_figures_are_those_of_direct_library_calls(n, seed):
     assert c.p_superior == pytest.approx(wins / n**2)
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_judge_adjusts_over_the_arms_by_holm(seed):
     rng = np.random.default_rng(seed)
     reference = rng.normal(0.8, 0.01, 8)
@@ -298,8 +293,7 @@ def comparison(difference, spread, n):
     )
 
 
-@pytest.mark.parametrize("arms", [1, 3, 5])
-@pytest.mark.parametrize("n", [2, 6, 10])
+@pytest.mark.parametrize(("arms", "n"), [(1, 2), (3, 6), (5, 10)])
 def test_a_clearer_effect_needs_fewer_seeds(arms, n):
     needs = [
         more_seeds(comparison(effect * 0.01, 0.01, n), margin=0, arms=arms)
@@ -327,9 +321,7 @@ def confirmed(differences, arms=1):
     return 2 * stats.t.sf(np.abs(t), n - 1) <= 0.05 / arms
 
 
-@pytest.mark.parametrize(
-    ("effect", "arms"), [(0.3, 1), (0.5, 1), (0.8, 1), (0.5, 5), (0.8, 3), (1.2, 5)]
-)
+@pytest.mark.parametrize(("effect", "arms"), [(0.3, 1), (0.8, 1), (0.5, 5), (1.2, 5)])
 def test_the_promised_seeds_have_a_power_of_about_0_8(effect, arms):
     n = 6 + more_seeds(comparison(effect * 0.01, 0.01, 6), margin=0, arms=arms)
     rng = np.random.default_rng([int(effect * 10), arms])
@@ -349,152 +341,19 @@ def test_the_promised_seeds_show_equivalence_with_a_power_of_about_0_8():
         assert 0.75 <= power <= 0.85
 
 
-# --- simulated confirmations ------------------------------------------------------------------
-
-NOISES = {
-    "normal": lambda rng, shape: rng.normal(0, 1, shape),
-    "t3": lambda rng, shape: rng.standard_t(3, shape),
-    # One run in four ends far below, as plain-38's do.
-    "bimodal": lambda rng, shape: rng.normal(0, 0.3, shape) - 4 * (rng.random(shape) < 0.25),
-}
+def test_a_large_difference_over_few_seeds_is_judged_without_a_warning():
+    reference = {1: 0.50, 2: 0.50, 3: 0.50}
+    (judged,) = judge({"2:1": {1: 0.55, 2: 0.56, 3: 0.57}}, reference).values()
+    assert (judged.verdict, judged.more_seeds) == ("inconclusive", 4)
 
 
-def simulate(noise, n, seed, *, confirmations=2000, arms=5, lead=0.0, shared=1.0):
-    """Accuracies (confirmation, arm, seed); the first is paired, the second may be ahead."""
-    rng = np.random.default_rng([seed, n])
-    draw = NOISES[noise]
-    runs = draw(rng, (confirmations, arms + 1, n))
-    runs += shared * draw(rng, (confirmations, 1, n))
-    runs[:, 1] += lead
-    return 0.8 + 0.01 * runs
-
-
-def is_better(runs):
-    """(confirmation, arm): whether each arm is *better* than paired, by the stated rule."""
-    differences = runs[:, 1:] - runs[:, :1]
-    n = differences.shape[2]
-    error = differences.std(2, ddof=1) / math.sqrt(n)
-    p = 2 * stats.t.sf(np.abs(differences.mean(2)) / error, n - 1)
-    order = np.argsort(p, axis=1)
-    steps = np.take_along_axis(p, order, 1) * np.arange(p.shape[1], 0, -1)
-    adjusted = np.empty_like(p)
-    np.put_along_axis(adjusted, order, np.maximum.accumulate(steps, 1), 1)
-    signs = np.array(list(itertools.product((1, -1), repeat=n)))
-    sums = np.abs(differences @ signs.T)
-    flips = (sums >= np.abs(differences.sum(2))[..., None] - 1e-12).mean(2)
-    return (adjusted <= 0.05) & (flips <= 0.05) & (differences.mean(2) > 0)
-
-
-@pytest.fixture
-def unplanned(monkeypatch):
-    """Without `more_seeds` and statsmodels' garbage collection: slow, and no part of a verdict."""
-    monkeypatch.setattr("relu_search.confirmation.statistics.more_seeds", lambda *_, **__: 1)
-    monkeypatch.setattr("gc.collect", lambda *_: 0)
-
-
-def judged_better(runs):
-    return [
-        [j.verdict == "better" for j in judge(arms, by_seed(paired), resamples=99).values()]
-        for paired, *others in runs
-        for arms in [{f"arm{i}": by_seed(other) for i, other in enumerate(others)}]
-    ]
-
-
-@pytest.mark.parametrize("seed", [0, 1, 2])
-@pytest.mark.parametrize("n", [6, 10])
-@pytest.mark.parametrize("noise", NOISES)
-def test_no_better_verdict_in_95_percent_of_null_confirmations(noise, n, seed):
-    assert is_better(simulate(noise, n, seed)).any(1).mean() <= 0.05
-
-
-@pytest.mark.parametrize(("noise", "n"), [("normal", 6), ("t3", 6), ("bimodal", 10)])
-def test_judge_gives_the_verdicts_of_the_rule(noise, n, unplanned):
-    null = simulate(noise, n, 0, confirmations=60)
-    ahead = simulate(noise, n, 0, confirmations=60, lead=2.5)
-    for runs in (null, ahead):
-        assert judged_better(runs) == is_better(runs).tolist()
-
-
-def test_judge_rarely_says_better_in_300_null_confirmations(unplanned):
-    false = sum(map(any, judged_better(simulate("normal", 6, 3, confirmations=300))))
-    assert false <= stats.binom.ppf(0.999, 300, 0.05)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("n", [6, 10])
-@pytest.mark.parametrize("noise", NOISES)
-def test_judge_says_better_in_at_most_5_percent_of_2000_null_confirmations(noise, n, unplanned):
-    runs = simulate(noise, n, 0)
-    better = judged_better(runs)
-    assert better == is_better(runs).tolist()
-    assert sum(map(any, better)) <= 100
-
-
-def test_ten_seeds_find_a_clear_difference():
-    """A lead of 1.5 standard deviations of a run, noise half shared; five arms."""
-    runs = simulate("normal", 10, 0, lead=1.5, shared=1)
-    assert is_better(runs)[:, 0].mean() > 0.5
-
-
-# --- racing -----------------------------------------------------------------------------------
-
-
-def upper_bound(arm, leader, challengers, looks):
-    differences = np.array(arm) - np.array(leader)
-    n = len(differences)
-    quantile = stats.t.ppf(1 - 0.05 / (challengers * looks), n - 1)
-    return differences.mean() + quantile * differences.std(ddof=1) / math.sqrt(n)
-
-
-def test_an_arm_far_behind_is_out_with_its_bound():
-    leader, close, far = (
-        [0.80, 0.82, 0.81, 0.79],
-        [0.795, 0.83, 0.80, 0.795],
-        [0.50, 0.51, 0.51, 0.49],
-    )
-    arms = {"leader": by_seed(leader), "close": by_seed(close), "far": by_seed(far)}
-    out = losers(arms, protected=frozenset(), planned_seeds=10)
-    assert out == {"far": pytest.approx(upper_bound(far, leader, 2, 7))}
-    assert out["far"] < 0
-    assert losers(arms, protected=frozenset({"far"}), planned_seeds=10) == {}
-    assert losers(arms, protected=frozenset({"leader", "close"}), planned_seeds=10) == out
-
-
-def test_no_arm_is_out_before_three_seeds_are_shared():
-    leader, far = {0: 0.9, 1: 0.91, 2: 0.9, 3: 0.92}, {0: 0.10, 1: 0.101, 2: 0.10}
-    for n in (1, 2):
-        arms = {"leader": leader, "far": dict(list(far.items())[:n])}
-        assert losers(arms, protected=frozenset(), planned_seeds=3) == {}
-    arms = {"leader": leader, "far": far}
-    assert set(losers(arms, protected=frozenset(), planned_seeds=3)) == {"far"}
-
-
-def test_no_race_without_a_rival():
-    assert losers({}, protected=frozenset(), planned_seeds=6) == {}
-    alone = {"only": by_seed([0.5, 0.6, 0.7])}
-    assert losers(alone, protected=frozenset(), planned_seeds=6) == {}
-
-
-def race(runs, protected=frozenset()):
-    """The arms left after all seeds, with the rule run after every one."""
-    left = {str(i): by_seed(scores) for i, scores in enumerate(runs)}
-    planned = runs.shape[1]
-    for n in range(1, planned):
-        seen = {k: {s: v for s, v in scores.items() if s < n} for k, scores in left.items()}
-        for name in losers(seen, protected=protected, planned_seeds=planned):
-            del left[name]
-    return set(left)
-
-
-@pytest.mark.parametrize(("noise", "n", "lead"), [("normal", 6, 0.0), ("normal", 10, 0.0)])
-def test_the_best_arm_is_lost_in_at_most_5_percent_of_races(noise, n, lead):
-    races = simulate(noise, n, 4, lead=lead)
-    lost = sum("1" not in race(runs) for runs in races)
-    assert lost <= 0.05 * len(races)
-
-
-def test_a_protected_arm_survives_any_race():
-    runs = simulate("normal", 8, 5, confirmations=50)
-    runs[:, 0] -= 0.3
-    assert all("0" in race(r, frozenset({"0"})) for r in runs)
-    assert not any("0" in race(r) for r in runs)
+def test_a_small_effect_within_a_thousand_seeds_gets_its_number():
+    noise = np.random.default_rng(0).normal(size=10)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+    reference = dict.fromkeys(range(10), 0.5)
+    arm = {seed: 0.5 + 0.01 * (0.093 + noise[seed]) for seed in range(10)}
+    # 950 pairs: the t distribution is normal there
+    assert stats.norm.sf(stats.norm.isf(0.025) - 0.093 * 950**0.5) > 0.8
+    (judged,) = judge({"2:1": arm}, reference, margin=1e-4).values()
+    assert judged.verdict == "inconclusive"
+    assert judged.more_seeds is not None

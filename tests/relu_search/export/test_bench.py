@@ -1,4 +1,4 @@
-"""Timing: the order of calls, the summary, and what bench writes. No assertion about speed."""
+"""What bench times, prints and writes. No assertion about speed."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from relu_search import export_model
-from relu_search.export.timing import Timing, time_side_by_side
 from search_spaces import Backbone, build
 
 
@@ -17,22 +16,6 @@ def card(tmp_path):
     model = build(Backbone.parse("plain-8", 4), "2:1", generator=torch.Generator().manual_seed(0))
     export_model(model, tmp_path / "card", details={"image_size": [8, 8]})
     return tmp_path / "card"
-
-
-def test_calls_take_turns_and_every_other_round_runs_backwards(monkeypatch):
-    from relu_search.export import timing
-
-    clock = iter(range(10_000))
-    monkeypatch.setattr(timing.time, "perf_counter", lambda: next(clock))  # each call: 1 second
-    order = []
-    timings = time_side_by_side({name: lambda n=name: order.append(n) for name in "abc"}, rounds=4)
-    assert "".join(order) == "aaaabbbbcccc" + "abc" + "cba" + "abc" + "cba"
-    assert timings == dict.fromkeys("abc", Timing(1000.0, 1000.0, 1000.0, 4))
-
-
-def test_faster_means_that_the_quartiles_do_not_touch():
-    assert Timing(1, 0.9, 1.1, 9).is_faster_than(Timing(2, 1.2, 3, 9))
-    assert not Timing(1, 0.9, 1.2, 9).is_faster_than(Timing(2, 1.2, 3, 9))
 
 
 def test_bench_puts_paired_and_best_side_by_side(card, tmp_path, cli_json):

@@ -77,7 +77,7 @@ def test_folders_with_other_class_names_are_refused(tmp_path, write_folder, rand
 def test_a_test_split_of_another_image_shape_is_refused(tmp_path, write_split, other):
     write_split("train", [0, 1] * 10)
     write_split("test", [0, 1] * 3, **other)
-    with pytest.raises(InputError, match="both need one size") as caught:
+    with pytest.raises(InputError, match="both must have the same shape") as caught:
         load_test_split(load_data(f"parquet:{tmp_path}"))
     assert "\n" not in str(caught.value)
 

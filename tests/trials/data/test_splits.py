@@ -250,3 +250,16 @@ def test_only_rows_that_some_split_needs_are_read(colour_set):
 def test_impossible_sizes_are_refused_for_many_splits_too():
     with pytest.raises(InputError, match="train limit 5000 is impossible"):
         load_splits("digits", (1, 2), train_limit=5000)
+
+
+@pytest.mark.parametrize("statistics", [None, ((3.5,), (6.0,))], ids=["own", "published"])
+def test_facts_and_digest_are_those_of_the_whole_split(statistics, monkeypatch):
+    both = replace(load_splits("digits", (0, 1), train_limit=60), statistics=statistics)
+    wholes = {seed: both.of(seed) for seed in (0, 1)}
+    monkeypatch.setattr("trials.data.splits.pad_with_mean", None)  # nothing is padded
+    for seed, whole in wholes.items():
+        facts = both.facts_of(seed)
+        for name in ("name", "image_size", "in_channels", "num_classes", "classes", "mean", "std"):
+            assert getattr(facts, name) == getattr(whole, name)
+        assert both.digest_of(seed) == whole.split_digest
+    assert (wholes[0].mean == wholes[1].mean) == (statistics is not None)

@@ -1,0 +1,119 @@
+"""A confirmation from end to end: equal fresh seeds, settings, locks, and the rows it writes."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.confirming import COLUMNS, confirmed, keys, refuse
+from helpers.judging import (
+    DEFAULT_ARMS,
+    PLACEMENTS,
+    Runner,
+    files_under,
+    make_search,
+    read_rows,
+)
+
+from relu_search import RunFolder, SearchConfig
+from relu_search.search.machines import Compute
+from search_spaces import InputError
+from trials import load_data
+from trials.running.resources import Resources
+from trials.running.trial import run_trial
+
+
+def test_paired_all_modules_and_the_best_found_compete_on_equal_fresh_seeds(folder):
+    runner = Runner()
+    outcome = confirmed(folder, runner, seeds=3, top=2)
+    assert (outcome.ending, outcome.failed) == ("complete", 0)
+    assert runner.calls == [(PLACEMENTS[a], s) for s in (1, 2, 3) for a in DEFAULT_ARMS]
+    assert keys(folder) == [(a, s) for s in (1, 2, 3) for a in DEFAULT_ARMS]
+    assert list(read_rows(folder / "confirm.csv")[0]) == COLUMNS
+    for spec in runner.specs:
+        assert (spec.backbone.name, spec.width, spec.activation) == ("plain-8", 2, "relu")
+        assert spec.recipe == SearchConfig(epochs=2).resolve().training_recipe
+
+
+def test_arms_of_one_seed_share_their_split_and_seeds_differ(folder):
+    runner = Runner()
+    confirmed(folder, runner, seeds=4)
+    digests = {
+        seed: {d for (_, s), d in runner.digests.items() if s == seed} for seed in range(1, 5)
+    }
+    assert all(len(found) == 1 for found in digests.values())
+    assert len(set.union(*digests.values())) == 4
+    for seed, found in digests.items():
+        assert found == {load_data("digits", train_limit=100, seed=seed).split_digest}
+
+
+def test_fresh_seeds_follow_the_searchs_own_or_start_where_asked(tmp_path):
+    first = make_search(tmp_path / "a", seed=7)
+    confirmed(first, Runner(), top=0)
+    assert {seed for _, seed in keys(first)} == {8, 9}
+    second = make_search(tmp_path / "b", seed=7)
+    confirmed(second, Runner(), top=0, first_seed=5)
+    assert {seed for _, seed in keys(second)} == {5, 6}
+    with pytest.raises(InputError, match="the seed of the search"):
+        confirmed(second, Runner(), seeds=3, top=0, first_seed=5)
+
+
+def test_epochs_are_settled_by_the_first_call(folder):
+    confirmed(folder, Runner(), epochs=3)
+    before = files_under(folder)
+    with pytest.raises(InputError, match=r"epochs is 2; .* was confirmed with 3 epochs"):
+        confirmed(folder, refuse, seeds=3, epochs=2)
+    assert files_under(folder) == before
+    runner = Runner()
+    confirmed(folder, runner, seeds=3)  # not said again: three as before, not the search's two
+    assert {spec.recipe.epochs for spec in runner.specs} == {3}
+    confirmed(folder, Runner(), seeds=4, epochs=3)
+
+
+def test_data_that_changed_are_refused_before_anything_is_written(tmp_path):
+    folder = make_search(tmp_path / "run", digest="0" * 16)
+    before = files_under(folder)
+    with pytest.raises(InputError, match="have changed since the search"):
+        confirmed(folder, refuse)
+    left = {path.name for path in files_under(folder).keys() - before.keys()}
+    assert left <= {".lock"}
+
+
+def test_a_folder_that_another_process_uses_is_refused(folder):
+    with RunFolder(folder).lock(), pytest.raises(InputError, match="another process"):
+        confirmed(folder, refuse)
+    assert not (folder / "confirm.csv").exists()
+
+
+def test_a_new_search_in_the_same_folder_removes_the_confirmation(folder):
+    confirmed(folder, Runner())
+    assert (folder / "confirm").is_dir()
+    with RunFolder.create(str(folder), overwrite=True):
+        pass
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+
+
+@pytest.mark.slow
+def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed_run(folder):
+    """The same runs in this process give the same rows."""
+
+    def failing(spec, data, **options):
+        if (spec.placement.text, spec.seed) == ("01*3", 2):
+            raise RuntimeError("no such luck")
+        return run_trial(spec, data, **options)
+
+    options = {"top": 0, "modules": ["2:1"], "epochs": 1}
+    workers = Compute(resources=Resources(concurrent=2, cpus_per_trial=0.5))
+    outcome = confirmed(folder, failing, compute=workers, **options)
+    assert (outcome.ending, outcome.failed) == ("complete", 1)
+    rows = {(r["arm"], r["seed"]): r for r in read_rows(folder / "confirm.csv")}
+    assert rows["2:1", "2"]["reason"] == "RuntimeError: no such luck"
+    assert outcome.verdicts == []  # one seed in common is no comparison
+    here = make_search(folder.parent / "here")
+    confirmed(here, run_trial, **options)
+    expected = {(r["arm"], r["seed"]): r for r in read_rows(here / "confirm.csv")}
+    assert rows.keys() == expected.keys()
+    for key in rows.keys() - {("2:1", "2")}:
+        for name in set(COLUMNS) - {"seconds"}:
+            assert rows[key][name] == expected[key][name]
+    assert confirmed(folder, run_trial, **options).failed == 0
+    again = {(r["arm"], r["seed"]): r for r in read_rows(folder / "confirm.csv")}
+    assert again["2:1", "2"]["test_accuracy"] == expected["2:1", "2"]["test_accuracy"]

@@ -1,0 +1,128 @@
+"""Scores on the test split: when it is read, by which code, and what is scored."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers.confirming import DIVERGED, confirmed, refuse
+from helpers.judging import Runner, Witness, accuracy_on, read_rows, write_digits
+
+from relu_search import SearchConfig, run_search
+from relu_search.confirmation import scoring
+from trials.data import splits
+from trials.data.held_out import load_test_split
+
+
+def test_test_figures_are_those_of_the_saved_networks(folder):
+    runner = Runner(fitted=("01*3", "0+1*5"))
+    confirmed(folder, runner)
+    for row in read_rows(folder / "confirm.csv"):
+        model, data = runner.models[row["placement"], int(row["seed"])]
+        test = load_test_split(data)
+        expected = accuracy_on(model, data, test.images, test.labels)
+        assert float(row["test_accuracy"]) == pytest.approx(expected, abs=0.0021)  # one image
+        assert float(row["val_accuracy"]) == runner.accuracy(row["placement"], int(row["seed"]))
+
+
+def test_test_images_are_read_after_the_last_training_and_each_model_scored_once(
+    folder, monkeypatch
+):
+    witness = Witness().watch(monkeypatch)
+    failing = {("01*3", 2): DIVERGED, ("0*6", 1): "ValueError: x"}
+    confirmed(folder, witness.training(Runner(failing=failing)))
+    kinds = witness.kinds()
+    assert kinds.count("train") == 10
+    assert kinds.count("score") == 8
+    assert kinds.count("read test") == 1
+    last = max(i for i, kind in enumerate(kinds) if kind == "train")
+    assert kinds.index("read test") > last
+    witness.events.clear()
+    confirmed(folder, witness.training(Runner()), seeds=3)
+    kinds = witness.kinds()
+    assert kinds.count("train") == kinds.count("score") == 6  # the failed one, and five new ones
+    assert kinds.index("read test") > max(i for i, kind in enumerate(kinds) if kind == "train")
+    witness.events.clear()
+    confirmed(folder, refuse, seeds=3)
+    assert {"score", "read test"} & set(witness.kinds()) == set()
+
+
+def test_no_training_set_is_padded_to_score_a_model(folder, monkeypatch):
+    events = []
+
+    def noted(name, function):
+        return lambda *arguments: events.append(name) or function(*arguments)
+
+    monkeypatch.setattr(splits, "pad_with_mean", noted("pad", splits.pad_with_mean))
+    monkeypatch.setattr(scoring, "score_on_test", noted("score", scoring.score_on_test))
+    confirmed(folder, Runner())
+    assert events.count("score") == 10
+    assert "pad" in events  # to train
+    assert "pad" not in events[events.index("score") :]
+
+
+def test_search_train_export_and_report_ask_for_the_training_split_alone(
+    tmp_path, monkeypatch, cli
+):
+    """In this process; workers get what was loaded here. The test file is not even an image set."""
+    data = write_digits(tmp_path / "data", ["train"])
+    (tmp_path / "data" / "test.parquet").write_bytes(b"nobody reads this")
+    witness = Witness().watch(monkeypatch)
+    config = SearchConfig(
+        backbone="plain-5",
+        width=2,
+        data=data,
+        train_limit=20,
+        epochs=1,
+        trials=3,
+        concurrent=1,
+        out=str(tmp_path / "run"),
+    )
+    assert run_search(config).best is not None
+    tiny = ["--backbone", "plain-5", "--width", "2", "--train-limit", "20", "--epochs", "1"]
+    for arguments in (
+        ["train", *tiny, "--data", data, "--out", tmp_path / "model"],
+        ["export", tmp_path / "run", "--out", tmp_path / "copy"],
+        ["report", tmp_path / "run"],
+    ):
+        code, _, err = cli(*arguments)
+        assert code == 0, err
+    assert {split for kind, split in witness.events if kind == "open"} == {"train"}
+
+
+def test_no_module_but_two_may_import_the_test_split():
+    """The contract of pyproject.toml is checked as a whole in test_layers; here by plain text."""
+    root = Path(__file__).parents[3]
+    importing = {
+        file.relative_to(root).as_posix()
+        for package in ("search_spaces", "trials", "relu_search")
+        for file in (root / package).glob("**/*.py")
+        if "held_out" in file.read_text()
+    }
+    assert importing == {
+        "relu_search/confirmation/scoring.py",
+        "relu_search/reproduce/run_experiment.py",
+    }
+    opening = {
+        file.name
+        for package in ("search_spaces", "trials", "relu_search")
+        for file in (root / package).glob("**/*.py")
+        if "open_source(" in file.read_text()
+    }
+    assert opening == {"splits.py", "held_out.py", "sources.py"}
+
+
+def test_the_other_verbs_do_not_load_the_reader_of_the_test_split():
+    modules = (
+        *("search.run_search", "search.single_training", "export.from_run"),
+        *("analysis.answer", "analysis.leaderboard"),
+    )
+    code = (
+        f"import sys, {', '.join(f'relu_search.{module}' for module in modules)}; "
+        "forbidden = {'trials.data.held_out', 'relu_search.confirmation.scoring'}; "
+        "raise SystemExit(bool(forbidden & {*sys.modules}))"
+    )
+    root = Path(__file__).parents[3]
+    assert subprocess.run([sys.executable, "-c", code], cwd=root, check=False).returncode == 0

@@ -1,0 +1,36 @@
+"""One training, exported."""
+
+from __future__ import annotations
+
+import pytest
+
+from relu_search.export.card import read_card
+from relu_search.search.single_training import train_single
+from search_spaces import InputError
+
+
+def test_train_single_reports_what_it_exports(small_config, tmp_path):
+    lines: list[str] = []
+    config = small_config(epochs=2, train_limit=20, width=2, out=str(tmp_path / "m"))
+    row = train_single(config, "10*3", device="cpu", report=lines.append)
+    assert (row["placement"], row["relus"], row["epochs"], row["failure"]) == ("10*3", 3, 2, None)
+    assert [m["epoch"] for m in row["history"]] == [1, 2]
+    assert row["val_accuracy"] == row["history"][-1]["val_accuracy"]
+    card = read_card(tmp_path / "m")
+    assert card["training"]["val_accuracy"] == row["val_accuracy"]
+    assert card["training"]["recipe"]["epochs"] == 2
+    assert len(lines) == 4  # headline, two epochs, the card
+
+
+def test_train_single_does_not_touch_a_folder_with_files(small_config, tmp_path):
+    (tmp_path / "note").write_text("mine")
+    with pytest.raises(InputError, match="not an empty folder"):
+        train_single(small_config(out=str(tmp_path)), "paired")
+    assert [p.name for p in tmp_path.iterdir()] == ["note"]
+
+
+def test_a_search_trains_a_placement_as_train_single_does(searched, small_config):
+    best = searched.best
+    row = train_single(small_config(), best["placement"], device="cpu")
+    for name in ("val_accuracy", "val_loss", "train_loss", "params", "macs", "relu_elements"):
+        assert row[name] == best[name]
