@@ -24,8 +24,8 @@ from relu_search.report.figure_style import (
     rendered,
 )
 from relu_search.reproduce import figures as paper_figures
-from relu_search.reproduce.agreement import Difference, Row, Sample
-from relu_search.reproduce.experiments import Settings
+from relu_search.reproduce.agreement import ComparisonRow, Difference, Sample
+from relu_search.reproduce.experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import Influence
 from relu_search.settings.metrics import METRICS
 
@@ -34,7 +34,7 @@ MARKUP = re.compile(r"[$\\{}^<>]|math|&\w+;")
 
 
 def paper_figures_of_made_up_runs():
-    settings = Settings(study="table1", data="digits", depths=(8, 14), seeds=2)
+    settings = ReproduceSettings(experiment="table1", data="digits", depths=(8, 14), seeds=2)
     curves = pd.DataFrame(
         [
             (data, backbone.name, module, seed, epoch, 0.5 + 0.01 * epoch + 0.001 * seed)
@@ -46,7 +46,7 @@ def paper_figures_of_made_up_runs():
         columns=["data", "backbone", "module", "seed", "epoch", "test_accuracy"],
     )
     sample, gap = Sample(mean=70.0, std=1.0, n=5), Difference(value=1.0, low=-1.0, high=3.0)
-    row = Row(
+    row = ComparisonRow(
         data="digits",
         backbone="plain-8",
         module="2:1",
