@@ -262,7 +262,7 @@ def test_arms_without_any_spread_can_be_printed_as_json(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("found", "confirmed", "says"),
-    [(0.977, 0.9615, "1.6 points lower"), (0.5, 0.525, "2.5 points higher")],
+    [(0.977, 0.96, "1.7 points lower"), (0.5, 0.525, "2.5 points higher")],
 )
 def test_the_change_on_fresh_seeds_is_said_in_points_once_for_each_found_arm(
     found, confirmed, says
