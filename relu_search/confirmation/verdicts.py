@@ -151,9 +151,10 @@ def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         if row["arm"].startswith("trial ") and row["shrinkage"] is not None:
             lines[row["arm"]] = (
                 f"{row['arm']} ({row['placement']}): validation accuracy "
-                f"{row['search_accuracy']:.1%} in the search, {row['confirmed_val_accuracy']:.1%} "
-                f"on fresh seeds: {100 * abs(row['shrinkage']):.1f} points "
-                f"{'lower' if row['shrinkage'] >= 0 else 'higher'} on fresh seeds"
+                f"{row['search_accuracy']:.1%} in the search, "
+                f"{100 * abs(row['shrinkage']):.1f} points "
+                f"{'lower' if row['shrinkage'] >= 0 else 'higher'} on fresh seeds "
+                f"({row['confirmed_val_accuracy']:.1%})"
             )
     return list(lines.values())
 

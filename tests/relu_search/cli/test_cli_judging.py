@@ -83,7 +83,7 @@ def by_name(value):
         (["none"], "not a run folder"),
         (["full"], "not a run folder"),
         (["file"], "not a run folder"),
-        (["run", "--seeds", "1"], "seeds is 1; a comparison needs 2"),
+        (["run", "--seeds", "1"], "seeds is 1; it must be 2 to 1000"),
         (["run", "--seeds", "0"], "seeds is 0"),
         (["run", "--seeds", "-6"], "seeds is -6"),
         (["run", "--seeds", "99999999"], "seeds is 99999999"),
@@ -205,8 +205,8 @@ def damage_settings_with_no_epochs(run):
         (damage_missing_column, "no column origin"),
         (damage_text_for_a_number, "confirm.csv cannot be read"),
         (damage_settings, "not valid TOML"),
-        (damage_settings_without_epochs, "no whole number of epochs"),
-        (damage_settings_with_text, "no whole number of epochs"),
+        (damage_settings_without_epochs, "not a whole number"),
+        (damage_settings_with_text, "not a whole number"),
         (damage_settings_with_no_epochs, "epochs is 0"),
     ],
     ids=lambda value: getattr(value, "__name__", "")[7:],
@@ -285,7 +285,7 @@ def test_confirm_prints_json_alone(replayed, cli):
 def test_confirm_prints_tables_for_people(replayed, cli):
     code, out, err = cli("confirm", "run", "--seeds", "2", "--in-process")
     assert code == 0, err
-    for text in ("against paired", "trial 5", "the search said 70.0%", "inconclusive"):
+    for text in ("against paired", "trial 5", "accuracy 70.0% in the search", "inconclusive"):
         assert text in out
     assert "confirm.csv" in err
     assert "Traceback" not in out + err
@@ -372,8 +372,8 @@ def test_ctrl_c_without_ray_says_that_it_was_interrupted(folder, cli, monkeypatc
         (["table1", "--data", "digits", "--train-limit", "99999"], "train limit 99999"),
         (["table1", *SMALL, "--out", "file"], "file"),
         (["table1", *SMALL, "--out", "file/under"], "file"),
-        (["table1", *SMALL, "--out", "full"], "holds other things"),
-        (["table1", *SMALL, "--out", "run"], "holds other things"),
+        (["table1", *SMALL, "--out", "full"], "has other content"),
+        (["table1", *SMALL, "--out", "run"], "has other content"),
         (["table1", *SMALL, "--out", "/proc/new"], "cannot be written"),
         (["table1", "--colour"], "--colour"),
         ([], "study|STUDY"),

@@ -19,6 +19,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from relu_search import confirm
 from relu_search.cli.console import print_json
+from relu_search.confirmation.verdicts import shrinkage_lines
 from trials.training.checkpoint import save_weights
 
 COLUMNS = (
@@ -257,3 +258,21 @@ def test_arms_without_any_spread_can_be_printed_as_json(tmp_path, capsys):
     print_json({"verdicts": outcome.verdicts})
     rows = json.loads(capsys.readouterr().out)["verdicts"]
     assert {row["arm"] for row in rows} == {"2:1", "linear"}
+
+
+@pytest.mark.parametrize(
+    ("found", "confirmed", "says"),
+    [(0.977, 0.96, "1.7 points lower"), (0.5, 0.525, "2.5 points higher")],
+)
+def test_the_change_on_fresh_seeds_is_said_in_points_once_for_each_found_arm(
+    found, confirmed, says
+):
+    row = {"arm": "trial 20", "placement": "10*6", "search_accuracy": found}
+    row |= {"confirmed_val_accuracy": confirmed, "shrinkage": found - confirmed}
+    module = {**row, "arm": "2:1"}
+    unknown = {**row, "arm": "trial 3", "search_accuracy": None, "shrinkage": None}
+    (line,) = shrinkage_lines([row, module, unknown, row])
+    assert line == (
+        f"trial 20 (10*6): validation accuracy {found:.1%} in the search, {says} on fresh seeds "
+        f"({confirmed:.1%})"
+    )
