@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from search_spaces import InputError
@@ -40,7 +38,6 @@ def test_resources_of_a_trial_and_trials_at_once(asked, nodes, per_trial, at_onc
     ("asked", "nodes", "words"),
     [
         ({"cpus_per_trial": 5}, [{"CPU": 4}], "5 CPUs .* the 4 there are; lower --cpus-per-trial"),
-        ({"cpus_per_trial": math.inf}, [{"CPU": 4}], "lower --cpus-per-trial"),
         ({}, [{}], "lower --cpus-per-trial"),
         ({}, [], "lower --cpus-per-trial"),
         ({"gpus_per_trial": 0.1}, [{"CPU": 4}], "lower --gpus-per-trial"),
@@ -60,3 +57,19 @@ def test_what_the_cluster_can_never_give_is_refused(asked, nodes, words):
     with pytest.raises(InputError, match=words) as caught:
         plan_resources(Resources(**asked), nodes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cpus_per_trial": float("inf")},
+        {"cpus_per_trial": 0},
+        {"gpus_per_trial": -1},
+        {"concurrent": 0},
+        {"max_failures": -1},
+    ],
+    ids=str,
+)
+def test_impossible_numbers_are_refused(wrong):
+    with pytest.raises(InputError, match="must be at least"):
+        Resources(**wrong)
