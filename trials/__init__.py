@@ -1,4 +1,4 @@
-"""How good is one candidate, and how are many run? Only `trials.on_ray` imports Ray."""
+"""How well does one candidate train, and how are many trials run? Only `trials.on_ray` uses Ray."""
 
 from __future__ import annotations
 

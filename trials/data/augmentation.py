@@ -1,4 +1,4 @@
-"""Random crop and flip of whole batches, as one gather on the device that holds the images."""
+"""Random crop and flip of whole batches, as one gather on the device of the images."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def stream(seed: int, *purpose: int) -> torch.Generator:
 
 @dataclass(frozen=True)
 class EpochDraws:
-    """All random draws of one epoch over N images; they depend on (seed, epoch) alone.
+    """All random draws of one epoch over N images; they depend on (seed, epoch) only.
 
     Attributes:
         order: int64 (N,), a permutation of the images.
@@ -32,7 +32,7 @@ class EpochDraws:
 
     @classmethod
     def draw(cls, images: int, *, pad: int, flip: bool, seed: int, epoch: int) -> EpochDraws:
-        """Draw for one epoch (1-based)."""
+        """Draw for one epoch (1-based) of `images` images, padded by `pad` pixels."""
         generator = stream(seed, epoch)
         order = torch.randperm(images, generator=generator)
         top, left = torch.randint(0, 2 * pad + 1, (2, images), generator=generator)
@@ -56,7 +56,7 @@ class EpochDraws:
 
 
 def crop_and_flip(padded: Tensor, draws: EpochDraws, height: int, width: int) -> Tensor:
-    """The images `draws.order`, cropped at their corners and mirrored where drawn.
+    """The images `draws.order`, cropped at the drawn corners and mirrored where `flipped`.
 
     Equal to torchvision's RandomCrop (after padding) and RandomHorizontalFlip with equal draws.
 
@@ -83,8 +83,8 @@ class Normalise:
 
     Args:
         mean, std: per channel, in 0-255.
-        width: image width; the arithmetic runs over whole lines, several times faster than over
-            three channels.
+        width: image width. The arithmetic runs over whole lines, which is several times faster
+            than over three channels.
     """
 
     def __init__(

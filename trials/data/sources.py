@@ -1,4 +1,4 @@
-"""Where images come from: one reader per data set name, all with the same face."""
+"""Readers of data sets by name, all with the same interface."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Labels = NDArray[np.int64]
 
 MAX_CLASSES = 10_000
 MAX_SIDE = 4096
-"""Of an image, in pixels: a small file can claim to be a huge image."""
+"""Longest side of an image in pixels; a small damaged file can announce a huge image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +33,9 @@ class Source:
         labels: (N,) class of every image, 0-based.
         classes: class names, in label order.
         read: indices (n,) -> uint8 images (n, H, W, C).
-        flip: whether a mirrored image keeps its label (not for digits).
-        pad: pixels that a random crop may shift by; None: an eighth of the smaller side (the
-            recipe's 4 at 32x32).
+        flip: whether a mirrored image keeps its label (digits do not).
+        pad: largest shift of a random crop in pixels; None: an eighth of the smaller side (4 at
+            32x32, as in the recipe).
         mean, std: published per-channel constants (0-255), or None: compute them.
     """
 
@@ -53,11 +53,11 @@ def open_source(name: str, split: Split, data_dir: Path, *, download: bool = Fal
 
     Args:
         name: `digits`, `cifar10`, `cifar100`, `svhn`, `fashion-mnist`, `parquet:DIR`, `folder:DIR`.
-        data_dir: where torchvision's data sets lie.
-        download: fetch a torchvision data set that is not there.
+        data_dir: folder of torchvision's data sets.
+        download: download a missing torchvision data set.
 
     Raises:
-        InputError: unknown name, missing, truncated, empty or mislabelled data.
+        InputError: unknown name, or missing, truncated, empty or wrongly labelled data.
     """
     kind, colon, where = name.partition(":")
     if kind in _FOLDER_SOURCES and colon:
@@ -142,10 +142,10 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
     select: dict[str, Any] = {"split": split} if name == "svhn" else {"train": split == "train"}
     try:
         dataset = getattr(datasets, spec.class_name)(str(data_dir), download=download, **select)
-    except Exception as error:  # torchvision raises whatever its readers raise
+    except Exception as error:  # torchvision raises many types
         raise InputError(
             f"data set {name} cannot be read from {data_dir} ({_first_line(error)}); pass "
-            "--download to fetch it, or --data-dir where it lies"
+            "--download to fetch it, or --data-dir with its folder"
         ) from error
     images = np.asarray(dataset.data)
     if name == "svhn":  # stored as (N, C, H, W)
@@ -168,7 +168,7 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
 
 
 def _parquet(folder: Path, split: Split) -> Source:
-    """The hub's image layout: a struct column with encoded `bytes`, and an integer label column."""
+    """The image layout of the Hugging Face hub: encoded `bytes` in a struct, and a label column."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -273,7 +273,7 @@ _GREY, _COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "
 
 
 def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
-    """Decode 8-bit images that must agree in size, and in being grey or colour."""
+    """Decode 8-bit images, all of one size and all grey or all colour."""
     from PIL import Image
 
     images: list[Images] = []
@@ -288,7 +288,7 @@ def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
                 pixels = np.asarray(image.convert("L" if mode in _GREY else "RGB"), dtype=np.uint8)
         except InputError:
             raise
-        except Exception as error:  # Pillow raises many kinds on damaged files
+        except Exception as error:  # Pillow raises many types on damaged files
             raise InputError(
                 f"{where}: image cannot be decoded ({_first_line(error)}); replace or remove it"
             ) from error
@@ -305,7 +305,7 @@ def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
 
 
 def _require_memory(where: object, size: int) -> None:
-    """Refuse data that cannot fit, before memory is taken for them.
+    """Refuse data that do not fit into memory, before they are read.
 
     Raises:
         InputError: they need more bytes than this machine has.

@@ -1,4 +1,4 @@
-"""The data of a search: a training and a validation split. The test split is not in here."""
+"""The data of a search: a training and a validation split, never the test split."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from trials.files.paths import user_path
 
 DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
 VALIDATION_SHARE = 5
-"""One image in five is held out for validation, up to `MAX_VALIDATION`."""
+"""One image in five is used for validation, at most `MAX_VALIDATION`."""
 MAX_VALIDATION = 5_000
 
 
@@ -40,18 +40,18 @@ class ImageSet:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:
-    """Everything that a search may see of a data set. Arrays are shared: never write into them.
+    """All data that a search may use. The arrays are shared: do not write into them.
 
     Attributes:
-        name: the contract's name, such as `cifar10` or `parquet:DIR`.
-        train: training images, already padded by `pad` pixels of the mean colour on every side.
+        name: such as `cifar10` or `parquet:DIR`.
+        train: training images, padded by `pad` pixels of the mean colour on every side.
         validation: validation images, not padded; taken from the training set, stratified.
-        pad: pixels of padding around each training image, the range of the random crop.
+        pad: pixels of padding around each training image, the largest shift of a crop.
         flip: whether random horizontal flips keep the labels.
         mean, std: per channel, in 0-255.
         classes: class names, in label order.
         split_seed: seed of the validation split.
-        split_digest: SHA-256 over rows, labels and validation pixels, to recognise data and split.
+        split_digest: SHA-256 over rows, labels and validation pixels; identifies data and split.
     """
 
     name: str
@@ -110,7 +110,7 @@ def load_data(
     seed: int = 0,
     download: bool = False,
 ) -> TrainingData:
-    """Load the training set of a data set and split validation images off it.
+    """Load the training set of a data set and split it into training and validation images.
 
     ```python
     data = load_data("digits")
@@ -118,13 +118,13 @@ def load_data(
     ```
 
     Args:
-        name: a data name of the contract.
-        data_dir: where torchvision's data sets lie; else `RELU_SEARCH_DATA`, else `./data`.
-        train_limit: train on so many images only (a stratified draw); None for all.
+        name: a data set name, see `open_source`.
+        data_dir: folder of torchvision's data sets; None: `RELU_SEARCH_DATA`, else `./data`.
+        train_limit: train on this many images only (a stratified draw); None: on all.
         validation_images: size of the validation split; by default a fifth of the training set,
             at most 5,000.
         seed: of the split and of the draw under `train_limit`.
-        download: let torchvision fetch a data set that is not there.
+        download: let torchvision download a missing data set.
 
     Raises:
         InputError: unknown name, unreadable data, or sizes that the data set cannot give.
@@ -149,7 +149,7 @@ def load_splits(
     validation_images: int | None = None,
     download: bool = False,
 ) -> Splits:
-    """Read a training set once, to be split by several seeds; options as in `load_data`.
+    """Read a training set once and split it by several seeds; options as in `load_data`.
 
     Raises:
         InputError: as `load_data`.
@@ -178,15 +178,15 @@ def load_splits(
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A training set and its splits by several seeds. Arrays are shared: never write into them.
+    """A training set and its splits by several seeds. Do not write into the shared arrays.
 
     Attributes:
         name, pad, flip, classes: as in `TrainingData`.
-        images: uint8 (N, H, W, C), not padded: all rows that some split needs.
+        images: uint8 (N, H, W, C), not padded: all rows that at least one split uses.
         rows: their row numbers in the data set, sorted; int64 (N,).
         labels: of the whole data set.
         split: seed -> row numbers of its training and of its validation images.
-        statistics: published mean and std per channel, in 0-255; None: each split takes those of
+        statistics: published mean and std per channel, in 0-255; None: each split uses those of
             its training images.
     """
 
@@ -250,7 +250,7 @@ def _digest(*arrays: NDArray[Any]) -> str:
 
 
 def data_directory(data_dir: str | Path | None) -> Path:
-    """The folder of torchvision's data sets: the argument, the environment's, or `./data`."""
+    """Folder of torchvision's data sets: the argument, else `RELU_SEARCH_DATA`, else `./data`."""
     return user_path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
 
 

@@ -1,4 +1,4 @@
-"""Steps whose kernels are recorded once as a CUDA graph, then started all together."""
+"""Steps whose kernels are recorded once as a CUDA graph and then started by one call."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Calls before recording: libraries choose kernels and take their memory in them."""
+"""Calls before recording; in them libraries choose kernels and allocate memory."""
 
 
 class Replay:
-    """Calls a function again and again; on CUDA, records it and replays the record.
+    """Calls a function many times; on CUDA it is recorded once and the record is replayed.
 
-    A small network's step is some two hundred kernels of a few microseconds each, and starting one
-    from Python takes as long as running it. A replay starts them all at once. Every call does the
-    function's whole work, those of the warm-up too, and none waits for the device.
+    A step of a small network is about two hundred kernels of a few microseconds each. To start one
+    from Python takes as long as to run it. A replay starts all of them at once. Every call does the
+    whole work of the function, also during the warm-up, and no call waits for the device.
 
     Args:
-        function: works on tensors whose addresses stay the same, decides nothing by their values,
-            and synchronises with nothing.
-        captured: record it; where False, as on a CPU, each call is just a call.
+        function: its tensors must keep their addresses; it must not branch on their values nor
+            wait for the device.
+        captured: record the function; False, as on a CPU: each call is an ordinary call.
     """
 
     def __init__(self, function: Callable[[], None], *, captured: bool) -> None:
@@ -45,9 +45,9 @@ class Replay:
         self._calls += 1
 
     def _warm_up(self) -> None:
-        """On a stream of its own, as torch wants it before a recording."""
+        """Call the function on a side stream, as torch demands before a recording."""
         if self._aside is None:
-            gc.collect()  # records that are no longer used hold memory
+            gc.collect()  # frees the memory of records that are no longer used
             self._aside = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         here = torch.cuda.current_stream()
         self._aside.wait_stream(here)
@@ -56,9 +56,9 @@ class Replay:
         here.wait_stream(self._aside)
 
     def _record(self) -> torch.cuda.CUDAGraph:
-        """The function's kernels, which do not run meanwhile.
+        """Record the kernels of the function; they do not run during the recording.
 
-        Another record that the garbage collector took down during the recording would spoil it.
+        Garbage collection is off: to free another record during a recording would break it.
         """
         gc.collect()
         was_collecting = gc.isenabled()
@@ -74,7 +74,7 @@ class Replay:
 
 
 class ReplayedEpoch:
-    """Takes the steps of an epoch. What differs from step to step is read off tensors.
+    """Runs the steps of an epoch. The values that differ between steps are in tensors.
 
     ```python
     epoch = ReplayedEpoch(step, images=50_000, batch_size=64, rates=1, device=device, captured=True)
@@ -82,14 +82,15 @@ class ReplayedEpoch:
     ```
 
     Attributes:
-        steps: of an epoch.
-        rates: R.
+        steps: steps per epoch.
+        rates: learning rates per step, R.
 
     Args:
-        step: takes the places of its images within the epoch, int64 (B,), and its learning rates,
-            (R,); what else it works on keeps its address from one `run` to the next.
-        images: of an epoch; a short last batch is recorded apart.
-        rates: learning rates of a step.
+        step: called with the positions of its images in the epoch, int64 (B,), and its learning
+            rates, (R,). Its other tensors keep their addresses between runs.
+        images: images per epoch; a short last batch has a record of its own.
+        batch_size: B.
+        rates: learning rates per step.
         captured: as for `Replay`.
     """
 
@@ -115,7 +116,7 @@ class ReplayedEpoch:
         self._replays = [replays[size] for size in sizes]
 
     def run(self, rates: Sequence[Sequence[float]]) -> None:
-        """One epoch with these learning rates (steps, R)."""
+        """Run one epoch with these learning rates, (steps, R)."""
         self._rates.copy_(torch.tensor(rates))
         self._done.zero_()
         for replay in self._replays:

@@ -1,4 +1,4 @@
-"""Epochs of a pack whose members stay the same: training and validation, all members at once."""
+"""Training and validation epochs of a pack with fixed members, all members at once."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class PackedEpochs:
     """Trains and validates K members as one network.
 
     Args:
-        members: with as many finished epochs as they have now.
-        data: of all members.
-        captured: record the steps as CUDA graphs (on CUDA; elsewhere they are just taken).
+        members: members; those with other numbers of finished epochs have other learning rates.
+        data: the data of all members.
+        captured: record the steps as CUDA graphs (on CUDA only; elsewhere they run without).
     """
 
     def __init__(self, members: Sequence[Member], data: DeviceData, *, captured: bool) -> None:
@@ -43,7 +43,7 @@ class PackedEpochs:
         )
 
     def train(self, draws: Sequence[EpochDraws]) -> list[tuple[float, float]]:
-        """(mean loss, accuracy) of each member, which sees the images of its own draws."""
+        """Train an epoch, each member on the images of its own draws; (loss, accuracy) of each."""
         for ours, theirs in zip(
             self._draws.tensors, zip(*(draw.tensors for draw in draws), strict=True), strict=True
         ):
@@ -73,7 +73,7 @@ class PackedEpochs:
 
     @torch.no_grad()
     def validate(self) -> list[tuple[float, float]]:
-        """(mean cross-entropy, accuracy) of each in eval mode."""
+        """(mean cross-entropy in nats, accuracy 0 to 1) of each member in eval mode."""
         count = len(self.members)
         self.network.model.eval()
         images, labels = self._data.validation

@@ -1,1 +1,1 @@
-"""How is one network trained? The reference path: every other way must equal it."""
+"""How is one network trained? This is the reference; every faster way must agree with it."""

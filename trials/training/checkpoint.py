@@ -1,4 +1,4 @@
-"""Weights and checkpoints on disk: safetensors, written whole or not at all, never unpickled."""
+"""Weights and checkpoints on disk, as safetensors: written whole or not at all, no pickle."""
 
 from __future__ import annotations
 
@@ -30,20 +30,20 @@ def save_weights(model: nn.Module, path: Path) -> None:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Read weights into a model that has exactly these names and shapes.
+    """Read weights into a model with exactly the same names and shapes.
 
     Raises:
-        InputError: the file is missing, damaged, or does not fit; names the first mismatches.
+        InputError: the file is missing, damaged, or does not fit; has the first mismatches.
     """
     require_fit(model, path)
     model.load_state_dict(load_file(path))
 
 
 def require_fit(model: nn.Module, path: Path) -> None:
-    """Check names and shapes of a weights file by its header alone.
+    """Check names and shapes of a weights file. Reads its header only.
 
     Args:
-        model: may be on the meta device, so that no memory is taken for a card that lies.
+        model: may be on the meta device, so that a wrong description takes no memory.
         path: of a safetensors file.
 
     Raises:
@@ -74,15 +74,15 @@ def require_fit(model: nn.Module, path: Path) -> None:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A training run as it stood after its last finished epoch, in one safetensors file.
+    """The state of a training run after its last finished epoch, in one safetensors file.
 
-    It holds the model's `state_dict`, the optimizer's momentum, torch's random state, and as
-    metadata the metrics of every epoch and the key. Image order, crops and flips need no state:
-    they are drawn from (seed, epoch).
+    The file holds the model's `state_dict`, the optimizer's momenta and torch's random state; its
+    metadata hold the metrics of every epoch and the key. Image order, crops and flips need no
+    state: they depend on (seed, epoch) only.
 
     Attributes:
         path: of the file, which need not exist.
-        key: says what is being trained; a file with another key is left alone.
+        key: identifies what is trained; a file with another key is not used.
     """
 
     path: Path
@@ -97,7 +97,7 @@ class Checkpoint:
         """Write the state after the last of `epochs`.
 
         Raises:
-            StorageError: the disk refuses; the checkpoint before stays.
+            StorageError: the disk refuses; the earlier checkpoint stays.
         """
         tensors = {_model(name): value for name, value in model.state_dict().items()}
         tensors |= {_momentum(name): value for name, value in optimizer.momenta.items()}
@@ -108,10 +108,10 @@ class Checkpoint:
         write_whole(self.path, save(_stored(tensors), metadata))
 
     def restore(self, model: nn.Module, optimizer: NesterovSGD) -> list[dict[str, Any]]:
-        """Put model, optimizer and random state back; the metrics of the epochs they come after.
+        """Restore model, optimizer and random state; returns the metrics of the finished epochs.
 
-        Without a file, or with one that is damaged or of another training, nothing is changed and
-        the list is empty: the training begins at its first epoch.
+        If the file is missing, damaged or of another training, nothing is changed and the list is
+        empty: the training starts at its first epoch.
         """
         read = self._read()
         if read is None:

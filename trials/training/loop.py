@@ -137,7 +137,7 @@ def training_step(
 
     Args:
         batch: images (B, C, H, W) and labels (B,).
-        rate: the learning rate; a number, or a tensor () on the device.
+        rate: the learning rate; a number, or a tensor of one value on the device.
         sums: loss and hits of the batch are added to them.
         loss_of: another form of `loss_and_logits`, such as a compiled one.
     """

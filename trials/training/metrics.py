@@ -1,4 +1,4 @@
-"""What is known after an epoch, and how a training diverges."""
+"""The metrics of an epoch, and the error of a training that diverges."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True, kw_only=True)
 class EpochMetrics:
-    """What is known after an epoch.
+    """Metrics of a training after an epoch.
 
     Attributes:
         epoch: 1-based.
-        train_loss: mean cross-entropy over the epoch's augmented images, as they were trained on.
-        train_accuracy: of the same, 0 to 1.
+        train_loss: mean cross-entropy in nats over the epoch's augmented images, each with the
+            weights of its own step.
+        train_accuracy: of the same predictions, 0 to 1.
         val_loss, val_accuracy: on the validation split after the epoch, in eval mode.
-        seconds: wall time of this epoch, validation included.
+        seconds: wall time of this epoch with its validation.
     """
 
     epoch: int
@@ -38,10 +39,14 @@ class NonFiniteLossError(RuntimeError):
 
 
 def require_finite(epoch: int, what: str, value: float) -> None:
-    """Raises NonFiniteLossError: the value is infinite or not a number."""
+    """Check a loss.
+
+    Raises:
+        NonFiniteLossError: the value is infinite or NaN.
+    """
     if not math.isfinite(value):
         raise NonFiniteLossError(epoch, what, value)
 
 
 DIVERGED = "diverged"
-"""First word of the reason of a training that ended by a non-finite loss."""
+"""First word of the failure of a training whose loss became infinite or NaN."""

@@ -10,22 +10,22 @@ from trials.training.recipe import Recipe
 
 
 class NesterovSGD:
-    """The same steps, bit for bit, as `torch.optim.SGD(..., nesterov=True, fused=True)`.
+    """Steps equal to the bit to those of `torch.optim.SGD(..., nesterov=True, fused=True)`.
 
     Weight decay d on all parameters, momentum m, learning rate r (Sutskever et al. 2013, in torch's
     form): g = gradient + d w;  v = m v + g;  w = w - r (g + m v).
 
-    Making any `torch.optim.Optimizer` loads torch's compiler, seconds in every worker process;
-    this class does not.
+    To construct any `torch.optim.Optimizer` loads torch's compiler, which takes seconds in every
+    worker process. This class does not load it.
 
     Attributes:
-        recipe: momentum and weight decay are its own, and the first learning rate.
-        learning_rate: of the next step; a number, or a tensor () on the parameters' device.
+        recipe: gives momentum, weight decay and the first learning rate.
+        learning_rate: of the next step; a number, or a tensor of one value on the same device.
         momenta: v by name of the parameter; zero before the first step.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
-        """For a model that is on its device."""
+        """Args: a model that is already on its device, and its recipe."""
         self.learning_rate: float | Tensor = recipe.learning_rate
         named = dict(model.named_parameters())
         self.momenta = {name: p.detach().clone().zero_() for name, p in named.items()}
@@ -38,7 +38,7 @@ class NesterovSGD:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Move every parameter by its gradient; all of them must have one."""
+        """Update every parameter; each must have a gradient."""
         gradients = [parameter.grad for parameter in self._parameters]
         sgd(
             self._parameters,

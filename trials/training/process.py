@@ -1,4 +1,4 @@
-"""What training asks of its process: one thread, and memory that is kept."""
+"""Settings of the process that trains: one CPU thread, and freed memory is kept."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """One CPU thread inside, and as many as before behind it."""
+    """Use one CPU thread in the block; afterwards the number is as before."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -28,11 +28,11 @@ _NEVER = 2**31 - 1
 
 @cache
 def keep_freed_memory() -> None:
-    """Tell glibc, once per process, to keep what is freed; elsewhere nothing happens.
+    """Make glibc keep freed memory, once per process; without glibc nothing happens.
 
-    A step's activations are tensors of megabytes. glibc gives such memory back to the system as it
-    is freed and asks for it anew in the next step, page by page: thousands of page faults a step.
-    The process then keeps the most that it ever needed at once.
+    The activations of a step are tensors of megabytes. By default glibc returns such memory to the
+    system when it is freed, and the next step requests it again page by page: thousands of page
+    faults per step. With this setting the process keeps its peak memory.
     """
     if not sys.platform.startswith("linux"):
         return

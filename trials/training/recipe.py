@@ -1,4 +1,4 @@
-"""Recipe: everything that fixes a training run besides network, data and seed."""
+"""Recipe: all settings of a training run except network, data and seed."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Recipe:
         learning_rate: the highest learning rate.
         schedule: `step` multiplies by 0.1 at 1/2, 3/4 and 7/8 of the epochs; `one-cycle` rises
             linearly over the first 30 % of the steps and falls linearly to zero.
-        momentum: Nesterov's.
+        momentum: Nesterov's, between 0 and 1.
         weight_decay: on all parameters.
-        precision: `fp32`, or `bf16` autocast (CUDA only; never in reference runs).
+        precision: `fp32`, or `bf16` autocast (CUDA only; not for reference runs).
 
     Raises:
         InputError: a value out of range.
@@ -75,7 +75,7 @@ class Recipe:
         return RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
 
     def learning_rate_at(self, progress: float) -> float:
-        """Learning rate at `progress` = steps done / all steps, in [0, 1)."""
+        """Learning rate of the step after a share `progress` of all steps, in [0, 1)."""
         if self.schedule == "step":
             return self.learning_rate * math.prod(0.1 for step in _STEPS if progress >= step)
         if progress < _WARM_UP:
@@ -83,7 +83,7 @@ class Recipe:
         return self.learning_rate * (1 - progress) / (1 - _WARM_UP)
 
     def learning_rates(self, epoch: int, steps: int) -> list[float]:
-        """Of the `steps` steps of an epoch (1-based)."""
+        """Learning rates of the `steps` steps of an epoch (1-based)."""
         return [
             self.learning_rate_at((epoch - 1 + step / steps) / self.epochs) for step in range(steps)
         ]
@@ -97,6 +97,6 @@ def _require(condition: bool, what: str, value: object, rule: str) -> None:
 RECIPES = {
     # arXiv:1611.07718, Section 4.1, which the paper follows.
     "paper": Recipe(name="paper", epochs=400),
-    # A few epochs: measures early trainability, not the accuracy of a trained network.
+    # A few epochs: this measures how fast a network trains, not its final accuracy.
     "short": Recipe(name="short", epochs=5, batch_size=32, schedule="one-cycle"),
 }

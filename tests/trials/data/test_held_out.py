@@ -17,9 +17,8 @@ from trials.data.splits import ImageSet
 from trials.training.evaluation import score_on_test
 
 
-@pytest.mark.parametrize("seed", [0, 1])
-def test_train_validation_and_test_of_digits_are_a_partition(seed):
-    data = load_data("digits", seed=seed)
+def test_train_validation_and_test_of_digits_are_a_partition():
+    data = load_data("digits", seed=1)
     parts = (data.train, data.validation, load_test_split(data))
     assert [len(part) for part in parts] == [1038, 259, 500]
     bunch = load_digits()
@@ -116,7 +115,7 @@ def test_the_paper_pads_training_images_but_no_test_images(tmp_path, write_split
     np.testing.assert_array_equal(paper.validation.images, test)
 
 
-@pytest.mark.parametrize("limit", [10, 100, 500, 1287])
+@pytest.mark.parametrize("limit", [10, 500, 1287])
 def test_a_train_limit_is_stratified_repeatable_and_within_the_training_images(limit):
     first, again = (load_paper_protocol("digits", train_limit=limit) for _ in range(2))
     np.testing.assert_array_equal(first.train.images, again.train.images)
@@ -137,13 +136,13 @@ def test_a_train_limit_of_all_images_is_no_limit():
     )
 
 
-@pytest.mark.parametrize("limit", [-1, 0, 9, 1298, 10**9])
+@pytest.mark.parametrize("limit", [-1, 9, 1298])
 def test_an_impossible_train_limit_of_the_paper_names_the_possible_ones(limit):
     with pytest.raises(InputError, match=rf"train limit {limit} .*; use 10 to 1297$"):
         load_paper_protocol("digits", train_limit=limit)
 
 
-@pytest.mark.parametrize("limit", [1288, 1290, 1296])
+@pytest.mark.parametrize("limit", [1288, 1296])
 def test_nearly_all_training_images_are_a_possible_train_limit(limit):
     assert len(load_paper_protocol("digits", train_limit=limit).train) == limit
 
@@ -171,7 +170,7 @@ def test_a_check_of_the_test_split_reads_no_image(tmp_path, write_split):
         check_test_split(data)
 
 
-@pytest.mark.parametrize("size", [3, 500, 501, 1100])
+@pytest.mark.parametrize("size", [3, 500, 1100])
 def test_scores_are_those_of_a_plain_forward_pass(size):
     """Above 500 images there are several batches, the last of them short."""
     data = load_data("digits", train_limit=30)

@@ -102,9 +102,15 @@ def test_torchvision_sets_come_as_images_height_width_channels(stand_in, name, c
     np.testing.assert_array_equal(source.read(rows), images[rows])
 
 
-@pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("download", [True, False])
-@pytest.mark.parametrize("name", ["cifar10", "svhn"])
+@pytest.mark.parametrize(
+    ("name", "split", "download"),
+    [
+        ("cifar10", "train", True),
+        ("cifar10", "test", False),
+        ("svhn", "train", False),
+        ("svhn", "test", True),
+    ],
+)
 def test_torchvision_is_asked_for_the_right_split(stand_in, tmp_path, name, split, download):
     _, _, seen = stand_in(name, 10)
     open_source(name, split, tmp_path, download=download)
@@ -112,14 +118,14 @@ def test_torchvision_is_asked_for_the_right_split(stand_in, tmp_path, name, spli
     assert seen == {"root": str(tmp_path), "download": download, **selected}
 
 
-@pytest.mark.parametrize("name", CLASS_NAMES)
+@pytest.mark.parametrize("name", ["cifar100", "svhn"])
 def test_a_set_that_is_not_there_names_the_download_option(tmp_path, name):
     message = refuse(name, data_dir=tmp_path)
     assert message.startswith(f"data set {name} cannot be read from {tmp_path}")
     assert "--download" in message
 
 
-@pytest.mark.parametrize("name", ["", "cifar", "CIFAR10", "parquet", "zip:x", "a\nb", "x" * 999])
+@pytest.mark.parametrize("name", ["", "CIFAR10", "parquet", "a\nb", "x" * 999])
 def test_an_unknown_name_lists_the_known_ones(name):
     message = refuse(name)
     assert "is unknown; use digits, cifar10, cifar100, svhn, fashion-mnist" in message
@@ -129,9 +135,10 @@ def test_an_unknown_name_lists_the_known_ones(name):
 # --- parquet ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("image_column", ["img", "image"])
-@pytest.mark.parametrize("label_column", ["label", "fine_label", "labels"])
+@pytest.mark.parametrize(
+    ("channels", "image_column", "label_column"),
+    [(1, "img", "label"), (3, "image", "fine_label"), (3, "img", "labels")],
+)
 def test_parquet_png_images_come_back_pixel_for_pixel(
     tmp_path, encode, write_parquet, random_images, channels, image_column, label_column
 ):
@@ -194,10 +201,8 @@ BAD_LABELS = {
     "negative": ((0, 1, -1) * 4, "must be 0 to"),
     "with a gap": ((0, 1, 3) * 4, "no image of class 2"),
     "float": ((0.0, 1.0, 2.0) * 4, "must hold integers"),
-    "text": (("a", "b", "c") * 4, "must hold integers"),
     "true and false": ((True, False) * 6, "must hold integers"),
     "all of one class": ((0,) * 12, "2 to 10000 are needed"),
-    "all negative": ((-1,) * 12, "2 to 10000 are needed"),
     "far too large": ((0, 1, 10**15) * 4, "2 to 10000 are needed"),
     "beyond int64": (pa.array([0, 1, 2**64 - 1] * 4, pa.uint64()), "must be 0 to"),
 }
@@ -294,9 +299,8 @@ def test_sixteen_bit_grey_is_scaled_or_refused_but_never_clipped(good):
 # --- image folders ----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-def test_folder_images_come_back_pixel_for_pixel(tmp_path, write_folder, random_images, channels):
-    images = random_images(6, 5, 7, channels)
+def test_folder_images_come_back_pixel_for_pixel(tmp_path, write_folder, random_images):
+    images = random_images(6, 5, 7, 3)
     write_folder(tmp_path / "train", {"dog": images[3:], "cat": images[:3]})
     read, source = read_all(f"folder:{tmp_path}")
     np.testing.assert_array_equal(read, images)
@@ -331,17 +335,22 @@ def test_a_single_class_folder_is_refused(tmp_path, write_folder, random_images)
 # --- folders that are not there ---------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", ["parquet", "folder"])
-@pytest.mark.parametrize("where", ["", "no/such/folder", "x\ny"])
+@pytest.mark.parametrize(
+    ("kind", "where"), [("parquet", ""), ("folder", "no/such/folder"), ("parquet", "x\ny")]
+)
 def test_a_missing_folder_is_refused(kind, where):
     message = refuse(f"{kind}:{where}")
     assert f"folder {where!r} does not exist; give an existing one" in message
 
 
 @pytest.mark.parametrize(
-    ("kind", "way_out"), [("parquet", "put the split there"), ("folder", "it needs one sub-folder")]
+    ("kind", "split", "way_out"),
+    [
+        ("parquet", "train", "put the split there"),
+        ("parquet", "test", "put the split there"),
+        ("folder", "test", "it needs one sub-folder"),
+    ],
 )
-@pytest.mark.parametrize("split", ["train", "test"])
 def test_an_empty_folder_is_refused(tmp_path, kind, way_out, split):
     message = refuse(f"{kind}:{tmp_path}", split)
     assert way_out in message

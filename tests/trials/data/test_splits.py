@@ -24,8 +24,10 @@ def split(labels=LABELS, *, train_limit=None, validation_images=None, seed=0):
     )
 
 
-@pytest.mark.parametrize("train_limit", [None, 4, 100, 317, 320])
-@pytest.mark.parametrize("validation_images", [None, 80, 40])
+@pytest.mark.parametrize(
+    ("train_limit", "validation_images"),
+    [(None, None), (None, 40), (4, 80), (100, 40), (317, None), (320, 80)],
+)
 def test_splits_are_disjoint_sorted_stratified_and_of_the_right_size(
     train_limit, validation_images
 ):
@@ -62,7 +64,7 @@ def test_the_validation_split_does_not_depend_on_the_train_limit():
         np.testing.assert_array_equal(split(train_limit=limit)[1], split()[1])
 
 
-@pytest.mark.parametrize(("total", "expected"), [(100, 20), (24_999, 4_999), (50_000, 5_000)])
+@pytest.mark.parametrize(("total", "expected"), [(24_999, 4_999), (50_000, 5_000)])
 def test_validation_is_a_fifth_and_at_most_5000(total, expected):
     assert len(split(np.arange(total) % 2)[1]) == expected
 
@@ -70,14 +72,11 @@ def test_validation_is_a_fifth_and_at_most_5000(total, expected):
 @pytest.mark.parametrize(
     "options",
     [
-        {"validation_images": 0},
         {"validation_images": 3},
         {"validation_images": 397},
         {"validation_images": -1},
-        {"train_limit": 0},
         {"train_limit": 3},
         {"train_limit": 321},
-        {"train_limit": -5},
     ],
 )
 def test_an_impossible_size_names_the_possible_ones(options):
@@ -207,8 +206,6 @@ def assert_equal_data(found, expected):
     "options",
     [
         {},
-        {"train_limit": 100},
-        {"validation_images": 50},
         {"train_limit": 12, "validation_images": 300},
     ],
     ids=str,
@@ -219,7 +216,7 @@ def test_the_split_of_a_seed_is_that_of_the_data_loaded_with_it(options):
         assert_equal_data(splits.of(seed), load_data("digits", seed=seed, **options))
 
 
-@pytest.mark.parametrize("limit", [None, 20])
+@pytest.mark.parametrize("limit", [20])
 def test_splits_of_padded_colour_images_have_statistics_of_their_own(colour_set, limit):
     splits = load_splits(colour_set[0], (1, 2), train_limit=limit)
     for seed in (1, 2):

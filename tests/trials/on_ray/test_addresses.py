@@ -41,9 +41,7 @@ def listener(answer: bytes | None):
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
-        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "something else listens there"),
         (b"SSH-2.0-OpenSSH_9.2\r\n", "something else listens there"),
-        (b"", "something else listens there"),
         (b"\x00\x00", "something else listens there"),
         (None, "what listens there does not answer"),
     ],

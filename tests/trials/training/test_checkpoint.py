@@ -40,8 +40,6 @@ def cut(path):
 
 DAMAGES = {
     "cut short": cut,
-    "empty": lambda path: path.write_bytes(b""),
-    "not safetensors": lambda path: path.write_text("weights\n" * 100),
     "pickled": lambda path: torch.save({"a": torch.zeros(1)}, path),
     "missing": lambda path: path.unlink(),
     "a folder": lambda path: (path.unlink(), path.mkdir()),

@@ -14,8 +14,9 @@ from trials.training.optimizer import NesterovSGD
 from trials.training.recipe import Recipe
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("as_tensor", [False, True], ids=["rate a number", "rate a tensor"])
+@pytest.mark.parametrize(
+    ("dtype", "as_tensor"), [(torch.float32, False), (torch.float64, True)], ids=str
+)
 def test_steps_equal_those_of_torch_optim_to_the_bit(dtype, as_tensor):
     recipe = Recipe(epochs=1, momentum=0.8, weight_decay=3e-3)
     ours = build("resnet-8", "2:1", width=4).to(dtype).to(memory_format=torch.channels_last)

@@ -27,17 +27,14 @@ def test_the_paper_recipe_is_the_papers():
     )
 
 
-@pytest.mark.parametrize(
-    ("epochs", "milestones"), [(400, (200, 300, 350)), (8, (4, 6, 7)), (160, (80, 120, 140))]
-)
+@pytest.mark.parametrize(("epochs", "milestones"), [(400, (200, 300, 350)), (8, (4, 6, 7))])
 def test_steps_fall_at_a_half_three_quarters_and_seven_eighths(epochs, milestones):
     rates = epoch_rates(Recipe.named("paper", epochs))
     expected = [0.1 * 0.1 ** sum(epoch >= m for m in milestones) for epoch in range(epochs)]
     assert rates == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("epochs", [1, 3, 5, 7, 30])
-@pytest.mark.parametrize("steps", [1, 4, 24, 97])
+@pytest.mark.parametrize(("epochs", "steps"), [(1, 97), (3, 4), (5, 24), (7, 1), (30, 97)])
 def test_a_step_inside_an_epoch_falls_at_the_first_step_past_it(epochs, steps):
     recipe = Recipe(epochs=epochs, learning_rate=1.0)
     total = epochs * steps
@@ -63,7 +60,7 @@ def test_named_changes_the_epochs_alone():
     )
 
 
-@pytest.mark.parametrize("name", ["", "papers", "x" * 500])
+@pytest.mark.parametrize("name", ["papers", "x" * 500])
 def test_an_unknown_recipe_names_the_known_ones(name):
     with pytest.raises(InputError, match=r"unknown; use one of paper, short$") as caught:
         Recipe.named(name)
