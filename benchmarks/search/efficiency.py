@@ -133,15 +133,15 @@ def judged(ended: list[Ended], table: Table, order: list[int], min_relus: int) -
 def leaders(
     table: Table, rows: list[int], scores: NDArray[np.float64], min_relus: int
 ) -> tuple[int | None, int | None]:
-    """Rows of the table that lead: by the shrunken mean, and by the best single run."""
+    """Rows of the table that lead: by the model's estimate, and by the best single run."""
     bits = np.array([[int(bit) for bit in table.spec.placements[row].bits] for row in rows])
-    shrunken = scores
+    estimated = scores
     if len(rows) >= FEWEST_TO_ESTIMATE:
-        shrunken = Surrogate.fit(bits, scores).predict(bits)[0]
+        estimated = Surrogate.fit(bits, scores).predict(bits)[0]
     allowed = [i for i, row in enumerate(rows) if table.relus[row] >= min_relus]
     if not allowed:
         return None, None
-    first, second = (rows[max(allowed, key=by.__getitem__)] for by in (shrunken, scores))
+    first, second = (rows[max(allowed, key=by.__getitem__)] for by in (estimated, scores))
     return first, second
 
 

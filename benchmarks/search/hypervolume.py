@@ -69,7 +69,7 @@ def replayed(early_stopping: bool, sampler: str, seed: int) -> list[float]:
 
 
 def front(table: Table, ended: Sequence[Ended]) -> list[int]:
-    """Rows that the search would report: no other has fewer ReLUs and a lower shrunken loss."""
+    """Rows that the search would report: no other has fewer ReLUs and a lower estimated loss."""
     whole = [t for t in ended if t.epochs == table.spec.recipe.epochs and not t.failed]
     scores = np.array([-np.log(table.final("val_loss")[t.row, t.seed]) for t in whole])
     rows = [t.row for t in whole]

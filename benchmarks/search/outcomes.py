@@ -42,7 +42,7 @@ class Outcome:
     Attributes:
         regret: after each trial, truth of the incumbent less the best truth in the space, in nats
             of test loss; None before the first incumbent.
-        lucky_regret: the same of the incumbent by its luckiest run instead of the shrunken mean.
+        lucky_regret: the same of the incumbent by its luckiest run instead of the model's estimate.
         epochs: trained in all, after each trial.
         top5, top1: trials until the incumbent was first among the best 5 % (1 %); None: never.
     """

@@ -1,16 +1,16 @@
-"""The run folder: what is in it, how it is written and read. Reading needs neither Ray nor torch.
+"""The run folder: its files, and how they are written and read. Reading needs no Ray, no torch.
 
-config.toml     every option, resolved, and a `[record]` of versions, split and space
+config.toml     all options, resolved, and a `[record]` of versions, split and space
 study.journal   the Optuna study (unless a storage URL was given)
 trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
-supernet.csv    what a supernet ranked, after --warm-start supernet
-weights/        weights of every trial that trained to the end
-checkpoints/    of the trials that are running, after each epoch
-best/           card.json + model.safetensors of the best trial so far
-report.html     the report, and its figures/ as PNG and PDF, once asked for
+supernet.csv    the ranking of a supernet, with --warm-start supernet
+weights/        weights of every full-length trial
+checkpoints/    of running trials, written after each epoch
+best/           card.json and model.safetensors of the best trial so far
+report.html     the report, after `report`; figures/ has its figures as PNG and PDF
 
-and after a confirmation
+after a confirmation also
 
 confirm.toml        its settings
 confirm.csv         one row per arm and seed
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
 
     from trials.running.trial_files import TrialFiles
 
-# What a search, its confirmation and its report write into a folder, and what --overwrite removes;
-# config.toml last, so that a folder which is half removed still counts as a run.
+# All entries that a search, a confirmation and a report write; --overwrite removes them.
+# config.toml is removed last, so that a partly removed folder still counts as a run.
 _ENTRIES = (
     "study.journal",
     "study.journal.lock",
@@ -94,7 +94,7 @@ class RunFolder:
         """The path of a new run folder; `out` None means `runs/DATE-TIME`. Writes nothing.
 
         Raises:
-            InputError: the folder exists and holds something, or could not be written.
+            InputError: the folder exists and is not empty, or cannot be written.
         """
         path = user_path(out) if out else fresh_path(Path("runs"))
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
@@ -121,10 +121,10 @@ class RunFolder:
     @classmethod
     @contextlib.contextmanager
     def create(cls, out: str | None, *, overwrite: bool = False) -> Iterator[RunFolder]:
-        """Make and hold a new run folder, replacing an earlier run if `overwrite` says so.
+        """Create and lock a new run folder; with `overwrite`, replace an earlier run.
 
         Raises:
-            InputError: as `check_free`, the disk refuses, or another process is at work in it.
+            InputError: as `check_free`; or the disk refuses, or another process uses the folder.
         """
         run = cls(cls.check_free(out, overwrite=overwrite))
         refused = f"output folder {run.path} cannot be written; give another with --out"
@@ -145,7 +145,7 @@ class RunFolder:
         """An existing run folder.
 
         Raises:
-            InputError: there is none.
+            InputError: there is no run folder at this path.
         """
         folder = user_path(path)
         if not (folder / "config.toml").is_file():
@@ -156,22 +156,22 @@ class RunFolder:
         return cls(folder)
 
     def is_run(self) -> bool:
-        """Whether a search wrote this folder: its `config.toml` has the record of one."""
+        """Whether a search wrote this folder: its `config.toml` has a `[record]`."""
         try:
             return RECORD in read_toml(self.path / "config.toml")
         except InputError:
             return False
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        """Hold the folder for one process; the system lets go of it when the process ends.
+        """Lock the folder for this process; the system unlocks it when the process ends.
 
         Raises:
-            InputError: another process is at work in it.
+            InputError: another process has locked it.
         """
         return locked(self.path)
 
     def sweep(self) -> None:
-        """Remove what a killed process left half-written."""
+        """Remove files that a killed process left incomplete."""
         remove_partial_files(self.path)
         for folder in (self.path, self.best):
             for staging in folder.glob(".export-*"):
@@ -183,7 +183,7 @@ class RunFolder:
 
     @property
     def trial_files(self) -> TrialFiles:
-        """Folders for weights and checkpoints; absolute, for workers that run elsewhere."""
+        """Folders for weights and checkpoints, as absolute paths for workers."""
         from trials.running.trial_files import TrialFiles  # torch
 
         path = self.path.resolve()
@@ -205,12 +205,12 @@ class RunFolder:
         return self.weights / f"trial-{trial:04d}.safetensors"
 
     def write_config(self, config: ResolvedConfig, record: Mapping[str, Any]) -> None:
-        """Write every option, and the facts of this run as a table of their own."""
+        """Write all options, and the facts of this run as the table `[record]`."""
         text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
         write_whole(self.path / "config.toml", text)
 
     def read_config(self) -> tuple[ResolvedConfig, dict[str, Any]]:
-        """The options of this run and the record beside them.
+        """The options of this run, and its `[record]`.
 
         Raises:
             InputError: `config.toml` is damaged.
@@ -230,7 +230,7 @@ class RunFolder:
         trials: Iterable[Mapping[str, Any]] = (),
         epochs: Iterable[Mapping[str, Any]] = (),
     ) -> None:
-        """Write `trials.csv` and `epochs.csv` anew with these rows."""
+        """Replace `trials.csv` and `epochs.csv` by these rows."""
         write_table(self.path / "trials.csv", trials)
         write_table(self.path / "epochs.csv", epochs)
 
@@ -249,7 +249,7 @@ class RunFolder:
         return read_table(self.path / "trials.csv")
 
     def count_trials(self) -> int:
-        """Finished trials so far, as far as the table can be read; for a progress display."""
+        """Number of finished trials, for a progress display; 0 if the table cannot be read."""
         try:
             return len(self.read_trials())
         except InputError:
@@ -279,7 +279,7 @@ class RunFolder:
         return (self.path / "confirm.csv").is_file()
 
     def read_supernet(self) -> pd.DataFrame | None:
-        """`supernet.csv`; None where none was asked for.
+        """`supernet.csv`; None if there was no warm start.
 
         Raises:
             InputError: the table is damaged.
@@ -293,7 +293,7 @@ class RunFolder:
 
 
 def fresh_path(parent: Path, prefix: str = "") -> Path:
-    """A path under `parent` named by date and time that does not exist yet."""
+    """A path under `parent`, named by date and time, that does not exist yet."""
     stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
     path = parent / stamp
     number = 2

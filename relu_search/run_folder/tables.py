@@ -134,7 +134,7 @@ TEXTS = {
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Write the whole table anew; its columns go by the file's name."""
+    """Write the whole table; the file's name determines its columns."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS[path.name])
     writer.writeheader()
@@ -143,7 +143,7 @@ def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
-    """Add rows at the end, all or none; they have reached the disk when this returns.
+    """Add rows at the end, all or none; they are on the disk when this returns.
 
     Raises:
         StorageError: the disk refuses.
@@ -154,9 +154,9 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """Read a table; texts stay texts, all else becomes numbers.
+    """Read a table; columns in `TEXTS` are texts, all others numbers.
 
-    A half-written last line, left by a crash, is left out.
+    An incomplete last line, which a crash leaves, is ignored.
 
     Raises:
         InputError: the table is missing or damaged.

@@ -30,18 +30,19 @@ def make_sampler(
     seed: int,
     site_costs: NDArray[np.float64] | None = None,
 ) -> DistinctSampler:
-    """A sampler by name, wrapped so that it proposes only placements that are not in `tried`.
+    """The sampler with this name, wrapped in `DistinctSampler`.
 
     Args:
-        name: one of `SAMPLERS`, of which `grid` is every placement, in random order; or
-            `coarse-to-fine`, for a space of block granularity.
-        tried: canonical placements already proposed; may grow while the sampler lives.
-        trials: budget of the search, which scales start-up and population.
+        name: one of `SAMPLERS` (`grid`: every placement, in random order), or `coarse-to-fine` for
+            a space of block granularity.
+        space: what may be proposed.
+        tried: canonical placements already proposed; may grow while the sampler is in use.
+        trials: budget of the search; start-up and population depend on it.
         seed: of the search.
-        site_costs: as of `ChoiceSpace.of`, with several objectives.
+        site_costs: as in `ChoiceSpace.of`, with several objectives.
 
     Raises:
-        InputError: unknown name, or `grid` over a space too large to enumerate.
+        InputError: an unknown name, or `grid` on a space too large to enumerate.
     """
     base_of: Callable[..., BaseSampler]
     choice_space = ChoiceSpace.of(space, site_costs)
@@ -79,8 +80,11 @@ def make_sampler(
 
 
 def levels_of(space: SearchSpace, choice_space: ChoiceSpace, trials: int) -> list[Level]:
-    """The coarse levels of a space of blocks: a sixth of the budget is for the pattern of the
-    whole net, but no more trials than it has patterns; until half, one pattern per stage."""
+    """The coarse levels of a space of blocks.
+
+    The first sixth of the budget uses one pattern for the whole network, but at most one trial for
+    each pattern. Then, until half of the budget, each stage has one pattern.
+    """
     levels: list[Level] = []
     coarse: tuple[tuple[Granularity, int], ...] = (("network", trials // 6), ("stage", trials // 2))
     for granularity, until in coarse:

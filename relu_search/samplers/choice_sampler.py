@@ -1,7 +1,7 @@
-"""What all strategies of this package share.
+"""The base class of the strategies of this package.
 
-All are functions of the study and a seed: nothing is remembered between trials, so a search that
-was cut off goes on as it would have, and several processes may share a study.
+A proposal depends only on the study and a seed; no state is kept between trials. So an interrupted
+search proposes the same placements after it is resumed, and several processes may share a study.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from relu_search.samplers.study_arrays import StudyArrays
 
 
 class ChoiceSampler(BaseSampler, abc.ABC):
-    """Proposes a choice for all categorical parameters at once; the rest is drawn at random.
+    """Proposes all categorical parameters together; other parameters are drawn at random.
 
     Args:
         seed: of all random draws.
-        startup: so many trials are drawn at random first.
-        space: where it may move; None: anywhere.
+        startup: number of random trials at the beginning.
+        space: what may be proposed; None: every combination of choices.
     """
 
     repeats = False
-    """Whether a proposal that was tried is meant: another seed of the same placement."""
+    """Whether the strategy may propose a placement again, to train it with another seed."""
 
     def __init__(
         self, *, seed: int | None = None, startup: int = 5, space: ChoiceSpace | None = None
@@ -89,7 +89,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         self._independent.reseed_rng()
 
     def _first(self, arrays: StudyArrays) -> Point | None:
-        """What to begin with; None: each unit at random."""
+        """A point for the start-up; None: each unit at random."""
         return None
 
     @abc.abstractmethod

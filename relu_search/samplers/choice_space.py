@@ -1,4 +1,4 @@
-"""Where a strategy may move: points (one choice index per unit) within the limits of a space."""
+"""The points that may be proposed. A point is one choice index per unit of the search space."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Points = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 LARGEST_POOL = 4_096
-"""Spaces up to this many combinations are weighed as a whole."""
+"""In spaces up to this many combinations, all points are candidates."""
 
 
 @dataclass(frozen=True, eq=False)
 class ChoiceSpace:
-    """All points that may be proposed. Units are in the order of their names, as in Optuna.
+    """All points within the limits. Units are in the order of their names, as in Optuna.
 
     Attributes:
         sizes: choices per unit.
-        kept: (units, most choices) ReLUs that a choice keeps.
-        low, high: limits on their sum.
+        kept: (units, most choices) number of ReLUs that a choice keeps.
+        low, high: limits on the number of ReLUs of a point.
         costs: (costs, units, most choices) what a choice adds to each cost.
-        space: None where nothing is known but the sizes.
+        space: the search space; None if only the sizes are known.
     """
 
     sizes: Point
@@ -52,7 +52,8 @@ class ChoiceSpace:
         """The placements that a space admits.
 
         Args:
-            site_costs: (costs, sites) what keeping each site costs.
+            space: the search space.
+            site_costs: (costs, sites) what keeping each site adds to each cost.
         """
         units = sorted(space.units, key=lambda unit: unit.name)
         sizes = tuple(len(unit.choices) for unit in units)
@@ -68,18 +69,18 @@ class ChoiceSpace:
         return cls(sizes, kept, space.min_relus, space.max_relus, totals[1:], space)
 
     def admits(self, points: Points) -> NDArray[np.bool_]:
-        """(n,) which of (n, units) are within the limits."""
+        """(n,) whether each of the points, (n, units), is within the limits."""
         count = self.kept[np.arange(len(self.sizes)), points].sum(axis=1)
         return (count >= self.low) & (count <= self.high)
 
     def costs_of(self, points: Points) -> Floats:
-        """(n, costs) of (n, units)."""
+        """(n, costs) of the points, (n, units)."""
         chosen: Floats = self.costs[:, np.arange(len(self.sizes)), points].sum(axis=2).T
         return chosen
 
     @cached_property
     def pool(self) -> Points | None:
-        """(placements, units) everything, in canonical form; None where that is too much."""
+        """(placements, units) all points in canonical form; None if there are too many."""
         if self.space is None or self.space.combinations > LARGEST_POOL:
             return None
         return np.array([self.point_of(p) for p in self._params_of_all()], dtype=np.int64)
@@ -88,17 +89,17 @@ class ChoiceSpace:
         assert self.space is not None
         for placement in self.space.enumerate():
             params = self.space.encode(placement)
-            assert params is not None  # it was enumerated from this very space
+            assert params is not None  # it comes from this space
             yield params
 
     def point_of(self, params: dict[str, str]) -> Point:
-        """Choice indices of labels by unit name."""
+        """The point of a placement, given as labels by unit name."""
         assert self.space is not None
         choices = self.space.choices
         return tuple(choices[name].index(params[name]) for name in sorted(choices))
 
     def neighbours(self, point: Point) -> list[Point]:
-        """Points that differ in one unit; where the limits forbid all of these, in two."""
+        """Points that differ in one unit; if no such point is within the limits, in two units."""
         return self._changed(point, 1) or self._changed(point, 2)
 
     def _changed(self, point: Point, count: int) -> list[Point]:
@@ -116,13 +117,13 @@ class ChoiceSpace:
         return [p for p, admitted in zip(found, allowed, strict=True) if admitted]
 
     def draw(self, rng: np.random.Generator) -> Point:
-        """A point within the limits, all equally likely."""
+        """A random point within the limits, all equally likely."""
         if self.space is None:
             return tuple(int(rng.integers(size)) for size in self.sizes)
         return self.point_of(self.space.sample(random.Random(int(rng.integers(2**62)))))
 
     def draw_many(self, count: int, rng: np.random.Generator) -> Points:
-        """About so many points; by rejection, and one by one where the limits are tight."""
+        """(about `count`, units) random points; drawn one by one if few are within the limits."""
         drawn: Points = rng.integers(np.array(self.sizes), size=(count, len(self.sizes)))
         drawn = drawn[self.admits(drawn)]
         if len(drawn) < count // 6:

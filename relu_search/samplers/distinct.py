@@ -1,4 +1,4 @@
-"""The wrapper that repeats a placement only where that is meant; and the grid."""
+"""A wrapper that avoids repeated placements, and the grid sampler."""
 
 from __future__ import annotations
 
@@ -26,19 +26,20 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 class DistinctSampler(BaseSampler):
-    """Ask another sampler; where its placement was tried or breaks a limit, step to a near one.
+    """Asks another sampler, and replaces a placement that was tried or is outside the limits.
 
-    A strategy that weighs repetition (`ChoiceSampler.repeats`) may propose one again, unless the
-    budget is enough to try all that is left.
+    The replacement is a similar placement: more and more units are changed at random. If that finds
+    none, it is drawn uniformly from all placements that are left. The sampler itself replaces it,
+    so that the study records what is really trained.
 
-    The step is taken inside the sampler, so that the study records what is really trained. It
-    changes ever more units at random, then picks uniformly among all that are left.
+    A strategy that may repeat placements (`ChoiceSampler.repeats`) can propose one again, unless
+    the budget is large enough to try all placements that are left.
 
-    All random draws for a trial come from (seed, number of the trial). So there is no state to
-    save: a search that was cut off proposes what it would have proposed.
+    All random draws for a trial depend only on (seed, number of the trial). So no state is saved,
+    and a resumed search proposes what it would have proposed without the interruption.
 
     Args:
-        base_of: `seed=` -> the sampler that makes one proposal.
+        base_of: takes `seed=` and returns the sampler that makes one proposal.
         space: what may be proposed.
         tried: canonical placements not to propose again.
         seed: of the search.
@@ -67,7 +68,7 @@ class DistinctSampler(BaseSampler):
         self._rng = random.Random(int(steps))
 
     def with_options(self, **options: Any) -> DistinctSampler:
-        """The same, but for further options of the sampler that is asked."""
+        """The same, with further options for the sampler that is asked."""
         base_of = partial(self._base_of, **options)
         return DistinctSampler(base_of, self._space, self._tried, self._seed, self._trials)
 
@@ -82,13 +83,13 @@ class DistinctSampler(BaseSampler):
         if enqueued_choices(trial) is not None:  # nothing to propose
             return {}
         known = self._distributions
-        if not isinstance(self._base, ChoiceSampler):  # which needs no trial to know its units
+        if not isinstance(self._base, ChoiceSampler):  # it knows its units without any trial
             known = self._base.infer_relative_search_space(study, trial)
         params = self._base.sample_relative(study, trial, known)
         for name, distribution in self._distributions.items():
             if name not in params:
                 params[name] = self._base.sample_independent(study, trial, name, distribution)
-        return params if self._is_meant_again(params, trial) else self._untried_near(params)
+        return params if self._is_repeated_on_purpose(params, trial) else self._untried_near(params)
 
     def sample_independent(
         self,
@@ -125,8 +126,8 @@ class DistinctSampler(BaseSampler):
             candidate = self._space.sample(self._rng)
         return candidate
 
-    def _is_meant_again(self, params: dict[str, str], trial: FrozenTrial) -> bool:
-        """Whether a strategy that weighs repetition proposes another seed of a placement."""
+    def _is_repeated_on_purpose(self, params: dict[str, str], trial: FrozenTrial) -> bool:
+        """Whether the strategy repeats this placement on purpose, with another seed."""
         repeats = isinstance(self._base, ChoiceSampler) and self._base.repeats
         if self._trials - trial.number >= self._space.size - len(self._tried):
             return False
@@ -145,7 +146,7 @@ class DistinctSampler(BaseSampler):
 
 
 def order_of(space: SearchSpace, seed: int) -> list[Placement]:
-    """Every placement of the space once, in a random order fixed by the seed.
+    """Every placement of the space once, in a random order that the seed determines.
 
     Raises:
         InputError: the space is too large to enumerate.
@@ -156,7 +157,7 @@ def order_of(space: SearchSpace, seed: int) -> list[Placement]:
 
 
 class GridSampler(RandomSampler):
-    """Proposes the placements in a given order, but for those already tried."""
+    """Proposes the placements in a given order, except those already tried."""
 
     def __init__(
         self,

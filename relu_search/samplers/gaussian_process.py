@@ -15,11 +15,12 @@ from relu_search.samplers.surrogate import Surrogate, kept_trials, one_blas_thre
 
 
 class SurrogateSampler(ChoiceSampler):
-    """Bayesian optimisation: the placement of largest augmented expected improvement.
+    """Bayesian optimisation: the candidate with the largest augmented expected improvement.
 
-    With several objectives it is the expected gain of hypervolume. Placements that were tried are
-    among the candidates, so another seed of one is proposed when that is worth more than any new
-    placement. Small regions are weighed as a whole, large ones near the best trials and at random.
+    With several objectives, it is the largest expected hypervolume improvement. Tried placements
+    are candidates too: one is proposed with another seed if that is worth more than any new
+    placement. In a small space, every placement is a candidate. In a large one, candidates are
+    neighbours and crosses of the best trials, and random points.
     """
 
     repeats = True
@@ -42,7 +43,7 @@ class SurrogateSampler(ChoiceSampler):
         if candidates is None:
             candidates = self._near_and_far(points, arrays.scores[kept], space)
         if costs.shape[1]:
-            fixed = np.mean(costs - space.costs_of(points), axis=0)  # of what no site changes
+            fixed = np.mean(costs - space.costs_of(points), axis=0)  # the part that no site changes
             pending, new = (space.costs_of(p) + fixed for p in (arrays.pending, candidates))
             worth = model.believing(arrays.pending).hypervolume_improvement(
                 candidates, new, np.concatenate([costs, pending])
@@ -53,13 +54,13 @@ class SurrogateSampler(ChoiceSampler):
         return tuple(candidates[self._rng.choice(best)].tolist())
 
     def _candidates(self, arrays: StudyArrays, space: ChoiceSpace) -> Points | None:
-        """All that is weighed; None: what is near the best trials, and draws."""
+        """(n, units) the candidates; None: points near the best trials, and random points."""
         return space.pool
 
     def _near_and_far(
         self, points: NDArray[np.int64], scores: NDArray[np.float64], space: ChoiceSpace
     ) -> NDArray[np.int64]:
-        """The best trials, all their neighbours, crosses of them, and points from anywhere."""
+        """(n, units) the best trials, their neighbours and crosses, and random points."""
         best = points[np.argsort(-scores, kind="stable")[:8]]
         near = [p for point in best[:4].tolist() for p in space.neighbours(tuple(point))]
         mother, father = best[self._rng.integers(len(best), size=(2, self._DRAWN))]
@@ -74,16 +75,17 @@ class SurrogateSampler(ChoiceSampler):
 
 @dataclass(frozen=True)
 class Level:
-    """Proposals up to a number of trials are among these points."""
+    """Up to this number of trials, proposals are among these points, (n, units)."""
 
     trials: int
     points: Points
 
 
 class CoarseToFineSampler(SurrogateSampler):
-    """The surrogate on ever finer patterns: one for the net, one per stage, one per block.
+    """The surrogate on finer and finer patterns: one per network, one per stage, one per block.
 
-    Trials of the coarse levels teach the model, so the fine level starts around the winners.
+    The model learns from the trials of the coarse levels, so the fine level starts near the best of
+    them.
     """
 
     def __init__(

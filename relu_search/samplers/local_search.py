@@ -10,7 +10,7 @@ from relu_search.samplers.study_arrays import StudyArrays
 
 
 class LocalSampler(ChoiceSampler):
-    """Hill climbing: change one unit of the current point, move as soon as one is better.
+    """Hill climbing: change one unit of the current point; a better point becomes the current one.
 
     When all neighbours of the current point were tried, it restarts from a random point.
     """
@@ -28,16 +28,16 @@ class LocalSampler(ChoiceSampler):
         if current is None:
             return space.draw(self._rng)
         untried = [p for p in space.neighbours(current) if p not in arrays.seen()]
-        if not untried:  # the last of them are running
+        if not untried:  # the last ones are still running
             return space.draw(self._rng)
         return untried[int(self._rng.integers(len(untried)))]
 
 
 class GreedySampler(ChoiceSampler):
-    """Steepest ascent: try every change of one unit, take the one that helps most, repeat.
+    """Steepest ascent: try every change of one unit, move to the best neighbour, repeat.
 
-    It starts from the best of the first trials (in a search: the hand-designed modules), and
-    after a local optimum from the best point that was not yet left.
+    It starts from the best of the first trials (in a search: the hand-designed modules). At a local
+    optimum it continues from the best point whose neighbours were not all tried.
     """
 
     def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
@@ -61,12 +61,13 @@ class GreedySampler(ChoiceSampler):
 
 
 class EvolutionSampler(ChoiceSampler):
-    """Regularised evolution (Real et al. 2019): the oldest die, not the worst.
+    """Regularised evolution (Real et al. 2019): the oldest trials are removed, not the worst.
 
-    The parent is the best of a sample from the latest trials; its child differs in one unit.
+    The parent is the best of a random sample of the latest trials; its child differs in one unit.
 
     Args:
-        population: how many of the latest trials may become parents.
+        seed, startup, space: as in `ChoiceSampler`.
+        population: number of latest trials that may become parents.
     """
 
     def __init__(

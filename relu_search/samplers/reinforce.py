@@ -1,4 +1,4 @@
-"""A policy gradient over the choices."""
+"""REINFORCE: a policy gradient over the choices."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from relu_search.samplers.study_arrays import StudyArrays
 class ReinforceSampler(ChoiceSampler):
     """REINFORCE (Williams 1992): a policy gradient over the choices, one softmax per unit.
 
-    The policy is trained anew for each proposal, by one pass over all trials in order. The reward
-    is the rank of a trial among all, -1 to 1, and the baseline a running mean of it; an entropy
-    term keeps the policy from settling early.
+    For each proposal, the policy is trained from the start by one pass over all trials in order.
+    The reward is the rank of a trial among all trials, from -1 to 1; the baseline is its running
+    mean. An entropy term delays convergence.
 
     Args:
+        seed, startup, space: as in `ChoiceSampler`.
         learning_rate: of the logits.
         entropy: weight of the entropy's gradient.
     """

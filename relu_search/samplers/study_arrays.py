@@ -1,4 +1,4 @@
-"""What a study knows, as arrays: what the strategies of this package learn from."""
+"""The trials of a study as arrays, from which the strategies learn."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ class StudyArrays:
     Attributes:
         points: (trials, units) index of each unit's choice.
         scores: (trials,) larger is better. With one objective it is the value of the last epoch,
-            its sign turned where less is better, and its logarithm where all values are positive
-            losses. A pruned trial has the score that its last report predicts, see `_predicted`.
-            With several objectives it is minus the number of trials that dominate this one.
-        quality: (trials,) the same of the first objective alone.
-        costs: (trials, further objectives) known without noise, smaller is better; no column
-            where the study was not made by a search.
+            negative if smaller values are better; it is the logarithm if all values are positive
+            losses. A pruned trial has the score that its last report predicts (`_Line`). With
+            several objectives it is minus the number of trials that dominate this one.
+        quality: (trials,) the same for the first objective alone.
+        costs: (trials, further objectives) without noise, smaller is better; no column if the
+            study was not made by a search.
         noisier: (trials,) True for predicted scores.
         pending: (running trials, units).
     """
@@ -90,7 +90,10 @@ def _points(trials: list[FrozenTrial], choices: Choices) -> NDArray[np.int64]:
 
 
 def curve_of(trial: FrozenTrial, study: Study) -> dict[int, float]:
-    """Step -> first objective. Optuna keeps no reports with several; then the history has them."""
+    """Step -> first objective.
+
+    Optuna stores no reports of studies with several objectives; then the history has the values.
+    """
     if len(study.directions) == 1:
         return trial.intermediate_values
     metric = study.user_attrs.get(METRIC_ATTRIBUTE)
@@ -133,10 +136,11 @@ def _quality(trials: list[FrozenTrial], study: Study) -> NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class _Line:
-    """The final score that trials of full length had, given their score at a step.
+    """Predicts the final score of a pruned trial from its score at a step.
 
-    It is read from a least-squares line, and is never better than their median: the trial was
-    stopped because it was not among the best. Where too few have both, the score itself stands.
+    A least-squares line through the full-length trials gives the prediction. It is never better
+    than their median: the trial was stopped because it was not among the best. With fewer than
+    three such trials, the prediction is the score itself.
     """
 
     slope: float
@@ -164,7 +168,7 @@ class _Line:
 
 
 def _dominators(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(n,) how many rows of (n, objectives), larger better, are better or equal in everything."""
+    """(n,) number of rows that dominate each row of (n, objectives); larger values are better."""
     at_least = (values[:, None, :] >= values[None, :, :]).all(axis=2)
     more = (values[:, None, :] > values[None, :, :]).any(axis=2)
     counts: NDArray[np.float64] = (at_least & more).sum(axis=0).astype(np.float64)

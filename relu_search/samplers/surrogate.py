@@ -1,4 +1,4 @@
-"""A Gaussian process over placements: what is likely to be good, and how sure that is."""
+"""A Gaussian process over placements: it predicts scores and how certain they are."""
 
 from __future__ import annotations
 
@@ -24,20 +24,19 @@ _PREDICTED_NOISE = 4.0  # times the noise of a trial of full length
 _JITTER = 1e-9
 _CELLS = 40  # along each cost, at most
 MOST_TRIALS = 300
-"""Trials that the model is fitted to: the later half, and of the earlier ones the best."""
+"""Most trials that the model is fitted to: half of them the latest, half the best earlier ones."""
 MOST_COMPARED = 150
-"""Of these the last, by which weights, length and noise are chosen."""
+"""Most trials by which weights, length and noise are chosen: the latest of them."""
 
 
 @dataclass(frozen=True, eq=False)
 class Surrogate:
-    """Posterior over the score of placements, given noisy scores of some.
+    """The posterior of the scores of placements, given noisy scores of some of them.
 
-    The prior covariance of two placements is a mixture of an additive part, the share of units in
-    which they agree (so each site has an effect of its own), and a joint part,
-    exp(-disagreements / length), in which sites interact. The weights, the length and the noise
-    are those of the highest marginal likelihood on a grid (for at most `MOST_COMPARED` trials); the
-    scale has a closed form.
+    The prior covariance of two placements has two parts. The additive part is the share of units in
+    which they agree: each site has its own effect. The joint part is exp(-disagreements / length):
+    sites interact. The weights of the parts, the length and the noise maximise the marginal
+    likelihood on a grid (for at most `MOST_COMPARED` trials); the scale has a closed form.
 
     Attributes:
         noise: sd of one training's score around the placement's true mean.
@@ -56,13 +55,16 @@ class Surrogate:
     def fit(
         cls, points: Points, scores: Floats, noisier: NDArray[np.bool_] | None = None
     ) -> Surrogate:
-        """Fit to (n, units) choices and (n,) scores, larger better; n at least 2.
+        """Fit to the scores of some placements.
 
-        Scores far below the rest are drawn up to three spreads below the median: how bad a
-        network that diverged is says nothing about the good ones.
+        Scores far below the others are raised (`without_outliers`): how bad a diverged network is
+        tells nothing about the good ones.
 
         Args:
-            noisier: scores that are predictions, with four times the noise variance.
+            points: (n, units) choice indices; n is at least 2.
+            scores: (n,) larger is better.
+            noisier: (n,) True for scores that are predictions; their noise variance is four times
+                as large.
         """
         scores = without_outliers(scores)
         mean, spread = float(scores.mean()), float(scores.std()) or 1.0
@@ -95,16 +97,16 @@ class Surrogate:
         )
 
     def predict(self, points: Points) -> tuple[Floats, Floats]:
-        """(mean, sd) of the true score of each of (m, units), noise left out."""
+        """(mean, sd), (m,) each, of the true scores, without noise, of points (m, units)."""
         cross = _prior(_agreement(points, self.points), self._joint, self._length)
         mean = self._mean + cross @ self._weights
         explained = (solve_triangular(self._factor, cross.T, lower=True) ** 2).sum(axis=0)
         return mean, self._scale * np.sqrt(np.maximum(1.0 - explained, 1e-12))
 
     def believing(self, pending: Points) -> Surrogate:
-        """The model as it will be when running trials have ended where they are expected to.
+        """The model if each running trial, (k, units), ends with its predicted mean.
 
-        So trials that run at once do not all try the same ("kriging believer", Ginsbourger 2010).
+        So trials that run at once try different placements ("kriging believer", Ginsbourger 2010).
         """
         if not len(pending):
             return self
@@ -134,9 +136,9 @@ class Surrogate:
     def augmented_improvement(self, candidates: Points) -> Floats:
         """(m,) augmented expected improvement (Huang et al. 2006, equations 11 to 13).
 
-        The improvement is over the tried placement with the best mean less one sd; it is worth
-        less where one more training would teach little, so a placement that was tried competes
-        fairly with new ones.
+        The reference is the tried placement with the largest mean minus one sd. A factor lowers
+        the value where one more training would reduce the uncertainty little, so that tried and
+        new placements can be compared.
         """
         tried_mean, tried_sd = self.predict(self.points)
         effective = tried_mean[np.argmax(tried_mean - tried_sd)]
@@ -149,14 +151,15 @@ class Surrogate:
     def hypervolume_improvement(
         self, candidates: Points, costs: Floats, tried_costs: Floats
     ) -> Floats:
-        """(m,) expected gain of dominated hypervolume, for costs that are known exactly.
+        """(m,) expected hypervolume improvement, for costs that are known exactly.
 
-        The costs of the tried placements cut cost space into cells. In a cell the front is at the
-        best predicted mean of what costs no more, and a candidate that also costs no more gains
-        the cell's volume times its expected improvement over that. As in `augmented_improvement`
-        it is worth less where one more training would teach little.
+        The costs of the tried placements divide the cost space into cells. In each cell, the front
+        is the best predicted mean of the tried placements that cost no more. A candidate that costs
+        no more gains the volume of the cell times its expected improvement over the front. The
+        factor is that of `augmented_improvement`.
 
         Args:
+            candidates: (m, units).
             costs: (m, k) of the candidates.
             tried_costs: (n, k) of `points`.
         """
@@ -164,7 +167,7 @@ class Surrogate:
         spread = np.maximum(everything.max(axis=0) - everything.min(axis=0), 1e-12)
         tried, new = tried_costs / spread, costs / spread
         edges = [_edges(np.concatenate([a, b])) for a, b in zip(tried.T, new.T, strict=True)]
-        widths = [np.append(np.diff(e), 0.1) for e in edges]  # the last cell has no end of its own
+        widths = [np.append(np.diff(e), 0.1) for e in edges]  # the last cell has no upper end
         corners = np.stack(np.meshgrid(*edges, indexing="ij"), axis=-1).reshape(-1, len(edges))
         volumes = np.prod(
             np.stack(np.meshgrid(*widths, indexing="ij"), axis=-1).reshape(-1, len(edges)), axis=1
@@ -204,17 +207,17 @@ def _edges(values: Floats) -> Floats:
 
 @cache
 def _controller() -> ThreadpoolController:
-    return ThreadpoolController()  # it looks through all loaded libraries
+    return ThreadpoolController()  # slow: it inspects all loaded libraries
 
 
 def one_blas_thread() -> AbstractContextManager[Any]:
-    """Matrices of a few hundred rows are faster on one thread, and leave the cores to trials."""
+    """Use one BLAS thread: it is faster for a few hundred rows, and leaves the cores to trials."""
     limit: AbstractContextManager[Any] = _controller().limit(limits=1, user_api="blas")
     return limit
 
 
 def kept_trials(scores: Floats) -> NDArray[np.int64]:
-    """Indices of the trials worth fitting to, in order; all of them up to `MOST_TRIALS`."""
+    """Indices of the trials to fit to, ascending; all of them up to `MOST_TRIALS`."""
     count = len(scores)
     if count <= MOST_TRIALS:
         return np.arange(count)
@@ -242,7 +245,7 @@ def _prior(agreement: Floats, joint: float, length: float) -> Floats:
 
 
 def without_outliers(scores: Floats) -> Floats:
-    """Scores, larger better, drawn up to three robust spreads below their median."""
+    """Scores, larger is better; lower ones are raised to the median minus three robust sd."""
     median = np.median(scores)
     spread = 1.4826 * np.median(np.abs(scores - median)) or scores.std()
     return np.maximum(scores, median - 3 * spread)

@@ -1,4 +1,4 @@
-"""Which code trains the trials of a search: ordinary, compiled, captured, or packed ones."""
+"""The code that trains the trials of a search: ordinary, compiled, captured, or packed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from trials.data.splits import TrainingData
 from trials.running.trial import run_trial
 
 WORTH_PACKING = 1.05
-"""Gain below which ordinary trials, which are the reference, are kept."""
+"""Smallest speed-up for which packs replace ordinary trials, which are the reference."""
 
 
 def with_pack_chosen(
@@ -39,7 +39,14 @@ def with_pack_chosen(
 def run_search_trials(
     config: ResolvedConfig, proposer: Any, data: TrainingData, **how: Any
 ) -> None:
-    """`run_trials` or `run_packed`, as the options want it; Ray's own messages if `verbose`."""
+    """Run the trials by `run_trials` or `run_packed`, as the options say.
+
+    Args:
+        config: of the search; `pack` is a number.
+        proposer: proposes the trials and is told their results.
+        data: to train on.
+        how: further arguments of `run_trials`; `verbose` shows Ray's own messages.
+    """
     if config.pack == 1:
         from trials.on_ray.tune_runs import run_trials
 

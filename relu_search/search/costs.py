@@ -29,7 +29,7 @@ class Costs:
     activation: Activation = "relu"
 
     def of(self, placement: Placement) -> tuple[float, ...]:
-        """Every cost of a placement, measured."""
+        """The costs of a placement, in the order of `names`."""
         return tuple(float(self._measured(name, placement)) for name in self.names)
 
     def _measured(self, name: Cost, placement: Placement) -> int:
@@ -64,10 +64,11 @@ class Costs:
         )
 
     def of_sites(self) -> NDArray[Any]:
-        """(costs, sites) what keeping each site adds to the cost of the paired network.
+        """(costs, sites) what keeping each site adds to each cost.
 
-        Exact for ReLUs and their elements. Two pairs that share a convolution cannot both be
-        folded, so for `macs-after-fold` the sum over sites is an estimate.
+        It is the cost of the paired network minus the cost without this site. The sum over sites is
+        exact for `relus` and `relu_elements`. For `macs-after-fold` it is an estimate, because two
+        pairs that share a convolution cannot both be folded.
         """
         import numpy as np
 

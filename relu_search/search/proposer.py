@@ -1,7 +1,7 @@
-"""Which placement next? An Optuna study behind the scheduler's `Proposer` protocol.
+"""Which placement is next? An Optuna study behind the scheduler's `Proposer` protocol.
 
-The study is the one truth: COMPLETE trials trained to the end, PRUNED ones carry every value they
-reported and the epoch they reached, FAIL ones their reason. Nothing in here knows Ray.
+The study decides what has happened: COMPLETE trials have trained to the end, PRUNED trials have all
+values that they reported, FAIL trials have a reason. This module does not use Ray.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ REFERENCE = "reference"
 
 
 class SearchListener(Protocol):
-    """Hears what happens in a search, in order."""
+    """Is told the events of a search, in order."""
 
     def started(self, proposal: Proposal) -> None: ...
     def epoch(self, number: int, metrics: EpochMetrics) -> None: ...
@@ -45,7 +45,7 @@ class _OpenTrial:
     """A trial that is running.
 
     Attributes:
-        reported: epochs whose metric the study has already, from before an interruption.
+        reported: epochs whose metric the study already has from before an interruption.
     """
 
     trial: optuna.Trial
@@ -55,29 +55,30 @@ class _OpenTrial:
 
 
 class StudyProposer:
-    """Proposes hand-designed modules first, then what the sampler suggests.
+    """Proposes hand-designed modules first, then the placements of the sampler.
 
     A placement that the sampler proposes again is trained with another seed.
 
-    On a study with earlier trials it goes on as if it had never stopped: finished trials count as
-    spent, and those that were running are proposed again first, under their own numbers.
+    With a study that has trials, the search continues: finished trials count towards the budget,
+    and trials that were running are proposed again first, with their own numbers.
 
     Args:
-        study: opened by this process alone; its sampler is replaced.
+        study: only this process has it open; its sampler is replaced.
         space: what may be proposed.
         references: module name -> placement, trained first and protected from early stopping.
-        first: tried next, as other trials are.
-        spec_of: placement, how often it was proposed before -> what to train.
-        metric: what the study optimises, first.
-        costs_of: placement -> what else it minimises, known without training; None: nothing.
-        trials: budget, references included.
-        site_costs: (costs, sites), what keeping each site adds.
+        first: placements to try after them, without protection.
+        spec_of: takes a placement and how often it was proposed before; returns what to train.
+        metric: first objective of the study.
+        costs_of: takes a placement; returns the further objectives, known without training. None:
+            there are none.
+        trials: budget, including the references.
+        site_costs: (costs, sites) what keeping each site adds.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
-        listeners: told of every event.
+        listeners: are told of every event.
 
     Attributes:
-        exhausted: the space had no untried placement left before the budget was spent.
+        exhausted: whether all placements of the space were tried before the budget was spent.
     """
 
     def __init__(
@@ -112,7 +113,7 @@ class StudyProposer:
         self._open: dict[int, _OpenTrial] = {}
         self._cut_off: list[FrozenTrial] = []
         self._waiting = 0
-        self._tried: dict[Placement, set[int]] = {}  # canonical -> numbers of its trials
+        self._tried: dict[Placement, set[int]] = {}  # canonical placement -> numbers of its trials
         self._tried_in_space = 0
         self._spent = 0
         self._take_over_earlier_trials()
@@ -129,18 +130,18 @@ class StudyProposer:
 
     @property
     def remaining(self) -> int:
-        """Trials of the budget not yet proposed."""
+        """Number of trials of the budget that were not proposed yet."""
         return self._trials - self._spent - len(self._open)
 
     @property
     def unfinished(self) -> int:
-        """Trials proposed and not concluded."""
+        """Number of trials that were proposed and have not ended."""
         return len(self._open)
 
     def past_trials(self) -> list[PastTrial]:
-        """Every finished trial, for rungs that must be filled again.
+        """All finished trials, from which a new scheduler fills its rungs.
 
-        Trials that were running are not among them: they report their epochs anew.
+        Trials that were running are not included: they report their epochs again.
         """
         trials = self._study.get_trials(deepcopy=False)
         return [
@@ -195,13 +196,13 @@ class StudyProposer:
         running = self._open[number]
         running.history.append(metrics)
         is_known = metrics.epoch in running.reported
-        if self._costs_of is None and not is_known:  # Optuna takes no reports with several
+        if self._costs_of is None and not is_known:  # Optuna allows none with several
             running.trial.report(getattr(metrics, self._metric), step=metrics.epoch)
         for listener in self._listeners:
             listener.epoch(number, metrics)
 
     def conclude(self, number: int, failure: str | None) -> None:
-        """Tell the study the truth: COMPLETE only if every epoch of the recipe was trained."""
+        """Tell the study how a trial ended: COMPLETE only if it trained every epoch."""
         with one_write(self._study):
             frozen = self._told(self._open.pop(number), failure)
         self._spent += 1
@@ -228,11 +229,11 @@ class StudyProposer:
             else:
                 self._cut_off.append(trial)
             params = _params(trial)
-            if params.keys() == self._distributions.keys():  # else cut off while it was asked for
+            if params.keys() == self._distributions.keys():  # else interrupted within `ask`
                 self._mark_tried(self._space.decode(params), trial.number)
 
     def _reopened(self, trial: FrozenTrial) -> optuna.Trial:
-        """A trial of an earlier process, its choices completed as `Study.ask` would have."""
+        """A trial of an earlier process, with the choices that `Study.ask` did not store yet."""
         reopened = reopened_trial(self._study, trial)
         for name, choices in self._space.choices.items():
             reopened.suggest_categorical(name, choices)
@@ -266,6 +267,6 @@ class StudyProposer:
 
 
 def _params(trial: FrozenTrial) -> dict[str, Any]:
-    """The choices of a trial, also of one that is enqueued and has not been asked for yet."""
+    """The choices of a trial, also of one that is enqueued and not started yet."""
     enqueued = enqueued_choices(trial)
     return trial.params if enqueued is None else enqueued

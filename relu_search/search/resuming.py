@@ -1,4 +1,4 @@
-"""A run that goes on: which of its options may change, and what it says when a fault ends it."""
+"""Resuming a run: which options may change, and the message when a fault ends a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig:
-    """The options of a run that goes on; changes of value None are none.
+    """The options of a resumed run; a change whose value is None is ignored.
 
     Raises:
-        InputError: a change would make it another search.
+        InputError: a change would make it a different search.
     """
     config = run.read_config()[0]
     given = {name: value for name, value in changes.items() if value is not None}
-    if given.get("pack") == "auto":  # it was chosen when the run began
+    if given.get("pack") == "auto":  # the run has its number since it began
         del given["pack"]
     changed = SearchConfig.from_options(config.to_toml() | given).resolve()
     contradictions = [
@@ -51,7 +51,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig
 
 
 def require_same_data(run: RunFolder, data: TrainingData) -> None:
-    """Check that a run goes on with the images and the split that it began with.
+    """Check that a resumed run has the images and the split that it began with.
 
     Raises:
         InputError: they have changed.
@@ -65,10 +65,11 @@ def require_same_data(run: RunFolder, data: TrainingData) -> None:
 
 @contextlib.contextmanager
 def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
-    """Turn a fault that ends a search into one line about what is kept and how to go on.
+    """Turn a fault that ends a search into one line: what is saved and how to resume.
 
     Raises:
-        RunStoppedError: for a full or read-only disk, a database that has gone, a common cause.
+        RunStoppedError: the disk is full or read-only, the database does not answer, or all trials
+            failed for the same reason.
     """
     try:
         yield

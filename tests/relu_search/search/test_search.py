@@ -139,7 +139,7 @@ def test_the_facts_of_a_row_are_those_of_its_placement(trials):
 
 
 def test_best_is_the_best_run_of_the_first_placement_but_the_control(searched, small_config):
-    order = ranked(searched.run.read_trials(), small_config().metric)
+    order = ranked(searched.run.read_trials(), small_config().resolve().optimised)
     candidates = order[(order["state"] == "COMPLETE") & (order["module"] != "linear")]
     assert searched.best["trial"] == candidates["trial"].iloc[0]
     card = json.loads((searched.run.best / "card.json").read_text())
