@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trials.files.durable import StorageError
+from trials.running.faults import RunStoppedError
 
 if TYPE_CHECKING:
     from relu_search.cli.live_view import LiveView
@@ -88,3 +95,16 @@ def print_json(value: Any) -> None:
 
 def say(line: str) -> None:
     sys.stderr.write(line + "\n")
+
+
+@contextlib.contextmanager
+def interruptible(going_on: str) -> Iterator[None]:
+    """Send what Ray prints to stderr; after Ctrl-C or a fault, say how to go on."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (RunStoppedError, StorageError) as error:
+        raise RunStoppedError(f"{error}. What is finished is safe. {going_on}") from error
+    except KeyboardInterrupt as error:
+        say(going_on)
+        raise typer.Exit(EXIT_INTERRUPTED) from error

@@ -23,10 +23,10 @@ from relu_search.run_folder.study import (
 )
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.machines import check_precision, local_device
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
+from relu_search.search.training_lists import check_precision, local_device
 from relu_search.search.warm_start import advised_placements, check_warm_start
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig

@@ -34,7 +34,8 @@ def folder(tmp_path, monkeypatch):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
     (tmp_path / "file").write_text("mine")
-    monkeypatch.setattr("relu_search.search.machines.Compute.run", no_training)
+    for module in ("confirmation.confirm", "reproduce.run_experiment"):
+        monkeypatch.setattr(f"relu_search.{module}.run_trainings", no_training)
     return tmp_path
 
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from relu_search import SearchConfig
-from relu_search.settings.objectives import parse_objective
+from relu_search.settings.metrics import parse_objective
 from relu_search.settings.relu_limits import relus_at_ratio
 from search_spaces import Backbone, InputError
 
