@@ -127,5 +127,5 @@ def with_flags(*groups: Iterable[Flag]) -> Callable[[Callable[..., None]], Calla
 
 
 def _place_of_panel(parameter: inspect.Parameter) -> int:
-    _, info = get_args(parameter.annotation)
-    return _PANELS.index(info.rich_help_panel)
+    panels = (getattr(one, "rich_help_panel", None) for one in get_args(parameter.annotation))
+    return _PANELS.index(next(filter(None, panels), None))

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from relu_search.analysis.leaderboard import is_control
 from relu_search.run_folder.study import history_of
-from relu_search.settings.metrics import MetricName
+from relu_search.settings.metrics import METRICS, MetricName
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics
 
@@ -85,7 +85,7 @@ class LiveView:
         self._running.pop(trial.number, None)
         self._counts[trial.state] += 1
         if trial.state == TrialState.COMPLETE:
-            value = trial.values[0] if self._metric == "val_accuracy" else -trial.values[0]
+            value = METRICS[self._metric].sign * trial.values[0]
             found = not is_control(trial.user_attrs["module"])
             if found and (self._best is None or value > self._best[0]):
                 self._best = (value, trial)
