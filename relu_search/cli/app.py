@@ -1,4 +1,4 @@
-"""The command line: thin verbs, each calls one function. Heavy libraries load inside the verbs."""
+"""The command line. Each verb calls one function; heavy libraries are imported inside verbs."""
 
 from __future__ import annotations
 
@@ -42,8 +42,10 @@ for _verb in (search, train, show, report, confirm, reproduce, export, bench):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
-    gc.set_threshold(50_000)  # importing torch and Ray makes objects that stay: no use to search
-    atexit.register(gc.freeze)  # nor at the end, where it takes most of a second
+    # Objects made by importing torch and Ray stay, so the collector need not search them, neither
+    # while the program runs nor when it ends, which would take most of a second.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

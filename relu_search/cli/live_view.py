@@ -1,4 +1,4 @@
-"""What a user sees while a search runs. On a terminal a live panel, elsewhere a line per trial."""
+"""Progress of a search: a live panel on a terminal, elsewhere one line per finished trial."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class LiveView:
 
     Args:
         console: where to draw; stderr, so that stdout stays for results.
-        headline: said once, when the first trial starts.
-        trials: budget.
+        headline: printed once, when the first trial starts.
+        trials: budget of the search.
         epochs: full length of a trial.
         metric: what the search optimises.
         earlier: trials of the budget that were finished before, on a resume.

@@ -13,17 +13,18 @@ from search_spaces.errors import InputError
 
 def bench(
     source: Annotated[str, typer.Argument(metavar="RUN|CARD", help="Run folder, or a card.json.")],
-    batch: Annotated[str, typer.Option(help="Batch sizes, comma-separated.")] = "1,32,128",
-    rounds: Annotated[int, typer.Option(help="Samples of each form and batch size.")] = 30,
+    batch: Annotated[str, typer.Option(help="Batch sizes, separated by commas.")] = "1,32,128",
+    rounds: Annotated[int, typer.Option(help="Measurements of each format and batch size.")] = 30,
     compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Time torch.compile too; slow to start.")
+        bool,
+        typer.Option("--compile/--no-compile", help="Measure torch.compile too. It starts slowly."),
     ] = True,
     out: Annotated[
         str | None, typer.Option(help="New folder for bench.json and bench.png.")
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Time the forms of a model side by side, against the paired net of its backbone, on the CPU.
+    """Measure the speed of a model's formats on the CPU, beside the paired network.
 
     Example: `relu-search bench runs/20260101-120000 --batch 1,128 --out out/bench`
     """

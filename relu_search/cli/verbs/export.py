@@ -13,38 +13,42 @@ from relu_search.cli.options import JsonOption
 
 def export(
     source: Annotated[str, typer.Argument(metavar="RUN|CARD", help="Run folder, or a card.json.")],
-    out: Annotated[str, typer.Option(help="Folder to write to; a new or empty one.")],
+    out: Annotated[str, typer.Option(help="New or empty folder to write to.")],
     trial: Annotated[
-        int | None, typer.Option(help="A trial of full length; the best one when left out.")
+        int | None, typer.Option(help="Number of a full-length trial. [default: the best one]")
     ] = None,
     formats: Annotated[
         str,
         typer.Option(
             "--format",
-            help="Comma-separated: safetensors (always written), onnx, pt2, python. TorchScript is "
-            "left out because PyTorch has deprecated it.",
+            help="Formats, separated by commas: safetensors (always written), onnx, pt2, python. "
+            "TorchScript is not offered because PyTorch has deprecated it.",
         ),
     ] = "safetensors",
     fold: Annotated[
         str,
         typer.Option(
-            help="Make two convolutions with nothing between them one, in onnx and pt2: never, "
-            "auto (where measured faster here), always. Exact at the image border too."
+            help="Merge two convolutions with nothing between them into one, in onnx and pt2: "
+            "never, auto (only where it is measured to be faster here) or always. The result is "
+            "exact, also at the image border."
         ),
     ] = "never",
     normalise_inside: Annotated[
         bool,
         typer.Option(
-            "--normalise-inside", help="onnx and pt2 take uint8 images (N, H, W, C), 0-255."
+            "--normalise-inside",
+            help="onnx and pt2 take uint8 images of shape (N, H, W, C), 0 to 255.",
         ),
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Safetensors made elsewhere, for the card's network."),
+        typer.Option(
+            metavar="FILE", help="Safetensors file with other weights for the network of the card."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model that runs elsewhere, each form proven against the original before.
+    """Export a model in one or more formats. Each one is compared with the original first.
 
     Example: `relu-search export runs/20260101-120000 --format onnx,pt2,python --out out/best`
     """
@@ -68,7 +72,7 @@ def export(
 
 
 def _lines_about(card: Mapping[str, Any]) -> Iterator[str]:
-    """Lines about an exported card, top to bottom."""
+    """Lines about an exported card: the comparison of each format, then what was folded."""
     for name, form in card["forms"].items():
         proof = form["proof"]
         images = " and ".join(f"{n} {kind}" for kind, n in proof["images"].items())

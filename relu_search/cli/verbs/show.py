@@ -41,7 +41,7 @@ def show(
     ] = 16,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a placement is and costs: ratio, parameters, MACs, ReLU elements, sites.
+    """Show a placement and its costs: ratio, parameters, MACs, ReLU elements, sites.
 
     Example: `relu-search show preresnet-110 2:1/first --num-classes 100`
     """

@@ -47,7 +47,7 @@ def train(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Train one placement and validate it after every epoch. Does not need Ray.
+    """Train one placement without Ray, and validate it after every epoch.
 
     Example: `relu-search train --backbone plain-38 --placement 2:1 --out out/plain-38`
     """
