@@ -46,3 +46,14 @@ def enqueued_choices(trial: FrozenTrial) -> dict[str, Any] | None:
     `Study.enqueue_trial` keeps them in the system attribute `fixed_params`.
     """
     return trial.system_attrs.get(_ENQUEUED)
+
+
+def usage_error_class() -> Any:
+    """The base class of Typer's errors about a command line, with `format_message()`.
+
+    Typer does not export it; it is the class `ClickException` among the bases of
+    `typer.BadParameter`.
+    """
+    import typer
+
+    return next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")

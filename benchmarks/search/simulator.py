@@ -15,8 +15,7 @@ from benchmarks.search.stock import CompletedStudy, StockProposer
 from relu_search.samplers.distinct import DistinctSampler
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
-from relu_search.settings.metrics import METRICS, MetricName
-from relu_search.settings.objectives import Cost
+from relu_search.settings.metrics import METRICS, Cost, MetricName
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import COARSE_TO_FINE
 from search_spaces import Placement, SearchSpace, reference_modules

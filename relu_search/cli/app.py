@@ -1,4 +1,4 @@
-"""The command line: thin verbs, each calls one function. Heavy libraries load inside the verbs."""
+"""The command line. Each verb calls one function; heavy libraries are imported inside verbs."""
 
 from __future__ import annotations
 
@@ -7,31 +7,30 @@ import gc
 import io
 import os
 import sys
-from typing import Any
 
 import typer
 
 from relu_search.cli.console import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, say
-from relu_search.cli.verbs.export import bench, export
-from relu_search.cli.verbs.judging import confirm, reproduce
+from relu_search.cli.verbs.bench import bench
+from relu_search.cli.verbs.confirm import confirm
+from relu_search.cli.verbs.export import export
 from relu_search.cli.verbs.report import report
+from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
 from relu_search.cli.verbs.show import show
 from relu_search.cli.verbs.train import train
+from relu_search.compat import usage_error_class
 from search_spaces.errors import InputError
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
 
 TRACEBACK_VARIABLE = "RELU_SEARCH_TRACEBACK"
-
-# Typer does not export the base of its usage errors.
-_UsageError: Any = next(c for c in typer.BadParameter.__mro__ if c.__name__ == "ClickException")
+_UsageError = usage_error_class()
 
 app = typer.Typer(
     name="relu-search",
     help="Which ReLUs should a CNN keep? Searches N:M conv-ReLU placements with Ray and Optuna.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -43,8 +42,10 @@ for _verb in (search, train, show, report, confirm, reproduce, export, bench):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
-    gc.set_threshold(50_000)  # importing torch and Ray makes objects that stay: no use to search
-    atexit.register(gc.freeze)  # nor at the end, where it takes most of a second
+    # Objects made by importing torch and Ray stay, so the collector need not search them, neither
+    # while the program runs nor when it ends, which would take most of a second.
+    gc.set_threshold(50_000)
+    atexit.register(gc.freeze)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")

@@ -1,10 +1,17 @@
-"""What the verbs print: results to stdout, everything else to stderr."""
+"""Print what the verbs have to say: results on stdout, everything else on stderr."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+import typer
+
+from trials.files.durable import StorageError
+from trials.running.faults import RunStoppedError
 
 if TYPE_CHECKING:
     from relu_search.cli.live_view import LiveView
@@ -15,6 +22,11 @@ EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
+    """The live view of a search, on stderr.
+
+    Args:
+        earlier: trials that were finished before, on a resume.
+    """
     from rich.console import Console
 
     from relu_search.cli.live_view import LiveView
@@ -36,11 +48,12 @@ def _headline(config: ResolvedConfig) -> str:
         f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
         f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
         f"{config.epochs} epochs; hand-designed modules first"
-        + (f" (no room in the budget for {', '.join(left_out)})" if left_out else "")
+        + (f" (the budget is too small for {', '.join(left_out)})" if left_out else "")
     )
 
 
 def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
+    """Print how a search ended: the leaderboard, or JSON, and where the best model is."""
     from relu_search.analysis.answer import report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.settings.metrics import METRICS
@@ -83,8 +96,23 @@ def print_parts(*parts: Any) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Print a value as JSON to stdout."""
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def say(line: str) -> None:
+    """Print a line to stderr."""
     sys.stderr.write(line + "\n")
+
+
+@contextlib.contextmanager
+def interruptible(going_on: str) -> Iterator[None]:
+    """Send what Ray prints to stderr; after Ctrl-C or a fault, say how to go on."""
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    except (RunStoppedError, StorageError) as error:
+        raise RunStoppedError(f"{error}. What is finished is safe. {going_on}") from error
+    except KeyboardInterrupt as error:
+        say(going_on)
+        raise typer.Exit(EXIT_INTERRUPTED) from error

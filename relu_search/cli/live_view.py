@@ -1,4 +1,4 @@
-"""What a user sees while a search runs. On a terminal a live panel, elsewhere a line per trial."""
+"""Progress of a search: a live panel on a terminal, elsewhere one line per finished trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rich.text import Text
 
 from relu_search.analysis.leaderboard import is_control
 from relu_search.run_folder.study import history_of
-from relu_search.settings.metrics import MetricName
+from relu_search.settings.metrics import METRICS, MetricName
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics
 
@@ -30,8 +30,8 @@ class LiveView:
 
     Args:
         console: where to draw; stderr, so that stdout stays for results.
-        headline: said once, when the first trial starts.
-        trials: budget.
+        headline: printed once, when the first trial starts.
+        trials: budget of the search.
         epochs: full length of a trial.
         metric: what the search optimises.
         earlier: trials of the budget that were finished before, on a resume.
@@ -85,7 +85,7 @@ class LiveView:
         self._running.pop(trial.number, None)
         self._counts[trial.state] += 1
         if trial.state == TrialState.COMPLETE:
-            value = trial.values[0] if self._metric == "val_accuracy" else -trial.values[0]
+            value = METRICS[self._metric].sign * trial.values[0]
             found = not is_control(trial.user_attrs["module"])
             if found and (self._best is None or value > self._best[0]):
                 self._best = (value, trial)

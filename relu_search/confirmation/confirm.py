@@ -22,7 +22,7 @@ from relu_search.confirmation.trainings import RUNS, Trainings
 from relu_search.confirmation.verdicts import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
-from relu_search.search.machines import Compute
+from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
@@ -63,7 +63,7 @@ def confirm(
     epochs: int | None = None,
     margin: float = MARGIN,
     racing: bool = True,
-    compute: Compute | None = None,
+    compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
 ) -> Confirmation:
@@ -107,7 +107,7 @@ def confirm(
         splits = _load_splits(run, config, record, seed_list)
         write_whole(run.path / SETTINGS, tomli_w.dumps({"epochs": recipe.epochs}))
         trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
-        trainings.train(splits, compute or Compute.of(config), runner)
+        trainings.train(splits, compute or Machines.of(config), runner)
         if not trainings.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
         score_on_test_split(trainings, config, recipe, splits, report)

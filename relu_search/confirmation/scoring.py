@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from relu_search.confirmation.trainings import Trainings
 from relu_search.run_folder.folder import RunFolder
-from relu_search.search.machines import local_device
+from relu_search.search.training_lists import local_device
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
 from trials.data.held_out import check_test_split, load_test_split

@@ -15,7 +15,8 @@ from relu_search.confirmation.arms import Arm
 from relu_search.confirmation.race import newly_dropped
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
-from relu_search.search.machines import Compute
+from relu_search.search.training_lists import run_trainings
+from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.data.splits import Splits
 from trials.files.durable import storage_errors
@@ -73,7 +74,7 @@ class Trainings:
         """Number of failed trainings; the next call trains them again."""
         return len(self._failed)
 
-    def train(self, splits: Splits, compute: Compute, runner: Callable[..., TrialResult]) -> None:
+    def train(self, splits: Splits, compute: Machines, runner: Callable[..., TrialResult]) -> None:
         """Train what is left, seed by seed, until all is done or the user interrupts."""
         if self.is_complete:
             return
@@ -86,7 +87,8 @@ class Trainings:
             ended=self._ended,
             wanted=lambda number: self._plan[number][0].name not in self.dropped_after,
         )
-        compute.run(
+        run_trainings(
+            compute,
             trials,
             splits,
             precision=self._recipe.precision,

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from relu_search.settings.option_fields import option, same_option
+from relu_search.settings.search_options import SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
 from trials.training.recipe import Precision, Recipe
 
@@ -137,16 +139,28 @@ class ReproduceSettings:
     """
 
     experiment: str
-    data: str | None = None
-    depths: tuple[int, ...] | None = None
-    epochs: int | None = None
-    seeds: int = PAPER_SEEDS
-    first_seed: int = 0
-    width: int = 16
-    train_limit: int | None = None
-    data_dir: str | None = None
-    download: bool = False
-    precision: Precision = "fp32"
+    data: str | None = option(
+        None, "Data", "Another data set than the paper's.", default_text="the paper's"
+    )
+    depths: tuple[int, ...] | None = option(
+        None,
+        "Network",
+        "Depths of the networks, separated by commas, such as 38,62.",
+        default_text="the paper's",
+    )
+    epochs: int | None = option(
+        None,
+        "Training",
+        "Epochs of each training.",
+        default_text="400, as in the paper; 60 with --data",
+    )
+    seeds: int = option(PAPER_SEEDS, "Training", "Number of seeds for each network.")
+    first_seed: int = option(0, "Training", "First of these seeds.")
+    width: int = option(16, "Network", "Channels of the first stage.")
+    train_limit: int | None = same_option(SearchOptions, "train_limit")
+    data_dir: str | None = same_option(SearchOptions, "data_dir")
+    download: bool = same_option(SearchOptions, "download")
+    precision: Precision = same_option(SearchOptions, "precision")
 
     def __post_init__(self) -> None:
         if self.experiment not in EXPERIMENTS:

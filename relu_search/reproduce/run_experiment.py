@@ -17,7 +17,8 @@ from relu_search.reproduce.experiments import PlannedRun, ReproduceSettings, pla
 from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import fresh_path
 from relu_search.run_folder.tables import append_rows, read_table, write_table
-from relu_search.search.machines import Compute
+from relu_search.search.training_lists import run_trainings
+from relu_search.settings.machines import Machines
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
@@ -54,7 +55,7 @@ def reproduce(
     settings: ReproduceSettings,
     *,
     out: str | None = None,
-    compute: Compute | None = None,
+    compute: Machines | None = None,
     report: Callable[[str], None] = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
 ) -> Reproduction:
@@ -94,7 +95,7 @@ def reproduce(
                 data,
                 settings=settings,
                 folder=folder,
-                compute=compute or Compute(),
+                compute=compute or Machines(),
                 report=report,
                 runner=runner,
             )
@@ -130,7 +131,7 @@ def _train(
     *,
     settings: ReproduceSettings,
     folder: Path,
-    compute: Compute,
+    compute: Machines,
     report: Callable[[str], None],
     runner: Callable[..., TrialResult],
 ) -> bool:
@@ -140,7 +141,8 @@ def _train(
     recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
     trials = TrialList([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
     files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
-    compute.run(
+    run_trainings(
+        compute,
         trials,
         data,
         precision=settings.precision,

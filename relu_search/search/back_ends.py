@@ -20,9 +20,23 @@ WORTH_PACKING = 1.05
 def with_pack_chosen(
     config: ResolvedConfig, data: TrainingData, device: str, say: Callable[[str], None]
 ) -> ResolvedConfig:
-    """The options with a number in the place of `pack = "auto"`, by a short measurement here."""
+    """The options with a number in the place of `pack = "auto"`, by a short measurement.
+
+    Args:
+        device: of this process, which the measurement runs on.
+        say: is told the result.
+
+    Raises:
+        InputError: this device cannot train with these options.
+    """
     if config.pack != "auto":
         return config
+    if device != "cuda" and (config.precision == "bf16" or config.captured):
+        what = "precision bf16" if config.precision == "bf16" else "captured"
+        raise InputError(
+            f"pack auto measures in this process, which has no GPU, and {what} needs one; give a "
+            f"number with --pack, or leave out {what}"
+        )
     from trials.fast.packing import SIZES, measured_rates
 
     space, rng = config.search_space(), random.Random(config.seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from relu_search.settings.objectives import Cost
+from relu_search.settings.metrics import Cost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -6,6 +6,7 @@ options -> data, search space -> Ray -> run folder, study, proposer -> trials ->
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,10 +24,10 @@ from relu_search.run_folder.study import (
 )
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.machines import check_precision, local_device
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
+from relu_search.search.training_lists import check_precision, local_device
 from relu_search.search.warm_start import advised_placements, check_warm_start
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
@@ -88,6 +89,7 @@ def run_search(
         setting = _Setting.of(resolved)
         check_warm_start(resolved)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
+        resolved = with_pack_chosen(resolved, setting.data, local_device(), _progress(listeners))
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         return _search(resolved, run, setting, cluster, verbose=verbose, listeners=listeners)
 
@@ -129,6 +131,7 @@ def resume_search(
             check_warm_start(config)
         _open_earlier_study(run, config)  # finds damage before Ray starts
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
+        config = with_pack_chosen(config, setting.data, local_device(), _progress(listeners))
         return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
 
 
@@ -187,8 +190,7 @@ def _search(
     verbose: bool,
     listeners: tuple[SearchListener, ...],
 ) -> SearchOutcome:
-    progress = print if listeners else lambda _line: None
-    config = with_pack_chosen(config, setting.data, local_device(), progress)
+    progress = _progress(listeners)
     with says_what_is_safe(run, config):
         study = _study_of(run, config, setting)
         run.sweep()
@@ -232,6 +234,11 @@ def _search(
     elif proposer.unfinished or proposer.remaining > 0:
         ending = "interrupted"
     return SearchOutcome(run=run, ending=ending, best=recorder.best)
+
+
+def _progress(listeners: tuple[SearchListener, ...]) -> Callable[[str], None]:
+    """Where lines about the progress go: nowhere if nobody listens."""
+    return print if listeners else lambda _line: None
 
 
 def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optuna.Study:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
-from relu_search.search.machines import local_device
+from relu_search.search.training_lists import local_device
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData

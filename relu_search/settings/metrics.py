@@ -1,11 +1,16 @@
-"""The metrics that a search optimises: which way is better, and how they are written."""
+"""What a search optimises: metrics, costs, and how a user names several objectives."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
+
+from search_spaces.errors import InputError
 
 MetricName = Literal["val_accuracy", "val_loss"]
+Cost = Literal["relus", "relu_elements", "macs-after-fold"]
+COSTS: tuple[Cost, ...] = get_args(Cost)
+_BY_SHORT_NAME: dict[str, MetricName] = {"accuracy": "val_accuracy", "loss": "val_loss"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,3 +85,26 @@ METRICS: dict[str, Metric] = {
         log=True,
     ),
 }
+
+
+def parse_objective(text: str) -> tuple[MetricName | None, tuple[Cost, ...]]:
+    """`accuracy,relus` -> its metric, if it names one, and its costs.
+
+    Raises:
+        InputError: an unknown name, one that comes twice, or two metrics.
+    """
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in _BY_SHORT_NAME and name not in COSTS:
+            names_of_metrics = ", ".join(_BY_SHORT_NAME)
+            raise InputError(
+                f"objective {name!r:.60} is unknown; write one of {names_of_metrics} and any of "
+                f"{', '.join(COSTS)}, such as accuracy,relus"
+            )
+    metrics = [_BY_SHORT_NAME[name] for name in names if name in _BY_SHORT_NAME]
+    if len(metrics) > 1 or len(set(names)) < len(names):
+        raise InputError(
+            f"objective {text!r:.60} names something twice, or both accuracy and loss; name each "
+            "once, such as accuracy,relus"
+        )
+    return (metrics[0] if metrics else None), tuple(name for name in COSTS if name in names)

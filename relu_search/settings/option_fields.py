@@ -56,6 +56,12 @@ def option(default: Any, panel: Panel, help: str, *, secret: bool = False, **mor
     return field(default=default, repr=not secret, metadata={_KEY: about})
 
 
+def same_option(kind: Any, name: str) -> Any:
+    """A field with the default value and the option of a field of another dataclass."""
+    other = next(one for one in fields(kind) if one.name == name)
+    return field(default=other.default, repr=other.repr, metadata=other.metadata)
+
+
 def options_of(kind: Any) -> dict[str, Option]:
     """Name of field -> its option, in the order of the fields."""
     return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}

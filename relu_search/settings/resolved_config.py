@@ -6,9 +6,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.metrics import METRICS, Metric, MetricName
-from relu_search.settings.objectives import Cost, parse_objective
-from relu_search.settings.option_rules import check_combinations
+from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
 from relu_search.settings.relu_limits import count_of, relus_at_ratio
 from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
 from relu_search.settings.storage_urls import without_password
@@ -42,7 +40,7 @@ class ResolvedConfig(SearchOptions):
         grace_epochs: no trial is stopped before this epoch.
 
     Raises:
-        InputError: options that do not fit together, or a space without any placement.
+        InputError: a resource out of range, or a space without any placement.
     """
 
     width: int = field()
@@ -52,8 +50,7 @@ class ResolvedConfig(SearchOptions):
     grace_epochs: int = field()
 
     def __post_init__(self) -> None:
-        check_combinations(self)
-        _ = self.resources  # checks its numbers
+        _ = self.resources  # checks the four numbers
         space = self.search_space()
         if self.sampler == "grid":
             next(space.enumerate())  # refuses a space that is too large

@@ -16,7 +16,7 @@ from helpers.replay import RUN_RECORD
 from PIL import Image
 
 from relu_search import RunFolder, SearchConfig
-from relu_search.search.machines import Compute
+from relu_search.settings.machines import Machines
 from search_spaces import build
 from trials.data import sources
 from trials.data.held_out import load_test_split
@@ -25,7 +25,7 @@ from trials.training.checkpoint import save_weights
 from trials.training.evaluation import score_on_test
 from trials.training.metrics import EpochMetrics
 
-HERE = Compute(in_process=True)
+HERE = Machines(in_process=True)
 OPTIONS = {
     "backbone": "plain-8",
     "width": 2,

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import optuna
 import pytest
+import typer
 from optuna.distributions import CategoricalDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileSymlinkLock
 from optuna.trial import TrialState
 
-from relu_search.compat import JOURNAL_LOCK, enqueued_choices, journal_of, reopened_trial
+from relu_search.compat import (
+    JOURNAL_LOCK,
+    enqueued_choices,
+    journal_of,
+    reopened_trial,
+    usage_error_class,
+)
 from relu_search.run_folder.journal import GroupingJournal
 
 CHOICES = {"stage1": CategoricalDistribution(("0", "1"))}
@@ -88,3 +95,16 @@ def test_a_journal_that_was_read_once_is_not_read_again_from_its_beginning(study
     except ValueError as error:
         pytest.fail(f"{broke} ({error})")
     assert [log.get("user_attr") for log in read] == [{"b": 2}], broke
+
+
+def test_typer_raises_the_usage_errors_that_the_command_line_catches():
+    """Both kinds: an unknown flag, found by the parser, and a bad value, found by a type."""
+    app = typer.Typer()
+
+    @app.command()
+    def verb(number: int = 0) -> None: ...
+
+    for arguments, says in ((["--colour"], "--colour"), (["--number", "x"], "--number")):
+        with pytest.raises(usage_error_class()) as caught:
+            app(arguments, standalone_mode=False)
+        assert says in caught.value.format_message()

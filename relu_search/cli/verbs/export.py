@@ -1,50 +1,54 @@
-"""The verbs that hand a model over: export and bench."""
+"""The verb `export`."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any
 
 import typer
 
-from relu_search.cli.console import print_json, print_parts, say
+from relu_search.cli.console import print_json, print_parts
 from relu_search.cli.options import JsonOption
-from search_spaces.errors import InputError
 
 
 def export(
     source: Annotated[str, typer.Argument(metavar="RUN|CARD", help="Run folder, or a card.json.")],
-    out: Annotated[str, typer.Option(help="Folder to write to; a new or empty one.")],
+    out: Annotated[str, typer.Option(help="New or empty folder to write to.")],
     trial: Annotated[
-        int | None, typer.Option(help="A trial of full length; the best one when left out.")
+        int | None, typer.Option(help="Number of a full-length trial. [default: the best one]")
     ] = None,
     formats: Annotated[
         str,
         typer.Option(
             "--format",
-            help="Comma-separated: safetensors (always written), onnx, pt2, python. TorchScript is "
-            "left out because PyTorch has deprecated it.",
+            help="Formats, separated by commas: safetensors (always written), onnx, pt2, python. "
+            "TorchScript is not offered because PyTorch has deprecated it.",
         ),
     ] = "safetensors",
     fold: Annotated[
         str,
         typer.Option(
-            help="Make two convolutions with nothing between them one, in onnx and pt2: never, "
-            "auto (where measured faster here), always. Exact at the image border too."
+            help="Merge two convolutions with nothing between them into one, in onnx and pt2: "
+            "never, auto (only where it is measured to be faster here) or always. The result is "
+            "exact, also at the image border."
         ),
     ] = "never",
     normalise_inside: Annotated[
         bool,
         typer.Option(
-            "--normalise-inside", help="onnx and pt2 take uint8 images (N, H, W, C), 0-255."
+            "--normalise-inside",
+            help="onnx and pt2 take uint8 images of shape (N, H, W, C), 0 to 255.",
         ),
     ] = False,
     weights: Annotated[
         str | None,
-        typer.Option(metavar="FILE", help="Safetensors made elsewhere, for the card's network."),
+        typer.Option(
+            metavar="FILE", help="Safetensors file with other weights for the network of the card."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write a model that runs elsewhere, each form proven against the original before.
+    """Export a model in one or more formats. Each one is compared with the original first.
 
     Example: `relu-search export runs/20260101-120000 --format onnx,pt2,python --out out/best`
     """
@@ -64,47 +68,50 @@ def export(
     if as_json:
         print_json({"card": str(path), **card})
         return
-    from relu_search.cli.export_lines import export_lines
-
-    print_parts(f"wrote {path}", *export_lines(card))
+    print_parts(f"wrote {path}", *_lines_about(card))
 
 
-def bench(
-    source: Annotated[str, typer.Argument(metavar="RUN|CARD", help="Run folder, or a card.json.")],
-    batch: Annotated[str, typer.Option(help="Batch sizes, comma-separated.")] = "1,32,128",
-    rounds: Annotated[int, typer.Option(help="Samples of each form and batch size.")] = 30,
-    compiled: Annotated[
-        bool, typer.Option("--compile/--no-compile", help="Time torch.compile too; slow to start.")
-    ] = True,
-    out: Annotated[
-        str | None, typer.Option(help="New folder for bench.json and bench.png.")
-    ] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Time the forms of a model side by side, against the paired net of its backbone, on the CPU.
+def _lines_about(card: Mapping[str, Any]) -> Iterator[str]:
+    """Lines about an exported card: the comparison of each format, then what was folded."""
+    for name, form in card["forms"].items():
+        proof = form["proof"]
+        images = " and ".join(f"{n} {kind}" for kind, n in proof["images"].items())
+        opset = f", opset {form['opset']}" if "opset" in form else ""
+        yield (
+            f"{form['file']} ({name}{opset}): largest difference "
+            f"{proof['largest_difference']:.1e} (tolerance {proof['tolerance']:.0e}), same class "
+            f"for {proof['argmax_agreement']:.1%} of {images} images, batch "
+            f"{' and '.join(map(str, proof['batches']))}"
+        )
+    elements = card["relu_elements"]
+    yield f"ReLU elements per image: {elements['paired']:,} paired, {elements['this']:,} here"
+    if card["folding"] is not None:
+        yield from _folding_lines(card["folding"])
 
-    Example: `relu-search bench runs/20260101-120000 --batch 1,128 --out out/bench`
-    """
-    from relu_search.export.bench import bench_table, run_bench, write_bench
-    from relu_search.export.from_run import free_folder
 
-    sizes = [size.strip() for size in batch.split(",")]
-    if not all(size.isdecimal() and 1 <= int(size) <= 4096 for size in sizes):
-        raise InputError(f"batch is {batch[:80]!r}; give sizes from 1 to 4096, such as 1,32,128")
-    if not 2 <= rounds <= 100_000:
-        raise InputError(f"rounds is {rounds}; it must be 2 to 100000")
-    folder = None if out is None else free_folder(out)
-    result = run_bench(
-        source,
-        batches=[int(size) for size in sizes],
-        rounds=rounds,
-        compiled=compiled,
-        report=say,
+def _folding_lines(folding: Mapping[str, Any]) -> Iterator[str]:
+    pairs = folding["pairs"]
+    folded = {form for pair in pairs for form in pair["folded_in"]}
+    yield (
+        f"fold {folding['mode']}: {len(pairs)} pairs of convolutions could be one"
+        + (f"; folded in {', '.join(sorted(folded))}" if folded else "; none was folded")
     )
-    if folder is not None:
-        write_bench(result, folder)
-        say(f"wrote {folder}/bench.json and bench.png")
-    if as_json:
-        print_json(result)
-    else:
-        print_parts(*bench_table(result))
+    if folding["mode"] == "never":
+        return
+    for pair in pairs:
+        yield (
+            f"  {pair['first']} - {pair['second']}: exact, border {pair['border']}, MACs "
+            f"{pair['macs_before']:,} -> {pair['macs_after']:,}; folded in "
+            f"{', '.join(pair['folded_in']) or 'none'}"
+        )
+        for backend, batches in pair["latency"].items():
+            for size, both in batches.items():
+                before, after = both["before"], both["after"]
+                yield (
+                    f"    {backend}, batch {size}: {_ms(before)} -> {_ms(after)} ms "
+                    f"(median, quartiles, n = {before['n']})"
+                )
+
+
+def _ms(timing: Mapping[str, Any]) -> str:
+    return f"{timing['median_ms']:.3f} ({timing['q25_ms']:.3f}-{timing['q75_ms']:.3f})"

@@ -17,7 +17,7 @@ def report(
     ] = True,
     as_json: JsonOption = False,
 ) -> None:
-    """Show the leaderboard of a finished or running search and write its report with figures.
+    """Show the leaderboard of a finished or running search, and write its report with figures.
 
     Example: `relu-search report runs/20260101-120000`
     """

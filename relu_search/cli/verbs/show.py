@@ -7,31 +7,41 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from relu_search.cli.console import print_json, print_parts
-from relu_search.cli.options import (
-    FAMILIES_HELP,
-    PLACEMENT_HELP,
-    ActivationOption,
-    JsonOption,
-    NormOption,
-)
+from relu_search.cli.flags import Given, flags, with_flags
+from relu_search.cli.options import PLACEMENT_HELP, JsonOption
+from relu_search.settings.option_fields import options_of
+from relu_search.settings.search_options import SearchOptions
 from search_spaces.backbones import STAGES
+
+BACKBONE_HELP = options_of(SearchOptions)["backbone"].help
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
+@with_flags(flags(SearchOptions, "norm", "activation"))
 def show(
-    backbone: Annotated[str, typer.Argument(help=FAMILIES_HELP)],
+    given: Given,
+    backbone: Annotated[str, typer.Argument(help=BACKBONE_HELP)],
     placement: Annotated[str, typer.Argument(help=PLACEMENT_HELP)] = "paired",
-    num_classes: Annotated[int, typer.Option(help="Outputs of the classifier.")] = 10,
-    in_channels: Annotated[int, typer.Option(help="1 (grey) or 3 (colour).")] = 3,
-    image_size: Annotated[int, typer.Option(help="Height and width in pixels.")] = 32,
-    width: Annotated[int, typer.Option(help="Channels of the first stage.")] = 16,
-    norm: NormOption = None,
-    activation: ActivationOption = None,
+    num_classes: Annotated[
+        int, typer.Option(help="Number of classes.", rich_help_panel="Network")
+    ] = 10,
+    in_channels: Annotated[
+        int,
+        typer.Option(
+            help="Channels of an image: 1 (grey) or 3 (colour).", rich_help_panel="Network"
+        ),
+    ] = 3,
+    image_size: Annotated[
+        int, typer.Option(help="Height and width of an image in pixels.", rich_help_panel="Network")
+    ] = 32,
+    width: Annotated[
+        int, typer.Option(help="Channels of the first stage.", rich_help_panel="Network")
+    ] = 16,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a placement is and costs: ratio, parameters, MACs, ReLU elements, sites.
+    """Show a placement and its costs: ratio, parameters, MACs, ReLU elements, sites.
 
     Example: `relu-search show preresnet-110 2:1/first --num-classes 100`
     """
@@ -44,8 +54,8 @@ def show(
         in_channels=in_channels,
         image_size=image_size,
         width=width,
-        norm=norm or "keep",
-        activation=activation or "relu",
+        norm=given.get("norm", "keep"),
+        activation=given.get("activation", "relu"),
     )
     if as_json:
         print_json(facts)

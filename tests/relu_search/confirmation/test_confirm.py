@@ -14,7 +14,7 @@ from helpers.judging import (
 )
 
 from relu_search import RunFolder, SearchConfig
-from relu_search.search.machines import Compute
+from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials import load_data
 from trials.running.resources import Resources
@@ -101,7 +101,7 @@ def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed
         return run_trial(spec, data, **options)
 
     options = {"top": 0, "modules": ["2:1"], "epochs": 1}
-    workers = Compute(resources=Resources(concurrent=2, cpus_per_trial=0.5))
+    workers = Machines(resources=Resources(concurrent=2, cpus_per_trial=0.5))
     outcome = confirmed(folder, failing, compute=workers, **options)
     assert (outcome.ending, outcome.failed) == ("complete", 1)
     rows = {(r["arm"], r["seed"]): r for r in read_rows(folder / "confirm.csv")}

@@ -15,7 +15,7 @@ from relu_search.reproduce.agreement import compare_with_paper
 from relu_search.reproduce.comparison import write_comparison
 from relu_search.reproduce.experiments import ReproduceSettings
 from relu_search.reproduce.run_experiment import reproduce
-from relu_search.search.machines import Compute
+from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
 from trials.running.resources import Resources
@@ -157,7 +157,7 @@ def test_two_data_sets_are_both_run_and_an_interruption_in_the_first_leaves_the_
 @pytest.mark.slow
 def test_over_ray_a_reproduction_is_that_of_this_process(tmp_path):
     settings = small(depths=(5,), epochs=1, train_limit=40)
-    workers = Compute(resources=Resources(concurrent=2, cpus_per_trial=0.5))
+    workers = Machines(resources=Resources(concurrent=2, cpus_per_trial=0.5))
     reproduce(settings, out=str(tmp_path / "ray"), compute=workers)
     reproduced(settings, tmp_path / "here", run_trial)
 

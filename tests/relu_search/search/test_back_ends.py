@@ -111,3 +111,17 @@ def test_captured_without_a_gpu_is_refused_and_nothing_written(tmp_path):
 
 def test_a_number_may_be_written_as_text():
     assert SearchConfig.from_options({"pack": "8"}).pack == 8
+
+
+@pytest.mark.parametrize("options", [{"precision": "bf16"}, {"captured": True}], ids=str)
+def test_pack_auto_that_cannot_be_measured_here_is_refused_and_nothing_written(
+    options, tmp_path, monkeypatch
+):
+    """The workers have GPUs and this process has none."""
+    module = "relu_search.search.run_search"
+    monkeypatch.setattr(f"{module}._connect", lambda config, *_stack, **_options: config.resources)
+    monkeypatch.setattr(f"{module}.local_device", lambda: "cpu")
+    config = SearchConfig(**SMALL, **options, pack="auto", out=str(tmp_path / "run"))
+    with pytest.raises(InputError, match="give a number with --pack"):
+        run_search(config)
+    assert not (tmp_path / "run").exists()

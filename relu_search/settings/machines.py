@@ -1,0 +1,50 @@
+"""The machines that the trainings of `confirm` and `reproduce` run on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any
+
+from relu_search.settings.option_fields import option, same_option
+from relu_search.settings.search_options import SearchOptions
+from trials.running.resources import Resources
+
+if TYPE_CHECKING:
+    from relu_search.settings.resolved_config import ResolvedConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machines:
+    """Where trainings run.
+
+    Attributes:
+        resources: what each training gets and how many run at once.
+        address, exchange: of Ray, as in a search.
+        in_process: without Ray: one after another in this process, on the GPU if there is one.
+        verbose: show Ray's own messages.
+    """
+
+    resources: Resources = field(default_factory=Resources)
+    address: str | None = same_option(SearchOptions, "address")
+    exchange: str | None = same_option(SearchOptions, "exchange")
+    in_process: bool = option(
+        False, "Machines", "Train in this process, one network after another, without Ray."
+    )
+    verbose: bool = option(False, "Run", "Show Ray's own messages.")
+
+    @classmethod
+    def of(cls, config: ResolvedConfig) -> Machines:
+        """Where a search ran."""
+        return cls(resources=config.resources, address=config.address, exchange=config.exchange)
+
+    def with_options(self, given: Mapping[str, Any]) -> Machines:
+        """These machines with other options; names of `Resources` count too.
+
+        Raises:
+            InputError: a resource out of range.
+        """
+        of_resources = {one.name for one in fields(Resources)}
+        resources = {name: value for name, value in given.items() if name in of_resources}
+        others = {name: value for name, value in given.items() if name not in of_resources}
+        return replace(self, resources=replace(self.resources, **resources), **others)

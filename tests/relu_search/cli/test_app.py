@@ -1,0 +1,77 @@
+"""How a command line ends: exit code, and one line on stderr."""
+
+from __future__ import annotations
+
+import pytest
+from helpers.command_line import check_refused
+
+from relu_search.cli.app import TRACEBACK_VARIABLE
+from search_spaces import InputError
+from trials.files.durable import StorageError
+from trials.running.faults import RunStoppedError
+
+
+@pytest.fixture
+def show_raises(monkeypatch, cli):
+    """Error -> how `relu-search show plain-8` ends when its work raises it."""
+
+    def call(error):
+        def work(*_arguments, **_options):
+            raise error
+
+        monkeypatch.setattr("relu_search.analysis.placement_facts.describe", work)
+        return cli("show", "plain-8")
+
+    return call
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (InputError("width is 0;\nit must be 1"), 2, "width is 0; it must be 1"),
+        (RunStoppedError("all trials fail"), 1, "all trials fail"),
+        (StorageError("disk full"), 1, "disk full"),
+        (ValueError("odd"), 1, f"ValueError: odd (set {TRACEBACK_VARIABLE}=1 to see where)"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_an_error_is_one_line_and_an_exit_code(error, code, line, show_raises):
+    assert show_raises(error) == (code, "", f"relu-search: {line}\n")
+
+
+def test_ctrl_c_ends_with_130(show_raises):
+    code, out, _ = show_raises(KeyboardInterrupt())
+    assert (code, out) == (130, "")
+
+
+def test_a_closed_pipe_is_no_error_message(show_raises):
+    assert show_raises(BrokenPipeError()) == (1, "", "")
+
+
+def test_a_traceback_is_raised_when_asked_for(show_raises, monkeypatch):
+    monkeypatch.setenv(TRACEBACK_VARIABLE, "1")
+    with pytest.raises(ValueError, match="odd"):
+        show_raises(ValueError("odd"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["no-such-verb"], "no-such-verb"),
+        (["--no-such-option"], "--no-such-option"),
+        (["search", "--colour", "red"], "--colour"),
+        (["search", "--trials"], "--trials"),
+        (["search", "--trials", "1.5"], "--trials"),
+        (["search", "extra"], "extra"),
+        (["show"], "backbone"),
+    ],
+    ids=str,
+)
+def test_a_wrong_command_line_is_refused(arguments, says, cli, folder):
+    check_refused(cli, folder, arguments, says)
+
+
+def test_without_arguments_the_verbs_are_listed(cli):
+    _, out, err = cli()
+    for verb in ("search", "confirm", "reproduce", "export", "bench"):
+        assert verb in out + err

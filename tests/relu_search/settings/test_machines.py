@@ -1,0 +1,45 @@
+"""Machines: where a search ran, with what a user changes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from relu_search import SearchConfig
+from relu_search.settings.machines import Machines
+from search_spaces import InputError
+from trials.running.resources import Resources
+
+
+def test_the_machines_of_a_search_are_those_of_its_options():
+    config = SearchConfig(concurrent=2, gpus_per_trial=0.5, address="auto", exchange="/x")
+    resources = Resources(concurrent=2, gpus_per_trial=0.5)
+    machines = Machines(resources=resources, address="auto", exchange="/x")
+    assert Machines.of(config.resolve()) == machines
+
+
+def test_given_options_replace_those_of_the_search_and_no_others():
+    machines = Machines(resources=Resources(concurrent=2, cpus_per_trial=3), address="auto")
+    changed = machines.with_options({"concurrent": 1, "in_process": True})
+    assert changed.resources == Resources(concurrent=1, cpus_per_trial=3)
+    assert (changed.address, changed.in_process, changed.verbose) == ("auto", True, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("concurrent", 0),
+        ("cpus_per_trial", 0),
+        ("cpus_per_trial", math.nan),
+        ("gpus_per_trial", -0.5),
+        ("gpus_per_trial", math.inf),
+        ("max_failures", -1),
+    ],
+)
+def test_a_resource_out_of_range_is_refused(name, value):
+    """Checked in one place, so by a search's options and by these alike."""
+    with pytest.raises(InputError, match="at least"):
+        Machines().with_options({name: value})
+    with pytest.raises(InputError, match=f"at least|{name}"):
+        SearchConfig(**{name: value})

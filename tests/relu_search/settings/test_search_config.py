@@ -1,0 +1,95 @@
+"""The options of a search as typed: what is refused, and what a TOML file may hold."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from relu_search import SearchConfig
+from search_spaces import InputError
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"width": 0}, "width"),
+        ({"width": 1025}, "width"),
+        ({"backbone": "resnet-9"}, "nearest"),
+        ({"recipe": "fast"}, "'fast' is unknown"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"trials": 0}, "trials is 0; it must be at least 1"),
+        ({"trials": 10**6 + 1}, "at most 1000000"),
+        ({"seed": -1}, "seed is -1; it must be at least 0"),
+        ({"seed": 2**31}, "at most 2147483647"),
+        ({"grace_epochs": 0}, "grace epochs is 0"),
+        ({"reduction_factor": 1}, "reduction factor is 1; it must be above 1"),
+        ({"reduction_factor": math.nan}, "reduction_factor is nan"),
+        ({"reduction_factor": 101}, "at most 100"),
+        ({"train_limit": 0}, "train limit is 0"),
+        ({"validation_images": 0}, "validation images is 0"),
+        ({"min_relus": -1}, "-1"),
+        ({"min_relus": 5, "max_relus": 4}, "5 to 4"),
+        ({"min_relus": 37}, "37"),
+        ({"max_relus": 0}, "0"),
+        ({"max_relus": "60 %x"}, "share"),
+        ({"ratio": "2:1", "max_relus": 20}, "excludes other limits"),
+        ({"sampler": "cma-es"}, "gp, tpe, nsga2, local, greedy"),
+        ({"sampler": "grid", "granularity": "block"}, "coarser"),
+        ({"sampler": "tpe", "granularity": "coarse-to-fine"}, "sampler gp"),
+        ({"granularity": "layer"}, "network, stage, block, site"),
+        ({"metric": "val_accuracy", "objective": "loss,relus"}, "exclude each other"),
+        ({"objective": "speed"}, "accuracy,relus"),
+        ({"norm": "drop", "search_norm": True}, "exclude each other"),
+        ({"storage": "postgresql://me:s3@cret@db/x"}, "more than one @"),
+        ({"cpus_per_trial": 0}, "CPUs per trial is 0"),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else "",
+)
+def test_values_that_are_out_of_range_or_do_not_fit_together_are_refused(options, says):
+    with pytest.raises(InputError, match=says) as caught:
+        SearchConfig(**options)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.fixture
+def write(tmp_path):
+    def to_file(text):
+        file = tmp_path / "options.toml"
+        file.write_text(text, encoding="utf-8")
+        return file
+
+    return to_file
+
+
+def test_the_command_line_wins_over_the_file(write):
+    file = write('backbone = "resnet-20"\ntrials = 9\nseed = 4\n')
+    config = SearchConfig.from_options({"trials": 11, "seed": None}, file)
+    assert (config.backbone, config.trials, config.seed) == ("resnet-20", 11, 4)
+
+
+def test_a_file_may_write_keys_with_hyphens_and_what_was_typed_is_kept(write):
+    config = SearchConfig.from_options({}, write('max-relus = "60%"\npack = "auto"\n'))
+    assert (config.max_relus, config.pack, config.width) == ("60%", "auto", None)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("colour = 1", "options.toml: unknown key 'colour'; the keys are activation"),
+        ("[search]\ntrials = 3", "'search'"),
+        ("trials = '9'", "whole number"),
+        ("backbone = 38", "a text"),
+        ("metric = ['val_loss']", "val_accuracy, val_loss"),
+        ("min_relus = true", "a whole number or a text"),
+    ],
+)
+def test_a_file_with_a_wrong_key_or_type_is_refused(text, says, write):
+    with pytest.raises(InputError, match=says) as caught:
+        SearchConfig.from_options({}, write(text))
+    assert "\n" not in str(caught.value)
+
+
+def test_an_unknown_name_is_refused_also_without_a_file():
+    with pytest.raises(InputError, match="unknown key 'colour'"):
+        SearchConfig.from_options({"colour": "red"})

@@ -1,0 +1,35 @@
+"""TOML files: what cannot be read is one line."""
+
+from __future__ import annotations
+
+import pytest
+
+from relu_search.settings.toml_files import read_toml
+from search_spaces import InputError
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"trials = ", "not valid TOML"),
+        (b"trials = 1\ntrials = 2", "not valid TOML"),
+        (b"\xff\xfe", "not valid TOML"),
+        (b"a = " + b"[" * 9_000, "not valid TOML"),
+        (b"# x\n" * 1_000_001, "larger than"),
+        (b"a." * 1_900_000 + b"b = 1", "a line of over"),
+    ],
+    ids=["no value", "key twice", "not UTF-8", "deep", "large", "long line"],
+)
+def test_a_file_that_is_no_toml_is_refused(content, says, tmp_path):
+    file = tmp_path / "options.toml"
+    file.write_bytes(content)
+    with pytest.raises(InputError, match=says) as caught:
+        read_toml(file)
+    assert "options.toml" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_or_nothing_is_refused(tmp_path):
+    for path in (tmp_path, tmp_path / "none.toml"):
+        with pytest.raises(InputError, match=f"{path.name} cannot be read"):
+            read_toml(path)
