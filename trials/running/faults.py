@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from trials.running.proposals import Proposal
 from trials.training.metrics import DIVERGED
+
+if TYPE_CHECKING:
+    from trials.running.proposals import Proposal  # loads torch, which --help must not
 
 COMMON_CAUSE = 3
 """This many failed trials in a row with the same reason stop the run."""

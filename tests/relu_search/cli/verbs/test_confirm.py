@@ -21,7 +21,7 @@ def run(folder, monkeypatch):
     """A working folder with a search in `run`; no training is ever started."""
     make_search(folder / "run")
     (folder / "run" / ".lock").touch()
-    monkeypatch.setattr("relu_search.confirmation.confirm.run_trainings", no_training)
+    monkeypatch.setattr("relu_search.confirmation.trainings.run_trainings", no_training)
     return folder
 
 
@@ -44,9 +44,9 @@ def replayed(folder, monkeypatch):
     [
         (["none"], "not a run folder"),
         (["given/full"], "not a run folder"),
-        (["run", "--seeds", "1"], "seeds is 1; a comparison needs 2"),
+        (["run", "--seeds", "1"], "seeds is 1; it must be 2 to 1000"),
         (["run", "--seeds", "99999999"], "seeds is 99999999"),
-        (["run", "--first-seed", "0"], "hold 0, the search's own"),
+        (["run", "--first-seed", "0"], "include 0, the seed of the search"),
         (["run", "--first-seed", "-3"], "first seed is -3"),
         (["run", "--first-seed", "2147483647"], "first seed is 2147483647"),
         (["run", "--top", "-1"], "top is -1"),
@@ -71,7 +71,7 @@ def test_seeds_that_reach_the_searchs_own_are_refused(cli, run):
     make_search(run / "later", seed=4)
     for first in (1, 4):
         arguments = ["confirm", "later", "--seeds", "4", "--first-seed", first]
-        check_refused(cli, run, arguments, "hold 4, the search's own")
+        check_refused(cli, run, arguments, "include 4, the seed of the search")
 
 
 def test_a_search_without_finished_trials_is_refused(cli, run):
@@ -145,8 +145,8 @@ def damage_settings_with_no_epochs(run):
         (damage_missing_column, "no column origin"),
         (damage_text_for_a_number, "confirm.csv cannot be read"),
         (damage_settings, "not valid TOML"),
-        (damage_settings_without_epochs, "no whole number of epochs"),
-        (damage_settings_with_text, "no whole number of epochs"),
+        (damage_settings_without_epochs, "not a whole number"),
+        (damage_settings_with_text, "not a whole number"),
         (damage_settings_with_no_epochs, "epochs is 0"),
     ],
     ids=lambda value: getattr(value, "__name__", "")[7:],
@@ -168,7 +168,7 @@ def test_epochs_that_contradict_the_first_call_are_refused(replayed, folder, cli
     options = ["confirm", "run", "--in-process", "--seeds", "2", "--top", "0"]
     assert cli(*options, "--epochs", "3")[0] == 0
     check_refused(cli, folder, [*options, "--epochs", "2"], "confirmed with 3 epochs")
-    check_refused(cli, folder, [*options, "--seeds", "4", "--epochs", "2"], "cannot join")
+    check_refused(cli, folder, [*options, "--seeds", "4", "--epochs", "2"], "was confirmed with")
 
 
 def test_a_missing_test_split_is_found_before_training_and_leaves_nothing(cli, run):
@@ -223,7 +223,7 @@ def test_confirm_prints_json_alone(replayed, folder, cli):
 def test_confirm_prints_tables_for_people(replayed, folder, cli):
     code, out, err = cli("confirm", "run", "--seeds", "2", "--in-process")
     assert code == 0, err
-    for text in ("against paired", "trial 5", "the search said 70.0%", "inconclusive"):
+    for text in ("against paired", "trial 5", "70.0% in the search", "inconclusive"):
         assert text in out
     assert "confirm.csv" in err
     assert "Traceback" not in out + err

@@ -56,7 +56,7 @@ def replayed(folder, monkeypatch):
         (["table1", "--data", "digits", "--train-limit", "0"], "train limit 0"),
         (["table1", *SMALL, "--concurrent", "0"], "concurrent is 0"),
         (["table1", *SMALL, "--out", "given/file/under"], "file"),
-        (["table1", *SMALL, "--out", "given/old-run"], "holds other things"),
+        (["table1", *SMALL, "--out", "given/old-run"], "has other content"),
         (["table1", *SMALL, "--out", "/proc/new"], "cannot be written"),
         (["table1", "--colour"], "--colour"),
         ([], "study|STUDY"),
