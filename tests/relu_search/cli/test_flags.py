@@ -70,13 +70,13 @@ def test_help_shows_the_panels_in_their_order(verb, cli):
     assert len(titles) >= 5
 
 
-@pytest.mark.parametrize("verb", [*VERBS])
-def test_help_has_a_summary_and_an_example(verb, cli):
-    code, out, _ = cli(verb, "--help")
-    assert code == 0
-    text = " ".join(out.replace("│", " ").replace("`", "").split())
-    assert f"Example: relu-search {verb} " in text
-    assert "`" not in out
+def test_help_has_a_summary_and_an_example(cli):
+    for verb in VERBS:
+        code, out, _ = cli(verb, "--help")
+        assert code == 0
+        text = " ".join(out.replace("│", " ").split())
+        assert f"Example: relu-search {verb} " in text
+        assert "`" not in out
 
 
 def test_stars_in_a_help_text_are_shown_as_they_are(cli):

@@ -26,20 +26,17 @@ def test_given_options_replace_those_of_the_search_and_no_others():
     assert (changed.address, changed.in_process, changed.verbose) == ("auto", True, False)
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
+def test_a_resource_out_of_range_is_refused():
+    """Checked in one place, so by the options of a search and by these alike."""
+    for name, value in (
         ("concurrent", 0),
         ("cpus_per_trial", 0),
         ("cpus_per_trial", math.nan),
         ("gpus_per_trial", -0.5),
         ("gpus_per_trial", math.inf),
         ("max_failures", -1),
-    ],
-)
-def test_a_resource_out_of_range_is_refused(name, value):
-    """Checked in one place, so by a search's options and by these alike."""
-    with pytest.raises(InputError, match="at least"):
-        Machines().with_options({name: value})
-    with pytest.raises(InputError, match=f"at least|{name}"):
-        SearchConfig(**{name: value})
+    ):
+        with pytest.raises(InputError, match="at least"):
+            Machines().with_options({name: value})
+        with pytest.raises(InputError, match=f"at least|{name}"):
+            SearchConfig(**{name: value})

@@ -31,7 +31,7 @@ def test_objectives_are_read_in_any_order():
     assert parse_objective("relu_elements,relus") == (None, ("relus", "relu_elements"))
 
 
-@pytest.mark.parametrize("text", ["", "speed", "accuracy,loss", "relus,relus", "loss;relus"])
-def test_other_objectives_are_refused_with_a_way_out(text):
-    with pytest.raises(InputError, match="accuracy,relus"):
-        parse_objective(text)
+def test_other_objectives_are_refused_with_a_way_out():
+    for text in ("", "speed", "accuracy,loss", "relus,relus", "loss;relus"):
+        with pytest.raises(InputError, match="accuracy,relus"):
+            parse_objective(text)

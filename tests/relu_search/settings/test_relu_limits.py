@@ -16,10 +16,10 @@ def test_a_ratio_is_a_number_of_relus(backbone, ratio, count):
     assert relus_at_ratio(Backbone.parse(backbone), ratio) == count
 
 
-@pytest.mark.parametrize("ratio", ["7:3", "2-1", "0:1", "1:5", "2:1:1", "9" * 30 + ":1"])
-def test_an_impossible_ratio_is_refused(ratio):
-    with pytest.raises(InputError, match="ratio"):
-        relus_at_ratio(Backbone.parse("plain-38"), ratio)
+def test_an_impossible_ratio_is_refused():
+    for ratio in ("7:3", "2-1", "0:1", "1:5", "2:1:1", "9" * 30 + ":1"):
+        with pytest.raises(InputError, match=f"ratio '?{ratio}"):
+            relus_at_ratio(Backbone.parse("plain-38"), ratio)
 
 
 def test_a_share_is_rounded_down():
@@ -28,7 +28,7 @@ def test_a_share_is_rounded_down():
     ]
 
 
-@pytest.mark.parametrize("text", ["60 %x", "%", "-3", "1.5", "many"])
-def test_other_texts_are_no_limit(text):
-    with pytest.raises(InputError, match=r"max_relus is .*share"):
-        count_of("max_relus", text, 36)
+def test_other_texts_are_no_limit():
+    for text in ("60 %x", "%", "-3", "1.5", "many"):
+        with pytest.raises(InputError, match=r"max_relus is .*share"):
+            count_of("max_relus", text, 36)

@@ -17,10 +17,8 @@ TINY = ["--backbone", "plain-5", "--width", "2", "--train-limit", "10", "--epoch
     ("arguments", "says"),
     [
         (["--backbone", "resnet-9"], "nearest: resnet-8 and resnet-10"),
-        (["--data", "mnist"], "'mnist' is unknown"),
         (["--data", "parquet:given/full"], r"no train\.parquet"),
         (["--train-limit", "5000"], "5000"),
-        (["--precision", "fp8"], "fp32, bf16"),
         (["--placement", "01*"], "placement"),
         (["--placement", "1"], "3"),
         (["--device", "tpu"], "'tpu' is unknown"),
