@@ -24,7 +24,7 @@ from benchmarks.search.efficiency_page import write_page
 from benchmarks.search.outcomes import Cell, Outcome, read_outcomes, write_outcomes
 from benchmarks.search.simulator import STOCK, TOLD_COMPLETE, Ended, Replay
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
-from relu_search.samplers.surrogate import Surrogate
+from relu_search.samplers.gp_model import Surrogate
 from relu_search.settings.search_options import COARSE_TO_FINE
 
 STRATEGIES = (

@@ -21,7 +21,7 @@ from benchmarks.relu_bench import Table, load
 from benchmarks.search.outcomes import quartiles
 from benchmarks.search.simulator import Ended, Replay
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
-from relu_search.samplers.surrogate import Surrogate
+from relu_search.samplers.gp_model import Surrogate
 
 PAGE = Path(__file__).parents[1] / "hypervolume.md"
 _MARK = "<!-- generated below -->"

@@ -11,7 +11,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from relu_search.samplers.surrogate import MOST_TRIALS, Surrogate, without_outliers
+from relu_search.samplers.gp_model import MOST_TRIALS, Surrogate, without_outliers
 from relu_search.settings.metrics import Metric
 from search_spaces import Placement
 

@@ -17,9 +17,9 @@ import tomli_w
 
 from relu_search.confirmation.arms import choose_arms
 from relu_search.confirmation.scoring import check_data, score_on_test_split
-from relu_search.confirmation.statistics import MARGIN
 from relu_search.confirmation.trainings import RUNS, Trainings
-from relu_search.confirmation.verdicts import verdict_rows
+from relu_search.confirmation.verdict_rule import MARGIN
+from relu_search.confirmation.verdict_table import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
 from relu_search.settings.machines import Machines
@@ -84,7 +84,7 @@ def confirm(
         first_seed: the first fresh seed; None: the search's seed plus one.
         epochs: epochs of each training; None: as in the search.
         margin: margin of equivalence, a difference of accuracies in 0 to 1.
-        racing: stop training arms that can no longer win (`race.losers`, on validation accuracy).
+        racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.

@@ -12,7 +12,7 @@ from typing import Any
 
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import Arm
-from relu_search.confirmation.race import newly_dropped
+from relu_search.confirmation.racing import newly_dropped
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.search.training_lists import run_trainings

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from relu_search.export.card import CARD, image_size_of, read_card, versions
+from relu_search.export.equivalence import Forward
 from relu_search.export.exported_model import DEFAULT_IMAGE_SIZE, load_exported
 from relu_search.export.folded_pairs import fold_all_pairs
 from relu_search.export.formats import export_graph, require_onnx, run_module, run_onnx, write_onnx
-from relu_search.export.proof import Forward
 from relu_search.export.timing import WARM_UP, time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from search_spaces import InputError, build, measure_complexity

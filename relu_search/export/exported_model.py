@@ -44,7 +44,7 @@ from trials.training.checkpoint import load_weights, require_fit, save_weights
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from relu_search.export.proof import Forward
+    from relu_search.export.equivalence import Forward
 
 FORMATS = {
     "safetensors": WEIGHTS,
@@ -264,7 +264,7 @@ def _write_forms(
 ) -> dict[str, Any]:
     """Write and check every form; returns the entries `forms` and `folding` of the card."""
     from relu_search.export import formats as forms
-    from relu_search.export.proof import ProofImages, prove, reference_logits
+    from relu_search.export.equivalence import ProofImages, prove, reference_logits
 
     size, normalisation = image_size_of(dict(card)), normalisation_of(dict(card))
     assert size is not None

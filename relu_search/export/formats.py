@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from relu_search.export.proof import Forward
+from relu_search.export.equivalence import Forward
 from search_spaces import InputError
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")

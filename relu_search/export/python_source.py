@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from relu_search.export.proof import Forward
+from relu_search.export.equivalence import Forward
 from search_spaces.blocks import batch_norm, conv1x1, conv3x3
 
 _LINE = 100

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from relu_search.confirmation.verdicts import verdict_words
+from relu_search.confirmation.verdict_table import verdict_words
 from relu_search.report.figure_style import (
     BLACK,
     BLUE,

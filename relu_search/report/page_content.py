@@ -19,8 +19,8 @@ from relu_search.analysis.leaderboard import (
     rows_of,
 )
 from relu_search.analysis.rank_agreement import grace_warning
-from relu_search.analysis.run_tables import RunTables
-from relu_search.confirmation.verdicts import verdict_words
+from relu_search.analysis.run_snapshot import RunSnapshot
+from relu_search.confirmation.verdict_table import verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
 
@@ -98,7 +98,7 @@ class PageContent:
     advice: list[str]
 
 
-def page_content(tables: RunTables, correlation: pd.DataFrame) -> PageContent:
+def page_content(tables: RunSnapshot, correlation: pd.DataFrame) -> PageContent:
     """What the page says of a run.
 
     Args:
@@ -146,7 +146,7 @@ def _verdict_answer(verdicts: pd.DataFrame) -> Iterator[Statement]:
             )
 
 
-def _search_answer(tables: RunTables) -> Iterator[Statement]:
+def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
     """The best of the search; every number of a placement is its estimate."""
     config, trials = tables.config, tables.trials
     metric = config.optimised
@@ -224,7 +224,7 @@ def _shrinkage(verdicts: pd.DataFrame) -> Iterator[str]:
         )
 
 
-def _facts(tables: RunTables) -> Iterator[tuple[str, str]]:
+def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     config, record, data = tables.config, tables.record, tables.record["data"]
     states = tables.trials["state"].value_counts()
     height, width = data["image_size"]

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from relu_search.analysis.estimates import estimate_text, estimates
 from relu_search.analysis.rank_agreement import grace_warning
-from relu_search.analysis.run_tables import RunTables
+from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_influence
 from relu_search.report.accuracy_against_relus import accuracy_against_relus
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
@@ -37,7 +37,7 @@ class PageFigure:
 
 
 def search_figures(
-    tables: RunTables, correlation: pd.DataFrame, importance: pd.DataFrame
+    tables: RunSnapshot, correlation: pd.DataFrame, importance: pd.DataFrame
 ) -> Iterator[PageFigure]:
     """The figures of a search, in the order of the page.
 
@@ -106,7 +106,7 @@ def search_figures(
     )
 
 
-def verdict_figures(tables: RunTables) -> Iterator[PageFigure]:
+def verdict_figures(tables: RunSnapshot) -> Iterator[PageFigure]:
     """The figures of a confirmation, in the order of the page; none without a confirmation."""
     verdicts = tables.verdicts
     if verdicts is not None:

@@ -15,7 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from relu_search.analysis.rank_agreement import rank_correlation
-from relu_search.analysis.run_tables import RunTables
+from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
 from relu_search.report.figure_style import rendered
 from relu_search.report.page_content import PageContent, page_content
@@ -34,7 +34,7 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         InputError: the folder is damaged, cannot be written, or has no finished trial yet.
     """
-    tables = RunTables.read(run)
+    tables = RunSnapshot.read(run)
     metric = tables.config.optimised
     correlation = rank_correlation(tables.trials, tables.epochs, metric)
     importance = site_importance(tables.trials, tables.config.network, metric)

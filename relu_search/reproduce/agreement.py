@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy import stats
 
-from relu_search.reproduce.experiments import (
+from relu_search.reproduce.paper_experiments import (
     PAPER_EPOCHS,
     PAPER_SEEDS,
     Experiment,

@@ -15,7 +15,7 @@ from relu_search.reproduce.agreement import (
     order_lines,
     short_name,
 )
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.run_experiment import CURVES, RUNS, Reproduction
 from relu_search.reproduce.single_relus import Influence, influence_lines, influences
 from relu_search.run_folder.tables import read_table, write_table

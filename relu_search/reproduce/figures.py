@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from relu_search.report.figure_style import BLACK, BLUE, GREY, VERMILLION, module_styles, styled
 from relu_search.reproduce.agreement import ComparisonRow, short_name
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import Influence
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import tomli_w
 
 from relu_search.analysis.leaderboard import rows_of
-from relu_search.reproduce.experiments import PlannedRun, ReproduceSettings, planned_runs
+from relu_search.reproduce.paper_experiments import PlannedRun, ReproduceSettings, planned_runs
 from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import fresh_path
 from relu_search.run_folder.tables import append_rows, read_table, write_table

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from relu_search.analysis.leaderboard import rows_of
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from search_spaces import Backbone, Site
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESample
 
 from relu_search.samplers.choice_space import LARGEST_POOL, ChoiceSpace
 from relu_search.samplers.distinct import DistinctSampler, GridSampler, order_of
-from relu_search.samplers.gaussian_process import CoarseToFineSampler, Level, SurrogateSampler
+from relu_search.samplers.gp_sampler import CoarseToFineSampler, Level, SurrogateSampler
 from relu_search.samplers.local_search import EvolutionSampler, GreedySampler, LocalSampler
 from relu_search.samplers.reinforce import ReinforceSampler
 from relu_search.settings.search_options import SAMPLERS

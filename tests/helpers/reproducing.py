@@ -7,7 +7,7 @@ import random
 import pandas as pd
 from helpers.judging import HERE
 
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.run_experiment import reproduce
 
 # Retyped from the tables of the paper: (study, data, depth) -> module: mean and std of 5 runs.

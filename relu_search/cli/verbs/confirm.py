@@ -8,7 +8,7 @@ import typer
 
 from relu_search.cli.console import EXIT_INTERRUPTED, interruptible, print_json, print_parts, say
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.options import JsonOption
+from relu_search.cli.shared_flags import JsonOption
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 
@@ -63,7 +63,7 @@ def confirm(
     Example: `relu-search confirm runs/20260101-120000 --top 3 --seeds 8`
     """
     from relu_search.confirmation.confirm import confirm as confirm_run
-    from relu_search.confirmation.verdicts import shrinkage_lines, verdict_table
+    from relu_search.confirmation.verdict_table import shrinkage_lines, verdict_table
     from relu_search.run_folder.folder import RunFolder
 
     searched_on = Machines.of(RunFolder.open(run).read_config()[0])

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from relu_search.cli.console import print_json, print_parts
-from relu_search.cli.options import JsonOption
+from relu_search.cli.shared_flags import JsonOption
 
 
 def export(

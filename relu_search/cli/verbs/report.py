@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from relu_search.cli.console import print_json, print_parts, say
-from relu_search.cli.options import JsonOption
+from relu_search.cli.shared_flags import JsonOption
 
 
 def report(

@@ -8,9 +8,9 @@ import typer
 
 from relu_search.cli.console import EXIT_INTERRUPTED, interruptible, print_json, print_parts, say
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.options import JsonOption
+from relu_search.cli.shared_flags import JsonOption
 from relu_search.cli.verbs.confirm import PLACES, RESOURCES
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.settings.machines import Machines
 from relu_search.settings.option_fields import options_of
 from relu_search.settings.search_options import SearchOptions

@@ -11,7 +11,7 @@ import typer
 
 from relu_search.cli.console import EXIT_FAILURE, EXIT_INTERRUPTED, live_view, show_outcome
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.options import ConfigOption, JsonOption
+from relu_search.cli.shared_flags import ConfigOption, JsonOption
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 from search_spaces.errors import InputError

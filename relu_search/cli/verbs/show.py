@@ -8,7 +8,7 @@ import typer
 
 from relu_search.cli.console import print_json, print_parts
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.options import PLACEMENT_HELP, JsonOption
+from relu_search.cli.shared_flags import PLACEMENT_HELP, JsonOption
 from relu_search.settings.option_fields import options_of
 from relu_search.settings.search_options import SearchOptions
 from search_spaces.backbones import STAGES

@@ -8,7 +8,7 @@ import typer
 
 from relu_search.cli.console import print_json, say
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.options import PLACEMENT_HELP, ConfigOption, JsonOption
+from relu_search.cli.shared_flags import PLACEMENT_HELP, ConfigOption, JsonOption
 from relu_search.settings.search_options import SearchOptions
 
 OPTIONS = (

@@ -10,7 +10,7 @@ import typer
 
 from relu_search.cli.app import app
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.settings.machines import Machines
 from relu_search.settings.option_fields import option, options_of
 from relu_search.settings.search_options import SearchOptions

@@ -10,7 +10,7 @@ import pytest
 from helpers.simulated import NOISES, by_seed, simulate
 from scipy import stats
 
-from relu_search.confirmation.statistics import judge
+from relu_search.confirmation.verdict_rule import judge
 
 
 def is_better(runs):
@@ -32,7 +32,7 @@ def is_better(runs):
 @pytest.fixture
 def unplanned(monkeypatch):
     """Without `more_seeds` and statsmodels' garbage collection: slow, and no part of a verdict."""
-    monkeypatch.setattr("relu_search.confirmation.statistics.more_seeds", lambda *_, **__: 1)
+    monkeypatch.setattr("relu_search.confirmation.verdict_rule.more_seeds", lambda *_, **__: 1)
     monkeypatch.setattr("gc.collect", lambda *_: 0)
 
 

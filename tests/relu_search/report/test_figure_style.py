@@ -25,7 +25,7 @@ from relu_search.report.figure_style import (
 )
 from relu_search.reproduce import figures as paper_figures
 from relu_search.reproduce.agreement import ComparisonRow, Difference, Sample
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import Influence
 from relu_search.settings.metrics import METRICS
 

@@ -7,7 +7,7 @@ import pytest
 from helpers.report_pages import modules, page_of, trial
 
 from relu_search.analysis.rank_agreement import rank_correlation
-from relu_search.analysis.run_tables import RunTables
+from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
 from relu_search.report.page_content import page_content
 from relu_search.report.page_figures import search_figures
@@ -56,7 +56,7 @@ def lucky_run(make_run, metric):
 
 @pytest.mark.parametrize("metric", ["val_accuracy", "val_loss"])
 def test_headline_table_and_map_show_the_estimate_and_not_the_luckiest_run(metric, make_run):
-    tables = RunTables.read(lucky_run(make_run, metric))
+    tables = RunSnapshot.read(lucky_run(make_run, metric))
     of_run = METRICS[metric]
     best = of_run.sign * tables.trials[metric]
     assert tables.trials["placement"][best.idxmax()] == LUCKY

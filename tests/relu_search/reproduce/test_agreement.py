@@ -17,7 +17,7 @@ from relu_search.reproduce.agreement import (
     distance_lines,
     order_lines,
 )
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 
 
 def welch_rows():

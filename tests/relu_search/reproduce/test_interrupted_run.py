@@ -7,7 +7,7 @@ from helpers.cut_off import CutOff, Watch, table
 from helpers.judging import HERE
 
 from relu_search import RunFolder
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.run_experiment import reproduce
 from search_spaces import InputError
 

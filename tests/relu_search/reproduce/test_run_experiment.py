@@ -13,7 +13,7 @@ from helpers.reproducing import level, refuse, reproduced, small
 
 from relu_search.reproduce.agreement import compare_with_paper
 from relu_search.reproduce.comparison import write_comparison
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.run_experiment import reproduce
 from relu_search.settings.machines import Machines
 from search_spaces import InputError

@@ -7,7 +7,7 @@ import math
 import pytest
 from helpers.reproducing import run_table
 
-from relu_search.reproduce.experiments import ReproduceSettings
+from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import influence_lines, influences
 from search_spaces import Backbone
 

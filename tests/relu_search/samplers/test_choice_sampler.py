@@ -11,7 +11,7 @@ import pytest
 from optuna.samplers import BaseSampler
 from optuna.testing.pytest_samplers import BasicSamplerTestCase, MultiObjectiveSamplerTestCase
 
-from relu_search.samplers.gaussian_process import CoarseToFineSampler, SurrogateSampler
+from relu_search.samplers.gp_sampler import CoarseToFineSampler, SurrogateSampler
 from relu_search.samplers.local_search import EvolutionSampler, GreedySampler, LocalSampler
 from relu_search.samplers.reinforce import ReinforceSampler
 

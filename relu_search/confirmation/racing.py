@@ -14,7 +14,7 @@ import numpy as np
 from scipy import stats
 
 from relu_search.confirmation.arms import PAIRED
-from relu_search.confirmation.statistics import LEVEL, Scores
+from relu_search.confirmation.verdict_rule import LEVEL, Scores
 
 FIRST_RACE = 3
 """Number of seeds that every arm gets before an arm can be dropped."""

@@ -8,7 +8,7 @@ import pytest
 from helpers.reproducing import PUBLISHED
 
 from relu_search.reproduce.agreement import distance_lines
-from relu_search.reproduce.experiments import (
+from relu_search.reproduce.paper_experiments import (
     EXPERIMENTS,
     ReproduceSettings,
     planned_runs,

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from relu_search.samplers.surrogate import MOST_TRIALS, Surrogate, kept_trials
+from relu_search.samplers.gp_model import MOST_TRIALS, Surrogate, kept_trials
 
 
 def observed(count=30, units=6, noise=0.3):

@@ -6,7 +6,7 @@ import numpy as np
 import optuna
 from helpers.replay import bits_of, drive, new_proposer
 
-from relu_search.samplers.gaussian_process import SurrogateSampler
+from relu_search.samplers.gp_sampler import SurrogateSampler
 from search_spaces import SearchSpace
 
 

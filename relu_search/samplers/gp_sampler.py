@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from relu_search.samplers.choice_sampler import ChoiceSampler
 from relu_search.samplers.choice_space import ChoiceSpace, Point, Points
+from relu_search.samplers.gp_model import Surrogate, kept_trials, one_blas_thread
 from relu_search.samplers.study_arrays import StudyArrays
-from relu_search.samplers.surrogate import Surrogate, kept_trials, one_blas_thread
 
 
 class SurrogateSampler(ChoiceSampler):

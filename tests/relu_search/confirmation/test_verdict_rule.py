@@ -9,7 +9,7 @@ from helpers.simulated import by_seed
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from relu_search.confirmation.statistics import (
+from relu_search.confirmation.verdict_rule import (
     Comparison,
     compare,
     hedges_g,

@@ -19,7 +19,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from relu_search import confirm
 from relu_search.cli.console import print_json
-from relu_search.confirmation.verdicts import shrinkage_lines
+from relu_search.confirmation.verdict_table import shrinkage_lines
 from trials.training.checkpoint import save_weights
 
 COLUMNS = (

@@ -7,7 +7,7 @@ from helpers.exporting import (
     network_of,
 )
 
-from relu_search.export.proof import ProofImages, prove, reference_logits
+from relu_search.export.equivalence import ProofImages, prove, reference_logits
 from search_spaces import InputError
 
 

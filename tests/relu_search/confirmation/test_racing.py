@@ -9,7 +9,7 @@ import pytest
 from helpers.simulated import by_seed, simulate
 from scipy import stats
 
-from relu_search.confirmation.race import Dropped, losers, newly_dropped
+from relu_search.confirmation.racing import Dropped, losers, newly_dropped
 
 
 def upper_bound(arm, leader, challengers, looks):

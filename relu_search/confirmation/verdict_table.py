@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
-from relu_search.confirmation.statistics import Scores, judge
+from relu_search.confirmation.verdict_rule import Scores, judge
 
 if TYPE_CHECKING:
     import pandas as pd

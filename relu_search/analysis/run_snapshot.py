@@ -15,7 +15,7 @@ from search_spaces import InputError
 
 
 @dataclass(frozen=True)
-class RunTables:
+class RunSnapshot:
     """The config and the tables of a run; those of a confirmation are None if there is none.
 
     Attributes:
@@ -37,7 +37,7 @@ class RunTables:
     verdicts: pd.DataFrame | None
 
     @classmethod
-    def read(cls, run: RunFolder) -> RunTables:
+    def read(cls, run: RunFolder) -> RunSnapshot:
         """The tables of a run folder.
 
         Raises:
