@@ -159,12 +159,13 @@ class Replay:
             return StockProposer(space, **common)
         common["first"] = self.first
         config = SearchConfig(metric=self.metric, objective=",".join(self.costs) or None)
-        study = optuna.create_study(directions=config.resolve().directions)
+        storage = optuna.storages.InMemoryStorage()
+        study = optuna.create_study(storage=storage, directions=config.resolve().directions)
         if self.costs:
             costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
             common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}
         if self.sampler.endswith(TOLD_COMPLETE):
-            study = CompletedStudy(study.study_name, study._storage)
+            study = CompletedStudy(study.study_name, storage)
         ours = self.sampler.removesuffix(TOLD_COMPLETE)
         if ours in TPE_VARIANTS:
             ours = "tpe"

@@ -19,6 +19,7 @@ from relu_search.report.curves import learning_curves
 from relu_search.report.figure_style import (
     label,
     log_scale,
+    module_styles,
     modules_and_found,
     new_figure,
     rendered,
@@ -176,3 +177,11 @@ def test_each_placement_is_shown_once_in_the_order_of_the_leaderboard():
         assert places == sorted(set(places))
     assert len(modules) == 3
     assert len(found) == 6
+
+
+def test_every_form_of_the_control_has_the_style_of_the_control_and_no_module_has_it():
+    styles = module_styles(["paired", "2:1", "linear@drop-norm", "3:2/type1", "linear"])
+    assert styles["linear@drop-norm"] == styles["linear"]
+    others = [styles[name] for name in ("paired", "2:1", "3:2/type1")]
+    assert styles["linear"] not in others
+    assert len(set(map(repr, others))) == 3

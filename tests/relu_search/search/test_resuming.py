@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from relu_search.compat import journal_of
 from relu_search.run_folder.study import open_study
 from relu_search.settings.search_options import SAMPLERS
+from search_spaces import SearchSpace
 from trials.running.proposals import Proposal
 
 # --- resume -----------------------------------------------------------------------------------
@@ -157,3 +158,14 @@ def test_a_journal_on_disk_is_resumed_by_another_process_view(tmp_path):
     reread = open_study(journal, "s", ["maximize"], resume=True)
     states = [t.state.name for t in reread.trials]
     assert states == ["COMPLETE"] * 5
+
+
+def test_enqueued_trials_are_proposed_after_a_resume_though_they_fill_the_space():
+    """The first process is killed before it trains one of the placements that it enqueued."""
+    space, study = SearchSpace("plain-8", "network"), new_study()
+    others = [p for p in space.enumerate() if p.text not in REFERENCES.values()]
+    new_proposer(study, space, trials=10, first=others)
+    resumed = new_proposer(study, space, trials=10, first=others)
+    texts = [proposal.spec.placement.text for proposal in drive(resumed)]
+    assert texts[: len(REFERENCES)] == list(REFERENCES.values())
+    assert sorted(texts[len(REFERENCES) :]) == sorted(p.text for p in others)
