@@ -56,6 +56,15 @@ def test_two_sd_contain_the_truth_as_often_as_they_should():
     assert 0.85 < np.mean(inside) <= 1
 
 
+@pytest.mark.parametrize("factor", [0.1, 20.0])
+def test_losses_in_another_unit_give_the_same_estimates_in_that_unit(factor):
+    """The model of a loss is on the log scale, but estimate and sd are in the unit of the loss."""
+    bits, losses, _ = noisy_losses(1)
+    known = estimates(loss_table(bits, losses), LOSS)[["estimate", "sd"]]
+    scaled = estimates(loss_table(bits, factor * np.array(losses)), LOSS)[["estimate", "sd"]]
+    pd.testing.assert_frame_equal(scaled, factor * known, rtol=1e-6)
+
+
 def test_the_estimate_from_few_trials_is_the_mean():
     bits, losses, _ = noisy_losses(0, count=FEWEST_TO_ESTIMATE - 1)
     known = estimates(loss_table(bits, losses), LOSS)
