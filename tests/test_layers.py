@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -74,3 +75,37 @@ def test_the_package_names_are_loaded_on_first_use():
     assert all(getattr(relu_search, name) is not None for name in relu_search.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = relu_search.no_such_name
+
+
+PACKAGES = ("search_spaces", "trials", "relu_search")
+FORBIDDEN = {"utils", "helpers", "common", "base", "core", "manager"}
+FLAT = {"search_spaces"}  # small enough to be one room
+
+
+def modules() -> list[Path]:
+    return [file for package in PACKAGES for file in sorted((ROOT / package).rglob("*.py"))]
+
+
+def test_rooms_and_files_stay_small_and_have_names_that_say_something():
+    rooms = {file.parent for file in modules()}
+    assert {str(r) for r in rooms if r.name not in FLAT and len(list(r.glob("*.py"))) > 10} == set()
+    assert {str(f) for f in modules() if len(f.read_text().splitlines()) > 400} == set()
+    assert {str(f) for f in modules() if {f.stem, f.parent.name} & FORBIDDEN} == set()
+
+
+def test_the_design_page_lists_every_module_in_its_room():
+    page = (ROOT / "docs" / "design.md").read_text()
+    tree = page[page.index("```\n") : page.index("## Where is what")]
+    listed = set(re.findall(r"(?m)^ +(\w+\.py) ", tree))
+    single = {"__init__.py", "__main__.py"}
+    verbs = {file.name for file in (ROOT / "relu_search" / "cli" / "verbs").glob("*.py")}
+    there = {file.name for file in modules() if file.parent.name != "verbs"} - single
+    assert there - listed == set()
+    assert listed - there - verbs == set()
+
+
+def test_where_is_what_names_files_that_exist():
+    page = (ROOT / "docs" / "design.md").read_text()
+    rows = re.findall(r"(?m)^\| .*\? \| `([\w/]+/)` \| `(\w+\.py)` \|$", page)
+    assert len(rows) == 20
+    assert [row for row in rows if not (ROOT / row[0] / row[1]).is_file()] == []
