@@ -171,8 +171,9 @@ def read_table(path: Path) -> pd.DataFrame:
         unknown = [column for column in table if column not in COLUMNS[path.name]]
         if unknown:
             raise ValueError(f"column {unknown[0]!r:.60} is unknown, of another version")
-        numbers = [column for column in COLUMNS[path.name] if column not in TEXTS]
-        table[numbers] = table[numbers].apply(pd.to_numeric)
+        for column in COLUMNS[path.name]:
+            if column not in TEXTS:
+                table[column] = pd.to_numeric(table[column])  # also in a table without rows
     except (OSError, ValueError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).splitlines()[0]}); the run folder is damaged"

@@ -214,7 +214,7 @@ def assert_equal_row_by_row(folder, server, count):
         assert trial.state is TrialState.COMPLETE
         assert (str(trial.number), trial.state.name) == (row["trial"], row["state"])
         assert trial.user_attrs["placement"] == row["placement"]
-        assert trial.value == float(row["val_accuracy"])
+        assert trial.value == float(row["val_loss"])
         assert list(trial.intermediate_values) == [int(row["epochs"])] == [1]
 
 

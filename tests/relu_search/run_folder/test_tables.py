@@ -23,6 +23,12 @@ def test_rows_come_back_as_they_were_written(run):
     assert row[1]["reason"] == FAILED["reason"].replace("\n", " ")
 
 
+def test_a_table_without_rows_has_numbers_in_its_number_columns(run):
+    run.start_tables()
+    assert run.read_epochs().groupby("epoch")["val_loss"].mean().empty
+    assert (run.read_trials()["val_loss"] > 0).sum() == 0
+
+
 def test_rows_are_appended_to_what_is_there(run):
     run.start_tables()
     run.add_trial({"trial": 0, **BLANK})

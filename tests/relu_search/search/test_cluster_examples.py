@@ -96,5 +96,5 @@ def test_the_slurm_script_runs_a_search_on_two_nodes_and_goes_on(tmp_path):
         assert ended.returncode == 0, ended.stdout
         assert "Ray: 2 of 2 nodes" in ended.stdout
         with (tmp_path / "run/trials.csv").open(newline="") as file:
-            placements = [row["placement"] for row in csv.DictReader(file)]
-        assert len(placements) == len(set(placements)) == trials
+            trained = [(row["placement"], row["seed"]) for row in csv.DictReader(file)]
+        assert len(trained) == len(set(trained)) == trials

@@ -41,9 +41,10 @@ def test_the_loss_of_nodes_loses_nothing(cluster, tmp_path):
 
 def test_without_restarts_the_trials_of_a_lost_node_fail_and_the_search_goes_on(cluster, tmp_path):
     folder = tmp_path / "run"
-    search = [word for word in SEARCH if word not in ("--concurrent", "1")]
+    search = ("search", "--backbone", "plain-8", "--width", "4", "--trials", "12")
+    long_trials = ("--epochs", "30", "--grace-epochs", "30", "--train-limit", "1000")
     options = ("--concurrent", "2", "--address", cluster.address, "--max-failures", "0")
-    with running(*search, "--out", folder, *options) as run:
+    with running(*search, *long_trials, "--out", folder, *options) as run:
         assert run.wait_for(lambda: lines(folder / "epochs.csv") >= 4), run.finish()
         cluster.remove_node(cluster.nodes_by_name["a"], allow_graceful=False)
         code, text = run.finish()
