@@ -88,12 +88,12 @@ def _flag(name: str, about: Option, hint: Any, default: Any, default_text: str |
         default_text = about.default_text
     if default_text is None:
         default_text = "" if default is None or default is False else str(default)
-    is_choice = get_origin(alone) is Literal
+    is_choice = all(get_origin(one) is Literal for one in types)
     return Flag(
         name=name,
         about=about,
         type=alone if alone in (bool, int, float) else str,
-        choices=get_args(alone) if is_choice else (),
+        choices=tuple(c for one in types for c in get_args(one)) if is_choice else (),
         default_text=default_text,
     )
 

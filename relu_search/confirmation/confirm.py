@@ -22,6 +22,7 @@ from relu_search.confirmation.verdict_rule import MARGIN
 from relu_search.confirmation.verdict_table import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
+from relu_search.search.training_lists import check_machines
 from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.toml_files import read_toml
@@ -104,10 +105,12 @@ def confirm(
     arms = choose_arms(run, top=top, modules=modules)
     with run.lock():
         recipe = _settled_recipe(run, config, epochs)
+        machines = compute or Machines.of(config)
+        check_machines(machines, recipe.precision)
         splits = _load_splits(run, config, record, seed_list)
         write_whole(run.path / SETTINGS, tomli_w.dumps({"epochs": recipe.epochs}))
         trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
-        trainings.train(splits, compute or Machines.of(config), runner)
+        trainings.train(splits, machines, runner)
         if not trainings.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
         score_on_test_split(trainings, config, recipe, splits, report)

@@ -152,7 +152,7 @@ class ReproduceSettings:
         None,
         "Training",
         "Epochs of each training.",
-        default_text="400, as in the paper; 60 with --data",
+        default_text="400, as in the paper; 60 on other data",
     )
     seeds: int = option(PAPER_SEEDS, "Training", "Number of seeds for each network.")
     first_seed: int = option(0, "Training", "First of these seeds.")

@@ -17,7 +17,7 @@ from relu_search.reproduce.paper_experiments import PlannedRun, ReproduceSetting
 from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import fresh_path
 from relu_search.run_folder.tables import append_rows, read_table, write_table
-from relu_search.search.training_lists import run_trainings
+from relu_search.search.training_lists import check_machines, run_trainings
 from relu_search.settings.machines import Machines
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
@@ -75,6 +75,8 @@ def reproduce(
             folder that another process is using.
     """
     plan = planned_runs(settings)
+    machines = compute or Machines()
+    check_machines(machines, settings.precision)
     sets = {
         name: load_paper_protocol(
             name,
@@ -95,7 +97,7 @@ def reproduce(
                 data,
                 settings=settings,
                 folder=folder,
-                compute=compute or Machines(),
+                compute=machines,
                 report=report,
                 runner=runner,
             )

@@ -59,7 +59,7 @@ class SearchOutcome:
 
 
 def run_search(
-    config: SearchConfig,
+    config: SearchConfig | ResolvedConfig,
     *,
     overwrite: bool = False,
     dashboard: bool = False,

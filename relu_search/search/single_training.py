@@ -8,6 +8,7 @@ from typing import Any
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.exported_model import export_model
 from relu_search.export.from_run import card_details, data_facts, free_folder
+from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, resolve_placement
 from trials.running.trial import run_trial
@@ -15,7 +16,7 @@ from trials.training.metrics import EpochMetrics
 
 
 def train_single(
-    config: SearchConfig,
+    config: SearchConfig | ResolvedConfig,
     placement: str,
     *,
     device: str = "auto",

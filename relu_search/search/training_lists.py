@@ -37,16 +37,14 @@ def run_trainings(
         StorageError: weights, checkpoints or tables cannot be written.
         RunStoppedError: all trainings fail the same way, or Ray itself fails.
     """
+    check_machines(machines, precision)
     files.make_folders()
     if machines.in_process:
-        device = local_device()
-        check_precision(precision, has_gpu=device == "cuda")
-        run_in_process(trainings, data, device=device, files=files, runner=runner)
+        run_in_process(trainings, data, device=local_device(), files=files, runner=runner)
         return
     from trials.on_ray.session import ray_session
     from trials.on_ray.tune_runs import run_trials
 
-    check_exchange(machines.exchange)
     with ray_session(address=machines.address, verbose=machines.verbose) as cluster:
         per_trial, _ = plan_resources(machines.resources, cluster)
         check_precision(precision, has_gpu=bool(per_trial["gpu"]))
@@ -59,6 +57,19 @@ def run_trainings(
             runner=runner,
             verbose=machines.verbose,
         )
+
+
+def check_machines(machines: Machines, precision: Precision) -> None:
+    """Check what can be checked before anything is written and before Ray starts.
+
+    Raises:
+        InputError: bf16 in this process without a GPU, or an exchange that cannot be used.
+    """
+    if machines.in_process:
+        if precision == "bf16" and local_device() != "cuda":
+            raise InputError("precision bf16 needs a GPU, and this process has none; use fp32")
+    else:
+        check_exchange(machines.exchange)
 
 
 def local_device() -> str:

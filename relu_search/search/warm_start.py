@@ -57,6 +57,7 @@ def advised_placements(
     if not file.is_file():
         try:
             ranking = _ranking(config, data, space, say)
+            reason = "none has a finite loss"
         except NonFiniteLossError as error:
             ranking, reason = [], str(error)
         write_table(file, ranking)

@@ -39,12 +39,12 @@ class Machines:
         return cls(resources=config.resources, address=config.address, exchange=config.exchange)
 
     def with_options(self, given: Mapping[str, Any]) -> Machines:
-        """These machines with other options; names of `Resources` count too.
+        """These machines with other options; names of `Resources` count too. Empty texts do not.
 
         Raises:
             InputError: a resource out of range.
         """
         of_resources = {one.name for one in fields(Resources)}
         resources = {name: value for name, value in given.items() if name in of_resources}
-        others = {name: value for name, value in given.items() if name not in of_resources}
+        others = {n: value for n, value in given.items() if n not in of_resources and value != ""}
         return replace(self, resources=replace(self.resources, **resources), **others)

@@ -6,6 +6,7 @@ The checks here and the flags of the command line are made from these fields.
 from __future__ import annotations
 
 import math
+import sys
 import types
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -32,6 +33,7 @@ class Option:
         above: the value must be larger than this.
         may_change: whether a resumed run may have another value; true for options that say where
             a search runs.
+        secret: whether the value may hold a password, so that no message shows it.
     """
 
     help: str
@@ -42,6 +44,7 @@ class Option:
     most: float | None = None
     above: float | None = None
     may_change: bool = False
+    secret: bool = False
 
 
 def option(default: Any, panel: Panel, help: str, *, secret: bool = False, **more: Any) -> Any:
@@ -50,9 +53,9 @@ def option(default: Any, panel: Panel, help: str, *, secret: bool = False, **mor
     Args:
         default: value of the field when it is left out.
         panel, help, more: of `Option`.
-        secret: leave the value out of `repr`.
+        secret: as in `Option`; the value is left out of `repr` too.
     """
-    about = Option(help=help, panel=panel, **more)
+    about = Option(help=help, panel=panel, secret=secret, **more)
     return field(default=default, repr=not secret, metadata={_KEY: about})
 
 
@@ -76,7 +79,7 @@ def check_options(values: Any) -> None:
     hints = get_type_hints(type(values))
     for name, about in options_of(values).items():
         value = getattr(values, name)
-        _check_type(name, value, hints[name])
+        _check_type(name, value, hints[name], secret=about.secret)
         if type(value) in (int, float):
             _check_range(name.replace("_", " "), value, about)
 
@@ -92,21 +95,29 @@ def _check_range(name: str, value: float, about: Option) -> None:
         raise InputError(f"{name} is {value}; it must be {broken[0]}")
 
 
-def _check_type(name: str, value: Any, expected: Any) -> None:
+def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
     allowed = alternatives(expected)
     for one in allowed:
         if get_origin(one) is Literal:
             if value in get_args(one):
                 return
         elif one is float and type(value) in (int, float):
-            if math.isfinite(value):
+            if _is_finite(value):
                 return
         elif type(value) is one:
             return
     choices = [choice for one in allowed for choice in get_args(one)]
     others = [_NAMES.get(one, "left out") for one in allowed if not get_args(one)]
     rule = f"one of {', '.join(choices)}" if len(choices) > 1 else " or ".join(choices + others)
-    raise InputError(f"{name} is {value!r:.200}; it must be {rule}")
+    shown = f"a value of type {type(value).__name__}" if secret else f"{value!r:.200}"
+    raise InputError(f"{name} is {shown}; it must be {rule}")
+
+
+def _is_finite(value: float) -> bool:
+    """Whether a number is finite as a float; an int may be too large for one."""
+    if type(value) is int:
+        return abs(value) <= sys.float_info.max
+    return math.isfinite(value)
 
 
 def alternatives(expected: Any) -> tuple[Any, ...]:

@@ -15,7 +15,7 @@ def relus_at_ratio(backbone: Backbone, ratio: str) -> int:
         InputError: not a ratio, or one that this backbone cannot have exactly.
     """
     parts = ratio.split(":")
-    if len(parts) != 2 or not all(part.isascii() and part.isdigit() for part in parts):
+    if len(parts) != 2 or not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         raise InputError(f"ratio {ratio!r:.60} is no N:M; write for example 2:1")
     convs, relus = (int(part) for part in parts)
     sites = len(backbone.sites)

@@ -73,6 +73,10 @@ class ResolvedConfig(SearchOptions):
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
         return cls(**values)
 
+    def resolve(self) -> ResolvedConfig:
+        """Itself: there is nothing left to fill in."""
+        return self
+
     @cached_property
     def network(self) -> Backbone:
         """The backbone with its width."""

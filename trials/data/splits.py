@@ -217,7 +217,7 @@ class Splits:
             std=std,
             classes=self.classes,
             split_seed=seed,
-            split_digest=self.digest_of(seed),
+            split_digest=_digest(validation_rows, self.labels, validation),
         )
 
     def facts_of(self, seed: int) -> ImageFacts:

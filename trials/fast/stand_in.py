@@ -190,7 +190,7 @@ class _StandIn:
 
 @lru_cache(maxsize=1)
 def _stand_in(kind: _Kind) -> _StandIn:
-    """The only one of this process; one of another kind is dropped first, with its graphs."""
+    """The only one of this process; one of another kind is dropped when the new one is built."""
     return _StandIn(kind)
 
 

@@ -102,7 +102,10 @@ def _write_all(file: BinaryIO, content: bytes) -> None:
 
 def _sync_folder(folder: Path) -> None:
     """Make the names of the files in a folder reach the disk, after a rename."""
-    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # files can be written in a folder that cannot be read
+        return
     try:
         os.fsync(descriptor)
     except OSError as error:

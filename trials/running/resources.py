@@ -47,7 +47,7 @@ class Resources:
             ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
         ):
             if value is not None and not least <= value < math.inf:
-                raise InputError(f"{name} is {value}; it must be at least {least}")
+                raise InputError(f"{name} is {value}; it must be a finite number, at least {least}")
 
 
 def plan_resources(resources: Resources, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:

@@ -97,7 +97,7 @@ class Checkpoint:
         """Write the state after the last of `epochs`.
 
         Raises:
-            StorageError: the disk refuses; the earlier checkpoint stays.
+            StorageError: the disk refuses; a whole checkpoint stays, as a rule the earlier one.
         """
         tensors = {_model(name): value for name, value in model.state_dict().items()}
         tensors |= {_momentum(name): value for name, value in optimizer.momenta.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -32,7 +33,7 @@ def bench(
     from relu_search.export.from_run import free_folder
 
     sizes = [size.strip() for size in batch.split(",")]
-    if not all(size.isdecimal() and 1 <= int(size) <= 4096 for size in sizes):
+    if not all(re.fullmatch(r"[0-9]{1,4}", size) and 1 <= int(size) <= 4096 for size in sizes):
         raise InputError(f"batch is {batch[:80]!r}; give sizes from 1 to 4096, such as 1,32,128")
     if not 2 <= rounds <= 100_000:
         raise InputError(f"rounds is {rounds}; it must be 2 to 100000")

@@ -34,7 +34,10 @@ def confirm(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(help="Number of new seeds for each placement. A verdict needs 6.")
+        int,
+        typer.Option(
+            help="Number of new seeds for each placement. Better or worse needs at least 6."
+        ),
     ] = 6,
     first_seed: Annotated[
         int | None,

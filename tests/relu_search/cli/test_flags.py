@@ -113,6 +113,7 @@ def test_a_shell_completes_flags_and_choices(monkeypatch, cli):
     for words, expected in (
         ("--sampler g", ["gp", "greedy", "grid"]),
         ("--max-f", ["--max-failures"]),
+        ("--granularity s", ["stage", "site"]),
     ):
         line = f"relu-search search {words}"
         monkeypatch.setenv("COMP_WORDS", line)

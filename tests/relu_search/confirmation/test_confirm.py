@@ -13,7 +13,7 @@ from helpers.judging import (
     read_rows,
 )
 
-from relu_search import RunFolder, SearchConfig
+from relu_search import RunFolder, SearchConfig, confirm
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials import load_data
@@ -73,6 +73,18 @@ def test_data_that_changed_are_refused_before_anything_is_written(tmp_path):
     before = files_under(folder)
     with pytest.raises(InputError, match="have changed since the search"):
         confirmed(folder, refuse)
+    left = {path.name for path in files_under(folder).keys() - before.keys()}
+    assert left <= {".lock"}
+
+
+def test_bf16_in_a_process_without_a_gpu_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    folder = make_search(tmp_path / "run", precision="bf16")
+    before = files_under(folder)
+    with pytest.raises(InputError, match=r"bf16 needs a GPU.*use fp32"):
+        confirm(folder, seeds=2, epochs=3, compute=Machines(in_process=True))
     left = {path.name for path in files_under(folder).keys() - before.keys()}
     assert left <= {".lock"}
 

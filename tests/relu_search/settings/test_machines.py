@@ -26,6 +26,11 @@ def test_given_options_replace_those_of_the_search_and_no_others():
     assert (changed.address, changed.in_process, changed.verbose) == ("auto", True, False)
 
 
+def test_an_empty_text_such_as_that_of_an_unset_variable_changes_nothing():
+    machines = Machines(address="host:1", exchange="/x")
+    assert machines.with_options({"address": "", "exchange": ""}) == machines
+
+
 def test_a_resource_out_of_range_is_refused():
     """Checked in one place, so by the options of a search and by these alike."""
     for name, value in (

@@ -43,6 +43,7 @@ def test_values_of_the_type_and_in_the_range_are_taken():
         ({"shelves": 10}, "shelves is 10; it must be at most 9"),
         ({"price": "3"}, "price is '3'; it must be a number"),
         ({"price": math.nan}, "price is nan"),
+        ({"price": 10**400}, "must be a number"),
         ({"price": 0}, "price is 0; it must be above 0"),
         ({"name": 3}, "a text or left out"),
         ({"size": "xl"}, "size is 'xl'; it must be one of s, m"),
@@ -63,8 +64,11 @@ def test_only_fields_made_by_option_are_options():
     assert options_of(Shop)["shelves"].help == "Number of shelves."
 
 
-def test_a_secret_is_not_in_the_repr():
+def test_a_secret_is_neither_in_the_repr_nor_in_a_message():
     assert "x3" not in repr(Shop(name="x3"))
+    with pytest.raises(InputError, match="name is a value of type list") as caught:
+        Shop(name=["x3"])
+    assert "x3" not in str(caught.value)
 
 
 def test_the_same_option_has_the_same_default_and_texts():

@@ -17,8 +17,8 @@ def test_a_ratio_is_a_number_of_relus(backbone, ratio, count):
 
 
 def test_an_impossible_ratio_is_refused():
-    for ratio in ("7:3", "2-1", "0:1", "1:5", "2:1:1", "9" * 30 + ":1"):
-        with pytest.raises(InputError, match=f"ratio '?{ratio}"):
+    for ratio in ("7:3", "2-1", "0:1", "1:5", "2:1:1", "9" * 30 + ":1", "1" * 5000 + ":1"):
+        with pytest.raises(InputError, match=f"ratio '?{ratio[:40]}"):
             relus_at_ratio(Backbone.parse("plain-38"), ratio)
 
 
