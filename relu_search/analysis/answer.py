@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from relu_search.analysis.estimates import estimates, full_length
+from relu_search.analysis.estimates import estimate_words, estimates, full_length
 from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_table
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
@@ -53,7 +53,8 @@ def answer_lines(
 
 
 def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
-    known = estimates(whole, metric)["estimate"]
+    table = estimates(whole, metric)
+    known = table["estimate"]
     name = best["module"] or best["placement"]
     own = float(known[best["placement"]])
     line = f"The best ratio found is {best['ratio']} ({name}) at {metric.text(own)}"
@@ -65,7 +66,7 @@ def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
         word = "costs" if gap >= 0 else "gains"
         unit = " points" if metric.unit == "%" else ""
         line += f"; {module} {word} {abs(gap) * metric.factor:.3g}{unit}"
-    return f"{line} (the model's estimates; only relu-search confirm decides)."
+    return f"{line} ({estimate_words(table)}; only relu-search confirm decides)."
 
 
 def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:

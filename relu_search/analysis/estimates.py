@@ -86,6 +86,13 @@ def estimate_text(known: pd.DataFrame, placement: str, metric: Metric) -> str:
     return f"{number} ± {deviation} {metric.unit}".rstrip()
 
 
+def estimate_words(known: pd.DataFrame) -> str:
+    """What the numbers of `estimates` are: from the model, or means where it had too few trials."""
+    if known["sd"].notna().any():
+        return "the model's estimate (mean ± 1 sd)"
+    return f"the mean of the runs (fewer than {FEWEST_TO_ESTIMATE} full-length trials: no model)"
+
+
 def _points(texts: pd.Series[str] | pd.Index[str]) -> np.ndarray:
     """(placements, sites + 1): the bits, and whether the norms of dropped ReLUs are removed."""
     parsed = [Placement.parse(text) for text in texts]

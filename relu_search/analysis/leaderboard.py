@@ -150,7 +150,7 @@ def _number(value: float | None, metric: Metric) -> str:
 
 def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int) -> str:
     """One line on how noisy the numbers are and what they do not show."""
-    from relu_search.analysis.estimates import estimates
+    from relu_search.analysis.estimates import estimate_words, estimates
 
     metric = config.optimised
     known = estimates(trials, metric)
@@ -159,7 +159,7 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
     noise = 100 * math.sqrt(accuracy * (1 - accuracy) / validation_images)
     line = (
         f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
-        "different seeds add more. Ranked by the model's estimate (mean ± 1 sd). "
+        f"different seeds add more. Ranked by {estimate_words(known)}. "
         f"{config.epochs} epochs measure early trainability, not final accuracy."
     )
     controls = trials.loc[trials["module"].map(is_control), "placement"]

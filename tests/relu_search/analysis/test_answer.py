@@ -10,7 +10,7 @@ from helpers.trial_tables import loss_table, noisy_losses
 from relu_search import RunFolder, SearchConfig
 from relu_search.analysis.answer import answer_lines, report_text
 from relu_search.analysis.estimates import estimates
-from relu_search.analysis.leaderboard import leaderboard_rows
+from relu_search.analysis.leaderboard import caveat, leaderboard_rows
 from relu_search.settings.metrics import METRICS
 from search_spaces import InputError
 
@@ -46,6 +46,16 @@ def test_what_a_module_costs_is_the_difference_of_the_estimates():
     config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
     line = next(answer_lines(trials, NO_EPOCHS, config))
     assert f"; paired costs {known[paired] - within.min():.3g} (" in line
+
+
+@pytest.mark.parametrize(
+    ("count", "words"), [(20, "the model's estimate"), (5, "mean of the runs")]
+)
+def test_headline_and_note_say_whether_a_model_was_fitted(count, words):
+    trials = loss_table(*noisy_losses(1, count=count)[:2])
+    config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
+    assert words in next(answer_lines(trials, NO_EPOCHS, config))
+    assert f"Ranked by the {words.removeprefix('the ')}" in caveat(trials, config, 100)
 
 
 def test_a_run_without_a_finished_trial_has_no_report(tmp_path):
