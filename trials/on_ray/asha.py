@@ -20,8 +20,7 @@ def scheduler_of(stopping: EarlyStopping, past: Sequence[PastTrial] = ()) -> Tri
     """
     scheduler = _ProtectingASHA(stopping)
     for i, earlier in enumerate(past):
-        number = f"past-{i}"
-        trial = SchedulerTrial(number, {"number": number, "costs": earlier.costs})
+        trial = SchedulerTrial({"number": f"past-{i}", "costs": earlier.costs})
         add_trial(scheduler, trial)
         for epoch in sorted(earlier.curve):
             if epoch < stopping.max_epochs:
@@ -72,4 +71,4 @@ class _ProtectingASHA(ASHAScheduler):  # type: ignore[misc]
 
 def _numbered(trial: Any) -> SchedulerTrial:
     """One of Ray's trials, or of ours, with the proposer's number as its id."""
-    return SchedulerTrial(str(trial.config["number"]), trial.config)
+    return SchedulerTrial(trial.config)

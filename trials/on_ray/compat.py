@@ -1,8 +1,9 @@
-"""Uses of Ray Tune that its documentation does not promise, all in this file.
+"""Uses of Ray Tune that its documentation does not promise.
 
 Ray documents a scheduler as an object that Ray's own controller calls with Ray's own trials. A
 packed search has neither, and the rungs of a resumed search are filled before Ray starts. So ASHA
-is called here with trials that have a `trial_id` and a `config` only, and without a controller.
+is called here, and in `asha.py`, with trials that have a `trial_id` and a `config` only, and
+without a controller.
 `tests/trials/on_ray/test_compat.py` checks this and says what a new version of Ray has changed.
 """
 
@@ -23,12 +24,15 @@ class SchedulerTrial:
     """A trial as a scheduler sees it.
 
     Attributes:
-        trial_id: one per trial; the scheduler keeps its rungs by it.
         config: `number`, and where they apply `protected` and `costs` (see `Proposal`).
     """
 
-    trial_id: str
     config: Mapping[str, Any]
+
+    @property
+    def trial_id(self) -> str:
+        """The number as text; the scheduler keeps its rungs by it."""
+        return str(self.config["number"])
 
     @classmethod
     def of(cls, proposal: Proposal) -> SchedulerTrial:
@@ -37,7 +41,7 @@ class SchedulerTrial:
             "protected": proposal.protected,
             "costs": proposal.costs,
         }
-        return cls(str(proposal.number), config)
+        return cls(config)
 
 
 _NO_CONTROLLER = None

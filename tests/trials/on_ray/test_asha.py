@@ -21,7 +21,7 @@ def stopping(mode="max", grace=1, factor=3):
 
 def epochs_granted(scheduler, seed: int) -> int:
     """Epochs that a scheduler grants to one more trial."""
-    trial = SchedulerTrial(f"new-{seed}", {"number": f"new-{seed}"})
+    trial = SchedulerTrial({"number": f"new-{seed}"})
     add_trial(scheduler, trial)
     for epoch, value in enumerate(curve(seed), start=1):
         if not report(scheduler, trial, {"epoch": epoch, "val_accuracy": value, "val_loss": value}):
@@ -66,7 +66,7 @@ def test_a_grace_period_beyond_the_end_means_no_early_stop():
 
 def test_a_failure_report_without_a_metric_is_no_reason_to_stop():
     scheduler = scheduler_of(stopping())
-    trial = SchedulerTrial("0", {"number": 0, "protected": True})
+    trial = SchedulerTrial({"number": 0, "protected": True})
     add_trial(scheduler, trial)
     assert report(scheduler, trial, {"epoch": 1, "failure": "no"})
 
@@ -78,7 +78,7 @@ def test_ray_hears_the_verdict_and_protected_trials_are_spared(mode, sign):
 
     def decision(number, loss, cost, protected=False):
         config = {"number": number, "costs": [cost], "protected": protected}
-        trial = SchedulerTrial(str(number), config)
+        trial = SchedulerTrial(config)
         add_trial(scheduler, trial)
         return report(scheduler, trial, {"epoch": 1, "val_loss": sign * loss})
 

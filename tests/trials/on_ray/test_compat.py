@@ -28,7 +28,7 @@ def test_ray_takes_trials_that_are_not_its_own_and_no_controller():
     lengths = []
     try:
         for number in range(12):
-            trial = SchedulerTrial(str(number), {"number": number})
+            trial = SchedulerTrial({"number": number})
             add_trial(scheduler, trial)
             reached = 0
             for epoch, value in enumerate(curve(number), start=1):
@@ -53,7 +53,7 @@ def test_a_trial_that_was_added_twice_stays_one_trial():
     scheduler = ASHAScheduler(
         time_attr="epoch", metric="m", mode="max", max_t=9, grace_period=1, reduction_factor=2
     )
-    trial = SchedulerTrial("a", {})
+    trial = SchedulerTrial({"number": "a"})
     for value in (5.0, 1.0):
         add_trial(scheduler, trial)
         goes_on = report(scheduler, trial, {"epoch": 1, "m": value})
