@@ -1,4 +1,4 @@
-"""How well does one short training foretell a placement's worth? Printed for the datasheet.
+"""How well does one short training predict the quality of a placement? Printed for the datasheet.
 
 ```bash
 python -m benchmarks.relu_bench.fidelity

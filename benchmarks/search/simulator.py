@@ -12,6 +12,7 @@ import optuna
 
 from benchmarks.relu_bench import Table
 from benchmarks.search.stock import CompletedStudy, StockProposer
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.samplers.distinct import DistinctSampler
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
@@ -162,7 +163,10 @@ class Replay:
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(storage=storage, directions=config.resolve().directions)
         if self.costs:
-            costs = Costs(self.costs, space.backbone, (1, 8, 8), 10)
+            facts = PlacementFacts(
+                backbone=space.backbone, num_classes=10, in_channels=1, image_size=(8, 8)
+            )
+            costs = Costs(self.costs, facts)
             common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}
         if self.sampler.endswith(TOLD_COMPLETE):
             study = CompletedStudy(study.study_name, storage)

@@ -11,7 +11,6 @@ import pandas as pd
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
 from relu_search.settings.resolved_config import ResolvedConfig
-from search_spaces import InputError
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,11 @@ class RunSnapshot:
             InputError: the folder is damaged or has no finished trial yet.
         """
         config, record = run.read_config()
-        trials = run.read_trials()
-        if trials.empty:
-            raise InputError(f"{run.path} has no finished trial yet; let the search run longer")
         return cls(
             run,
             config,
             record,
-            trials,
+            run.read_some_trials(),
             run.read_epochs().drop_duplicates(["trial", "epoch"], keep="last"),
             _optional_table(run.table("confirm.csv")),
             _optional_table(run.table("verdict.csv")),

@@ -248,6 +248,17 @@ class RunFolder:
         """
         return read_table(self.path / "trials.csv")
 
+    def read_some_trials(self) -> pd.DataFrame:
+        """`trials.csv` with at least one row.
+
+        Raises:
+            InputError: the table is missing, damaged or empty.
+        """
+        trials = self.read_trials()
+        if trials.empty:
+            raise InputError(f"{self.path} has no finished trial yet; let the search run longer")
+        return trials
+
     def count_trials(self) -> int:
         """Number of finished trials, for a progress display; 0 if the table cannot be read."""
         try:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.settings.metrics import Cost
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from search_spaces import Activation, Backbone, Placement
+    from search_spaces import Placement
 
 
 @dataclass(frozen=True)
@@ -19,14 +20,11 @@ class Costs:
 
     Attributes:
         names: in the order of `COSTS`.
-        image_shape: (channels, height, width).
+        facts: of these placements, without training.
     """
 
     names: tuple[Cost, ...]
-    backbone: Backbone
-    image_shape: tuple[int, int, int]
-    num_classes: int
-    activation: Activation = "relu"
+    facts: PlacementFacts
 
     def of(self, placement: Placement) -> tuple[float, ...]:
         """The costs of a placement, in the order of `names`."""
@@ -36,32 +34,19 @@ class Costs:
         if name == "relus":
             return placement.kept
         if name == "relu_elements":
-            return int(self._complexity(placement).relu_elements)
+            return int(self.facts.complexity(placement).relu_elements)
         from relu_search.export.folded_pairs import macs_after_fold
         from search_spaces import build
 
-        channels, *_ = self.image_shape
+        facts = self.facts
         model = build(
-            self.backbone,
+            facts.backbone,
             placement,
-            num_classes=self.num_classes,
-            in_channels=channels,
-            activation=self.activation,
+            num_classes=facts.num_classes,
+            in_channels=facts.in_channels,
+            activation=facts.activation,
         )
-        return macs_after_fold(model.eval(), self.image_shape)
-
-    def _complexity(self, placement: Placement) -> Any:
-        from search_spaces import measure_complexity
-
-        channels, height, width = self.image_shape
-        return measure_complexity(
-            self.backbone,
-            placement,
-            num_classes=self.num_classes,
-            in_channels=channels,
-            image_size=(height, width),
-            activation=self.activation,
-        )
+        return macs_after_fold(model.eval(), (facts.in_channels, *facts.image_size))
 
     def of_sites(self) -> NDArray[Any]:
         """(costs, sites) what keeping each site adds to each cost.
@@ -74,7 +59,7 @@ class Costs:
 
         from search_spaces import Placement
 
-        count = len(self.backbone.sites)
+        count = len(self.facts.backbone.sites)
         whole = np.array(self.of(Placement("1" * count)))
         without = [
             self.of(Placement("1" * site + "0" + "1" * (count - site - 1))) for site in range(count)

@@ -151,13 +151,7 @@ class _Setting:
         facts.of(Placement("1" * len(space.backbone.sites)))  # refuses images that are too small
         check_storage(config.storage)
         check_exchange(config.exchange)
-        costs = Costs(
-            config.costs,
-            space.backbone,
-            (data.in_channels, *data.image_size),
-            data.num_classes,
-            config.activation,
-        )
+        costs = Costs(config.costs, facts)
         return cls(data=data, space=space, facts=facts, costs=costs)
 
 

@@ -124,6 +124,12 @@ def train_epoch(
     return sums.means(count)
 
 
+def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean cross-entropy of a batch, and the logits (B, classes)."""
+    logits = model(x)
+    return functional.cross_entropy(logits, y), logits
+
+
 def training_step(
     model: nn.Module,
     optimizer: NesterovSGD,
@@ -131,7 +137,7 @@ def training_step(
     *,
     rate: float | Tensor,
     sums: EpochSums,
-    loss_of: LossOf | None = None,
+    loss_of: LossOf = loss_and_logits,
 ) -> None:
     """One step of SGD on a batch. Does not wait for the device.
 
@@ -143,18 +149,12 @@ def training_step(
     """
     x, y = batch
     with autocast(optimizer.recipe, x.device):
-        loss, logits = (loss_of or loss_and_logits)(model, x, y)
+        loss, logits = loss_of(model, x, y)
     optimizer.forget_gradients()
     loss.backward()  # type: ignore[no-untyped-call]
     optimizer.learning_rate = rate
     optimizer.step()
     sums.add(loss, logits, y)
-
-
-def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of a batch, and the logits (B, classes)."""
-    logits = model(x)
-    return functional.cross_entropy(logits, y), logits
 
 
 class EpochSums:

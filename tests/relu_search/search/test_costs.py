@@ -8,8 +8,21 @@ import pytest
 from helpers.replay import drive, metrics, new_proposer
 
 from relu_search import SearchConfig, resume_search, run_search
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.search.costs import Costs
 from search_spaces import Backbone, Placement, measure_complexity
+
+
+def costs_of(names, backbone, image_shape, activation="relu"):
+    channels, *size = image_shape
+    facts = PlacementFacts(
+        backbone=backbone,
+        num_classes=10,
+        in_channels=channels,
+        image_size=tuple(size),
+        activation=activation,
+    )
+    return Costs(names, facts)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +36,7 @@ from search_spaces import Backbone, Placement, measure_complexity
 )
 def test_site_costs_add_up_to_measured_costs(name, activation):
     backbone = Backbone.parse(name, 4)
-    costs = Costs(("relus", "relu_elements"), backbone, (1, 8, 8), 10, activation)
+    costs = costs_of(("relus", "relu_elements"), backbone, (1, 8, 8), activation)
     per_site = costs.of_sites()
     rng = np.random.default_rng(0)
     paired = np.array(costs.of(Placement("1" * len(backbone.sites))))
@@ -36,7 +49,7 @@ def test_site_costs_add_up_to_measured_costs(name, activation):
 
 def test_macs_after_fold_counts_a_pair_as_one_convolution_where_that_is_less():
     backbone = Backbone.parse("preplain-12", 8)
-    costs = Costs(("macs-after-fold",), backbone, (3, 32, 32), 10)
+    costs = costs_of(("macs-after-fold",), backbone, (3, 32, 32))
     sites = len(backbone.sites)
     paired = measure_complexity(backbone, Placement("1" * sites), image_size=(32, 32)).macs
     assert costs.of(Placement("1" * sites)) == (paired,)
@@ -48,7 +61,7 @@ def test_macs_after_fold_counts_a_pair_as_one_convolution_where_that_is_less():
 @pytest.mark.parametrize("sampler", ["gp", "tpe", "nsga2", "local", "greedy", "evolution"])
 def test_a_study_of_two_objectives_has_both_values_and_no_lost_epoch(sampler):
     study = optuna.create_study(directions=["minimize", "minimize"])
-    costs = Costs(("relus",), Backbone.parse("plain-8"), (1, 8, 8), 10)
+    costs = costs_of(("relus",), Backbone.parse("plain-8"), (1, 8, 8))
     proposer = new_proposer(
         study,
         trials=20,
