@@ -1,6 +1,6 @@
 """ReLU-Bench: every ReLU placement of small networks, trained and measured once for all."""
 
-from benchmarks.relu_bench.specs import SPECS, TableSpec
-from benchmarks.relu_bench.table import METRICS, Table, load, query
+from benchmarks.relu_bench.specs import METRICS, SPECS, TableSpec
+from benchmarks.relu_bench.table import Table, load, query
 
 __all__ = ["METRICS", "SPECS", "Table", "TableSpec", "load", "query"]

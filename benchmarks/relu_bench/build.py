@@ -3,11 +3,12 @@
 ```bash
 python -m benchmarks.relu_bench.build                 # plain-12: about 65 minutes on one core
 python -m benchmarks.relu_bench.build preresnet-8
+python -m benchmarks.relu_bench.build plain-20-colour --data parquet:DIR --device cuda --pack 64
 ```
 
-Each training is one line of `out/relu_bench/TABLE.jsonl`, written when it ends. Started again, the
-build goes on behind the last line. Seeds are the outer loop, so a build that was stopped has the
-same seeds for all placements, but for the last one.
+Each training is one line of `out/relu_bench/TABLE.jsonl`, written when it ends. If the build is
+started again, it continues after the last line. Seeds are the outer loop, so a build that was
+stopped has the same seeds for all placements, but for the last one.
 """
 
 from __future__ import annotations
@@ -20,35 +21,51 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from rich.progress import track
+from rich.progress import Progress
 
+from benchmarks.relu_bench.images import images_of
 from benchmarks.relu_bench.specs import SPECS, TableSpec
-from benchmarks.relu_bench.table import METRICS
-from trials import TrainingData, TrialSpec, load_data
-from trials.data.augmentation import Normalise
-from trials.data.held_out import load_test_split
-from trials.data.splits import ImageSet
-from trials.training.evaluation import evaluate, on_device
-from trials.training.loop import train
-from trials.training.metrics import NonFiniteLossError
-from trials.training.process import one_thread
-from trials.training.spec import untrained_network
+from benchmarks.relu_bench.training import train_one, train_pack
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("table", nargs="?", default="plain-12", choices=sorted(SPECS))
     parser.add_argument("--work", type=Path, default=Path("out/relu_bench"), help="of the log")
+    parser.add_argument("--data", help="the table's data set by another name, as parquet:DIR")
+    parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
+    parser.add_argument("--pack", type=int, default=1, help="trainings at once, as one network")
+    parser.add_argument("--minutes", type=float, help="start no training after this time")
     arguments = parser.parse_args()
     spec = SPECS[arguments.table]
     log = arguments.work / f"{spec.name}.jsonl"
-    train_missing(spec, log)
+    train_missing(
+        spec,
+        log,
+        source=arguments.data,
+        device=arguments.device,
+        pack_size=arguments.pack,
+        minutes=arguments.minutes,
+    )
     pack(spec, log)
 
 
-def train_missing(spec: TableSpec, log: Path) -> None:
-    """Train what the log lacks, one line per training."""
+def train_missing(
+    spec: TableSpec,
+    log: Path,
+    *,
+    source: str | None = None,
+    device: str = "cpu",
+    pack_size: int = 1,
+    minutes: float | None = None,
+) -> None:
+    """Train what the log lacks, one line per training.
+
+    Args:
+        source: as for `images_of`.
+        pack_size: trainings at once; 1: each one by the reference code.
+        minutes: no training is started after this time.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     done = {(row["bits"], row["seed"]) for row in rows_of(log)}
     missing = [
@@ -57,43 +74,30 @@ def train_missing(spec: TableSpec, log: Path) -> None:
         for placement in spec.placements
         if (placement.bits, seed) not in done
     ]
-    data = load_data(
-        spec.data, train_limit=spec.train_images, validation_images=spec.validation_images
-    )
-    test = load_test_split(data)
-    with log.open("a") as file:
-        for placement, seed in track(missing, description=spec.name):
-            row = train_one(spec.trial(placement, seed), data, test)
-            file.write(json.dumps({"bits": placement.bits, "seed": seed, **row}) + "\n")
+    data, test = images_of(spec, source)
+    started = time.perf_counter()
+    with log.open("a") as file, Progress() as progress:
+        task = progress.add_task(spec.name, total=len(missing))
+        for first in range(0, len(missing), pack_size):
+            if minutes is not None and time.perf_counter() - started > 60 * minutes:
+                return
+            chosen = missing[first : first + pack_size]
+            specs = [spec.trial(placement, seed) for placement, seed in chosen]
+            if pack_size == 1:
+                rows = [train_one(specs[0], data, test, spec.metrics, device)]
+            else:
+                rows = train_pack(specs, data, test, spec.metrics, device)
+            for (placement, seed), row in zip(chosen, rows, strict=True):
+                file.write(json.dumps({"bits": placement.bits, "seed": seed, **row}) + "\n")
             file.flush()
-
-
-def train_one(spec: TrialSpec, data: TrainingData, test: ImageSet) -> dict[str, Any]:
-    """Metrics after every epoch, seconds of training without the test split, and any failure."""
-    normalise = Normalise(data.mean, data.std, data.image_size[1], torch.device("cpu"))
-    metrics: dict[str, list[float]] = {name: [] for name in METRICS}
-    seconds, failure = 0.0, None
-    with one_thread():
-        model = untrained_network(spec, data)
-        try:
-            for epoch in train(model, data, spec.recipe, seed=spec.seed):
-                test_loss, test_accuracy = evaluate(
-                    model, *on_device(test, "cpu"), normalise, spec.recipe
-                )
-                known = {**epoch.to_json(), "test_loss": test_loss, "test_accuracy": test_accuracy}
-                for name, values in metrics.items():
-                    values.append(known[name])
-                seconds += epoch.seconds
-        except NonFiniteLossError as error:
-            failure = str(error)
-    return {**metrics, "seconds": seconds, "failure": failure}
+            progress.advance(task, len(chosen))
 
 
 def pack(spec: TableSpec, log: Path) -> None:
     """Write the log as the file that is shipped: float32 arrays, NaN where nothing was measured."""
     row_of = {placement.bits: row for row, placement in enumerate(spec.placements)}
     shape = (len(row_of), spec.seeds, spec.recipe.epochs)
-    metrics = {name: np.full(shape, np.nan, np.float32) for name in METRICS}
+    metrics = {name: np.full(shape, np.nan, np.float32) for name in spec.metrics}
     seconds = np.full(shape[:2], np.nan, np.float32)
     for row in rows_of(log):
         where = row_of[row["bits"]], row["seed"]

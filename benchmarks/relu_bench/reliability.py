@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.relu_bench.specs import SPECS
 from benchmarks.relu_bench.table import Table, load
 
 
@@ -79,7 +80,7 @@ def report(table: Table) -> str:
 
 
 def main() -> None:
-    for name in ("plain-12", "preresnet-8"):
+    for name in SPECS:
         print(report(load(name)), end="\n\n")
 
 

@@ -11,17 +11,6 @@ from numpy.typing import NDArray
 from benchmarks.relu_bench.specs import SPECS, TableSpec
 from search_spaces import InputError, Placement, resolve_placement
 
-METRICS = (
-    "train_loss",
-    "train_accuracy",
-    "val_loss",
-    "val_accuracy",
-    "test_loss",
-    "test_accuracy",
-)
-"""What is known of a training after every epoch; losses in nats, accuracies 0 to 1."""
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """Every training of one table.
@@ -80,7 +69,7 @@ class Table:
         ):
             if not low <= value <= high:
                 raise InputError(f"{name} is {value}; table {self.spec.name} has {low} to {high}")
-        found = {name: float(self.metrics[name][row, seed, epoch - 1]) for name in METRICS}
+        found = {name: float(self.metrics[name][row, seed, epoch - 1]) for name in self.metrics}
         if not np.isfinite(list(found.values())).all():
             raise InputError(
                 f"table {self.spec.name} has no epoch {epoch} of {text!r} with seed {seed}: that "
@@ -104,7 +93,7 @@ def load(name: str = "plain-12") -> Table:
             f"table {name!r} is not built; run python -m benchmarks.relu_bench.build {name}"
         )
     with np.load(spec.path, allow_pickle=False) as file:
-        metrics = {metric: file[metric].astype(np.float64) for metric in METRICS}
+        metrics = {metric: file[metric].astype(np.float64) for metric in spec.metrics}
         return Table(spec=spec, metrics=metrics, seconds=file["seconds"].astype(np.float64))
 
 

@@ -1,6 +1,7 @@
 """The shipped tables, their loader, and searches replayed against them."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,10 @@ from statsmodels.stats.anova import anova_lm
 
 from benchmarks.relu_bench import SPECS, load, query
 from benchmarks.relu_bench.build import pack, rows_of, train_missing
+from benchmarks.relu_bench.images import shrunk
 from benchmarks.relu_bench.reliability import reliability
+from benchmarks.relu_bench.specs import METRICS, PRECISE_METRICS
+from benchmarks.relu_bench.training import train_one, train_pack
 from benchmarks.search.simulator import STOCK, Replay
 from search_spaces import InputError
 from trials import load_data, run_trial
@@ -60,8 +64,6 @@ def test_reliability_is_that_of_an_analysis_of_variance():
 
 
 def test_a_build_goes_on_behind_the_last_whole_line(tmp_path, monkeypatch):
-    from dataclasses import replace
-
     from benchmarks.relu_bench import specs
 
     monkeypatch.setattr(specs, "FOLDER", tmp_path)
@@ -78,6 +80,29 @@ def test_a_build_goes_on_behind_the_last_whole_line(tmp_path, monkeypatch):
         np.testing.assert_allclose(
             file["val_loss"][:, 0], [r["val_loss"] for r in again], atol=1e-4
         )
+
+
+def test_images_are_averaged_over_squares():
+    images = np.arange(2 * 4 * 6 * 3, dtype=np.uint8).reshape(2, 4, 6, 3)
+    square = images[1, 2:4, 4:6, 2].astype(float)
+    assert shrunk(images, 2).shape == (2, 2, 3, 3)
+    assert shrunk(images, 2)[1, 1, 2, 2] == round(square.sum() / 4)
+
+
+def test_a_pack_of_a_table_equals_its_trainings():
+    spec = replace(SPECS["preresnet-8"], train_images=64, validation_images=100, width=2)
+    data = load_data(spec.data, train_limit=64, validation_images=100)
+    trials = [replace(spec.trial(spec.placements[row], row)) for row in (3, 60)]
+    trials = [replace(t, recipe=replace(t.recipe, epochs=1, batch_size=64)) for t in trials]
+    metrics = METRICS + PRECISE_METRICS
+    packed = train_pack(trials, data, data.validation, metrics, "cpu")
+    for trial, row in zip(trials, packed, strict=True):
+        alone = train_one(trial, data, data.validation, metrics)
+        assert row["failure"] is alone["failure"] is None
+        for metric in metrics:
+            assert row[metric] == pytest.approx(alone[metric], rel=1e-3), metric
+        assert row["test_loss"] == row["val_loss"]
+        assert row["precise_val_loss"] != row["val_loss"]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "gp", STOCK])

@@ -10,7 +10,7 @@ from torch import Tensor
 from trials.data.augmentation import EpochDraws, crop_and_flip
 from trials.fast.cuda_graphs import ReplayedEpoch
 from trials.fast.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
-from trials.training.evaluation import EVALUATION_BATCH, autocast
+from trials.training.evaluation import EVALUATION_BATCH, autocast, precise_statistics
 from trials.training.loop import DeviceData
 
 
@@ -71,23 +71,37 @@ class PackedEpochs:
         self._loss_sums += losses.detach() * len(places)
         self._correct += (logits.detach().argmax(2) == y).sum(1)
 
-    @torch.no_grad()
     def validate(self) -> list[tuple[float, float]]:
         """(mean cross-entropy in nats, accuracy 0 to 1) of each member in eval mode."""
+        return self.score(*self._data.validation)
+
+    @torch.no_grad()
+    def score(self, images: Tensor, labels: Tensor) -> list[tuple[float, float]]:
+        """As `validate`, on other images: uint8 (N, H, W, C), with labels (N,), on the device."""
         count = len(self.members)
         self.network.model.eval()
-        images, labels = self._data.validation
         loss_sums = torch.zeros(count, device=images.device, dtype=torch.float64)
         correct = torch.zeros(count, device=images.device)
-        size = max(1, EVALUATION_BATCH // count)
+        size = EVALUATION_BATCH if images.is_cuda else max(1, EVALUATION_BATCH // count)
         batches = (torch.split(tensor, size) for tensor in (images, labels))
         for pixels, y in zip(*batches, strict=True):
-            x = self._data.normalise(pixels)
-            with autocast(self._recipe, x.device):
-                logits = self.network.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()
+            with autocast(self._recipe, images.device):
+                logits = self.network.logits(self._beside(pixels)).float()
             loss_sums += cross_entropies(logits, y.expand(count, -1)).double() * len(y)
             correct += (logits.argmax(2) == y).sum(1)
         return _means(loss_sums, correct, len(labels))
+
+    def precise_validate(self) -> list[tuple[float, float]]:
+        """As `validate`, with the statistics of the present weights; see `precise_statistics`."""
+        x = self._beside(self._data.few_images())
+        with precise_statistics(self.network.model, x, self._recipe):
+            return self.validate()
+
+    def _beside(self, pixels: Tensor) -> Tensor:
+        """(B, H, W, C) -> (B, K * C, H, W), normalised: the same images for each member."""
+        x = self._data.normalise(pixels)
+        count = len(self.members)
+        return side_by_side(x.repeat(count, 1, 1, 1), count)
 
 
 def _means(loss_sums: Tensor, correct: Tensor, images: int) -> list[tuple[float, float]]:

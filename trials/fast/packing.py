@@ -18,6 +18,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
@@ -136,6 +137,21 @@ class PackedTraining:
                 except NonFiniteLossError as error:
                     results[number] = str(error)
             return results
+
+    def score(self, images: Tensor, labels: Tensor) -> dict[int, tuple[float, float]]:
+        """(mean cross-entropy in nats, accuracy 0 to 1) of each member after an epoch, by number.
+
+        Args:
+            images: uint8 (N, H, W, C), on the device.
+            labels: int64 (N,), on the device.
+        """
+        assert self._packed is not None
+        return dict(zip(self.members, self._packed.score(images, labels), strict=True))
+
+    def precise_validate(self) -> dict[int, tuple[float, float]]:
+        """As `score`, on the validation images and with `precise_statistics`."""
+        assert self._packed is not None
+        return dict(zip(self.members, self._packed.precise_validate(), strict=True))
 
     def _draws_of(self, member: Member) -> EpochDraws:
         """The random draws of a member's next epoch."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
@@ -57,6 +58,37 @@ def evaluate(
         loss_sum += functional.cross_entropy(logits, y, reduction="sum")
         correct += (logits.argmax(1) == y).sum()
     return loss_sum.item() / len(labels), correct.item() / len(labels)
+
+
+@contextmanager
+def precise_statistics(model: nn.Module, x: Tensor, recipe: Recipe) -> Iterator[None]:
+    """In this context the BatchNorm statistics of a model are those of one batch of images.
+
+    The running statistics are averages over the last steps, so they belong to earlier weights.
+    While the learning rate is high, they spoil the validation loss. These belong to the present
+    weights ("precise BN", Wu and Johnson, arXiv:2105.07576, Section 3). At the end the running
+    statistics are restored, at their old addresses.
+
+    Args:
+        x: normalised training images (B, C, H, W), a few hundred.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    buffers = [buffer for norm in norms for buffer in norm.buffers()]
+    kept = [buffer.clone() for buffer in buffers]
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    model.train()
+    with torch.no_grad(), autocast(recipe, x.device):
+        model(x)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
+    try:
+        yield
+    finally:
+        for buffer, values in zip(buffers, kept, strict=True):
+            buffer.copy_(values)
 
 
 def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Tensor]:

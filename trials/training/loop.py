@@ -16,7 +16,7 @@ from search_spaces import InputError
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data.splits import TrainingData
 from trials.training.checkpoint import Checkpoint
-from trials.training.evaluation import autocast, evaluate, on_device
+from trials.training.evaluation import EVALUATION_BATCH, autocast, evaluate, on_device
 from trials.training.metrics import EpochMetrics, require_finite
 from trials.training.optimizer import NesterovSGD
 from trials.training.process import keep_freed_memory
@@ -210,6 +210,15 @@ class DeviceData:
     def tensors(self) -> tuple[Tensor, ...]:
         """The tensors that a training step reads."""
         return self.images, self.labels, self.normalise.line_mean, self.normalise.line_scale
+
+    def few_images(self) -> Tensor:
+        """At most 500 training images, spread over the set, without padding: (n, H, W, C)."""
+        height, width = self.image_size
+        top, left = (self.images.shape[1] - height) // 2, (self.images.shape[2] - width) // 2
+        total = len(self.images)
+        count = min(total, EVALUATION_BATCH)
+        rows = torch.arange(count, device=self.images.device) * total // count
+        return self.images[rows, top : top + height, left : left + width]
 
     def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
         """Cropped, flipped and normalised images (B, C, H, W) in channels_last, and labels (B,)."""
