@@ -111,6 +111,7 @@ def test_the_fastest_way_has_the_least_median_and_first_epochs_do_not_count(monk
     assert done == [(way, "load") for way in ways] * 4
 
 
+@pytest.mark.slow
 def test_a_usual_way_trains_in_a_process_that_ends_and_leaves_this_network_alone():
     data = colour_images(32)
     model = build("plain-5", "paired", width=4)
