@@ -18,7 +18,14 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.speed.colour_images import PAD, colour_images, without_padding
 from benchmarks.speed.rows import Row, ratio_of_runs, seconds_of
-from benchmarks.speed.usual_loop import accuracy, pil_loader, train_epoch, usual_sgd, usual_training
+from benchmarks.speed.usual_loop import (
+    USUAL_WAYS,
+    accuracy,
+    fastest_way,
+    train_epoch,
+    usual_sgd,
+    usual_training,
+)
 from relu_search.export.timing import time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -47,7 +54,16 @@ RECIPE = Recipe(epochs=1, batch_size=64)
 def input_rows(rounds: int) -> Iterator[Row]:
     """An epoch of batches, crops, flips and normalisation, without a network."""
     data = colour_images(5000)
-    loader = pil_loader(without_padding(data), data.train.labels, pad=PAD, batch_size=64)
+    usual = partial(
+        usual_training,
+        nn.Linear(1, 1),  # is not used
+        without_padding(data),
+        data.train.labels,
+        pad=PAD,
+        batch_size=64,
+    )
+    ways = [way for way in USUAL_WAYS if not way.channels_last]
+    way = fastest_way(usual, work="load", ways=ways)
     images = torch.from_numpy(data.train.images)
     normalise = Normalise(data.mean, data.std, 32, torch.device("cpu"))
 
@@ -56,15 +72,12 @@ def input_rows(rounds: int) -> Iterator[Row]:
         for start in range(0, len(images), 64):
             normalise(crop_and_flip(images, draws.batch(start, 64), 32, 32))
 
-    def theirs() -> None:
-        for _ in loader:
-            pass
-
-    found = time_side_by_side({"ours": ours, "theirs": theirs}, rounds=rounds)
+    with usual(way=way) as peer:
+        found = time_side_by_side({"ours": ours, "theirs": partial(peer.do, "load")}, rounds=rounds)
     yield Row.of_timings(
         "Input pipeline, CPU",
         "5,000 images of 32x32, batches of 64",
-        "PIL, DataLoader with 2 workers",
+        f"PIL, {way}",
         found["ours"],
         found["theirs"],
         13,
@@ -78,15 +91,19 @@ def epoch_rows(rounds: int) -> Iterator[Row]:
     for backbone in ("plain-20", "preresnet-20"):
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=RECIPE)
         compiled = stand_in_epochs(spec, compiled=True, captured=False)
-        usual, ours, gated = (untrained_network(spec, data) for _ in range(3))
-        with usual_training(
-            usual,
+        usual = partial(
+            usual_training,
+            untrained_network(spec, data),
             without_padding(data),
             data.train.labels,
             pad=PAD,
             batch_size=RECIPE.batch_size,
             threads=threads,
-        ) as peer:
+        )
+        ours, gated = (untrained_network(spec, data) for _ in range(2))
+        way = fastest_way(usual)
+        with usual(way=way) as peer:
+            peer.epoch()
             started = time.perf_counter()
             _our_epoch(gated, data, compiled)
             compile_seconds = time.perf_counter() - started
@@ -103,7 +120,7 @@ def epoch_rows(rounds: int) -> Iterator[Row]:
             yield Row.of_timings(
                 "Training epoch, CPU",
                 f"{backbone}, width 16, 768 images, {name}, {threads} threads{apart}",
-                "the usual loop, as many threads",
+                f"the usual loop, as many threads, {way}",
                 found[name],
                 found["usual"],
                 goal,
