@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
+from trials.data.splits import TrainingData
+from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import stand_in_epochs
-from trials.training.loop import TrainsEpoch
+from trials.training.loop import TrainsEpoch, train
+from trials.training.metrics import EpochMetrics
 from trials.training.recipe import Precision, Recipe
-from trials.training.spec import TrialSpec
+from trials.training.spec import TrialSpec, untrained_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,10 +34,17 @@ class Way:
         return stand_in_epochs(spec, compiled=self.compiled, captured=self.captured)
 
 
-WAYS = (
-    Way(),
-    Way(captured=True),
-    Way(compiled=True, captured=True),
-    Way(captured=True, precision="bf16"),
-    Way(compiled=True, captured=True, precision="bf16"),
-)
+    def epochs(self, spec: TrialSpec, data: TrainingData, device: str) -> Iterator[EpochMetrics]:
+        """Trains one candidate of this spec, with the recipe of this way."""
+        spec = replace(spec, recipe=self.recipe)
+        model = untrained_network(spec, data)
+        epoch_by = self.epoch_by(spec)
+        return train(model, data, spec.recipe, seed=0, device=device, epoch_by=epoch_by)
+
+
+def pack_of(spec: TrialSpec, data: TrainingData, device: str, members: int) -> PackedTraining:
+    """A captured pack of trainings that differ in their seeds."""
+    training = PackedTraining(data, device, captured=True)
+    for number in range(members):
+        training.join(number, replace(spec, seed=number))
+    return training

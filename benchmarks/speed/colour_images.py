@@ -10,8 +10,8 @@ from trials.data.splits import ImageSet, TrainingData
 PAD = 4
 
 
-def colour_images(count: int) -> TrainingData:
-    """A number of training images, and one validation image."""
+def colour_images(count: int, *, validation: int = 1) -> TrainingData:
+    """A number of training and of validation images; the latter are among the former."""
     rng = np.random.default_rng(0)
     images = rng.integers(256, size=(count, 32, 32, 3), dtype=np.uint8)
     labels = rng.integers(10, size=count, dtype=np.int64)
@@ -19,7 +19,7 @@ def colour_images(count: int) -> TrainingData:
     return TrainingData(
         name="random",
         train=ImageSet(images=padded, labels=labels),
-        validation=ImageSet(images=images[:1], labels=labels[:1]),
+        validation=ImageSet(images=images[:validation], labels=labels[:validation]),
         pad=PAD,
         flip=True,
         mean=(127.0,) * 3,

@@ -130,47 +130,90 @@ _MARK = "<!-- generated below -->"
 _SECTION = re.compile(r"<!-- section (\w+) -->\n(.*?)(?=<!-- section|\Z)", re.DOTALL)
 
 
+@dataclass(frozen=True)
+class Findings:
+    """Rows by section, and where they were measured.
+
+    Attributes:
+        machines: section -> facts as of `machine()`.
+        rows: section -> its rows.
+    """
+
+    machines: dict[str, dict[str, str]]
+    rows: dict[str, list[Row]]
+    _here: dict[str, str]
+
+    @classmethod
+    def here(cls) -> Findings:
+        """No rows yet, on this machine."""
+        return cls({}, {}, machine())
+
+    @classmethod
+    def read(cls, *files: str) -> Findings:
+        """From files that `save` has written; of a section that several have, the last one's."""
+        found = cls({}, {}, {})
+        for file in files:
+            for name, section in json.loads(Path(file).read_text()).items():
+                found.machines[name] = section["machine"]
+                found.rows[name] = [Row(**row) for row in section["rows"]]
+        return found
+
+    def add(self, section: str, row: Row) -> None:
+        """Add a row that was measured here, and show it."""
+        self.machines[section] = self._here
+        self.rows.setdefault(section, []).append(row)
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}"
+        print(row.section, "|", row.what, row.ours, row.theirs, ratio, file=sys.stderr, flush=True)
+
+    def save(self, file: str | None) -> None:
+        """Write everything as JSON to a file, or to stdout for `-`; None: nowhere."""
+        if file is None:
+            return
+        found = {
+            name: {"machine": self.machines[name], "rows": [row.to_json() for row in rows]}
+            for name, rows in self.rows.items()
+        }
+        text = json.dumps(found, indent=2) + "\n"
+        sys.stdout.write(text) if file == "-" else Path(file).write_text(text)
+
+    def write_page(self, page: Path, order: Sequence[str]) -> None:
+        """Replace these sections of a page; its prose and its other sections are kept."""
+        tables = {}
+        for name, rows in self.rows.items():
+            made = ", ".join(f"{key} {value}" for key, value in self.machines[name].items())
+            tables[name] = f"{table(rows)}\nMade: {made}.\n"
+        before = page.read_text() if page.exists() else ""
+        page.write_text(with_sections(before, order, tables))
+
+
 def run_sections(
-    description: str,
-    page: Path,
-    sections: Mapping[str, Callable[[], Iterator[Row]]],
-    *,
-    check: Callable[[], None] = lambda: None,
+    description: str, page: Path, sections: Mapping[str, Callable[[], Iterator[Row]]]
 ) -> None:
     """The command of a page: measure all sections or some; write them to the page, or as JSON.
 
     Args:
         description: of the command; its first line is shown by `--help`.
         sections: name -> what measures it, in the order of the page.
-        check: is called once the arguments are right; it may refuse this machine.
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}")
     parser.add_argument("--json", help="write rows here (- for stdout), not the page")
+    parser.add_argument("--from", dest="files", nargs="+", help="write the page from these files")
     arguments = parser.parse_args()
+    if arguments.files:
+        Findings.read(*arguments.files).write_page(page, list(sections))
+        return
     chosen = arguments.sections or list(sections)
     if unknown := [name for name in chosen if name not in sections]:
         parser.error(f"unknown section {', '.join(unknown)}; use {', '.join(sections)}")
-    check()
-    rows: dict[str, list[Row]] = {}
+    findings = Findings.here()
     for name in chosen:
-        rows[name] = []
         for row in sections[name]():
-            rows[name].append(row)
-            print(row.section, row.what, row.ours, row.theirs, row.ratio, file=sys.stderr)
-    facts = machine()
+            findings.add(name, row)
     if arguments.json:
-        found = {
-            "machine": facts,
-            "rows": [row.to_json() for part in rows.values() for row in part],
-        }
-        text = json.dumps(found, indent=2)
-        sys.stdout.write(text) if arguments.json == "-" else Path(arguments.json).write_text(text)
-        return
-    made = ", ".join(f"{name} {value}" for name, value in facts.items())
-    before = page.read_text() if page.exists() else ""
-    tables = {name: f"{table(part)}\nMade: {made}.\n" for name, part in rows.items()}
-    page.write_text(with_sections(before, list(sections), tables))
+        findings.save(arguments.json)
+    else:
+        findings.write_page(page, list(sections))
 
 
 def with_sections(page: str, order: Sequence[str], tables: Mapping[str, str]) -> str:

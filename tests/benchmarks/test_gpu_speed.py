@@ -2,38 +2,105 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from benchmarks.gpu_speed import __main__ as gpu_speed
 from benchmarks.gpu_speed import kernels
-from benchmarks.gpu_speed.ways import Way
+from benchmarks.gpu_speed.candidates import candidate_rows, epoch_rows, long_rows
+from benchmarks.gpu_speed.reproduction import table1_rows
+from benchmarks.gpu_speed.scale import QUICK
 
-SMALL = {"device": "cpu", "images": 128, "backbones": ("plain-5",)}
-
-
-def test_epochs_of_all_ways_beside_the_usual_loop():
-    ways = (Way(), Way(captured=True))
-    rows = list(gpu_speed.epoch_rows(**SMALL, rounds=1, ways=ways))
-    assert [row.what for row in rows] == ["plain-5, eager, fp32", "plain-5, captured, fp32"]
-    assert all(row.ratio > 0 for row in rows)
+ROOT = Path(__file__).parents[2]
 
 
-def test_processes_and_packs_that_share_a_device():
-    (row,) = gpu_speed.candidate_rows(**SMALL, sharing=((2, 2),))
-    assert row.what == "plain-5, 2 processes, 2 in each"
-    assert float(row.ours.replace(",", "")) > 0
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """A data set of 120 training and 40 test images in parquet files."""
+    import io
+
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    for split, count in (("train", 120), ("test", 40)):
+        files = []
+        for number in range(count):
+            pixels = rng.integers(0, 200, size=(16, 16, 3), dtype=np.uint8) + 50 * (number % 2)
+            buffer = io.BytesIO()
+            Image.fromarray(pixels.astype(np.uint8)).save(buffer, "png")
+            files.append({"bytes": buffer.getvalue(), "path": None})
+        labels = [number % 2 for number in range(count)]
+        pq.write_table(pa.table({"img": files, "label": labels}), folder / f"{split}.parquet")
+    return f"parquet:{folder}"
+
+
+@pytest.mark.slow
+def test_epochs_and_packs_beside_the_usual_loop():
+    rows = list(epoch_rows("cpu", QUICK))
+    assert [row.what.partition("images, ")[2] for row in rows] == [
+        "eager, fp32",
+        "captured, fp32",
+        "captured, fp32",
+    ]
+    assert all(row.ratio > 0 and "workers" in row.peer for row in rows)
+    rows = list(candidate_rows("cpu", QUICK))
+    assert [row.what.partition("images, ")[2] for row in rows] == [
+        "a pack of 2, fp32",
+        "2 processes, 2 in each, fp32",
+        "a pack of 2, fp32",
+    ]
+    assert all(float(row.ours.replace(",", "")) > 0 for row in rows)
+
+
+def test_candidates_per_hour_follow_from_an_epoch_of_a_pack(monkeypatch):
+    from benchmarks.gpu_speed import candidates
+
+    monkeypatch.setattr(candidates, "seconds_of", lambda epoch: epoch() and 4.0)
+    (row,) = long_rows("cpu", QUICK)
+    assert row.ours == "60"  # 2 members, 30 epochs of 4 seconds: 120 seconds for both
+    assert row.reached is False
 
 
 @pytest.mark.filterwarnings("ignore")  # of a profiler without a GPU
 def test_a_step_beside_its_floor(monkeypatch):
     monkeypatch.setattr(kernels, "_bandwidth", lambda _device: 1e9)
-    first, *account = kernels.floor_rows(**SMALL, ways=(Way(captured=True),))
-    assert first.ratio > 0
-    assert [row.what.partition(": ")[2] for row in account][-1] == "between kernels"
+    rows = list(kernels.floor_rows("cpu", QUICK))
+    steps = [row for row in rows if row.ratio is not None]
+    assert len(steps) == 4  # one candidate and a pack, of two backbones
+    assert all(row.ratio > 0 for row in steps)
+    assert rows[-1].what.partition(": ")[2] == "between kernels"
+
+
+def test_table_1_is_repeated_in_small(images):
+    rows = list(
+        table1_rows(
+            "cpu", source=images, seconds=1, depths=(5, 8), images=64, seeds=2, precision="fp32"
+        )
+    )
+    assert [row.what.partition(",")[0] for row in rows] == ["plain-5", "plain-8"]
+    assert all(row.n == 2 and "±" in row.ours and "8 epochs" in row.what for row in rows)
+
+
+def test_rows_go_into_a_file_and_from_files_into_the_page(tmp_path, monkeypatch):
+    page, file = tmp_path / "page.md", tmp_path / "rows.json"
+    page.write_text("Prose.\n\n<!-- generated below -->\n")
+    monkeypatch.setattr(gpu_speed, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", [*"x long --device cpu --quick --json".split(), str(file)])
+    gpu_speed.main()
+    section = json.loads(file.read_text())["long"]
+    assert {"date", "torch", "cpu"} <= section["machine"].keys()
+    monkeypatch.setattr(sys, "argv", ["x", "--from", str(file)])
+    gpu_speed.main()
+    (row,) = section["rows"]
+    assert page.read_text().startswith("Prose.")
+    assert f"| {row['what']} |  | {row['ours']} |" in page.read_text()
 
 
 def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
@@ -43,9 +110,34 @@ def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
         "except SystemExit as end: assert not end.code\n"
         "assert not {'ray', 'optuna'} & {*sys.modules}"
     )
-    root = Path(__file__).parents[2]
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=root, check=False, capture_output=True, text=True
+        [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "epoch, candidates, floor" in done.stdout
+    assert "epoch, candidates, long, floor, table1" in done.stdout
+
+
+@pytest.mark.slow
+def test_the_gpu_day_runs_to_its_end_on_a_cpu(images, tmp_path):
+    day = subprocess.run(
+        ["bash", "benchmarks/gpu_day.sh", "--device", "cpu", "--quick"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OUT": str(tmp_path),
+            "IMAGES": images,
+            "PYTHON": sys.executable,
+            "SECONDS_IN_ALL": "900",
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert day.returncode == 0, day.stderr
+    assert day.stdout.count("exit code 0") == 3, day.stdout
+    sections = {
+        name
+        for file in tmp_path.glob("*.json")
+        for name in json.loads(file.read_text())
+    }
+    assert sections == set(gpu_speed.SECTIONS)

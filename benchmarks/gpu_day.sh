@@ -1,0 +1,45 @@
+#!/usr/bin/env bash
+# The first minutes on a GPU: tests, speed, and a small reproduction, the most valuable first.
+#
+#   OUT=results bash benchmarks/gpu_day.sh                        # 9 minutes on a GPU
+#   OUT=results IMAGES=parquet:DIR bash benchmarks/gpu_day.sh     # colour images of your own
+#   OUT=results bash benchmarks/gpu_day.sh --device cpu --quick   # a check without a GPU
+#
+# It runs in a plain checkout and needs torch, torchvision, numpy, pandas, pyarrow, scipy,
+# scikit-learn and pytest; neither Ray nor Optuna. SECONDS_IN_ALL (540) limits the whole.
+# Every part has its own limit and writes what it has found after every row, so a run that is cut
+# off has results too. Bring them into the page with
+#   python -m benchmarks.gpu_speed --from results/*.json
+set -uo pipefail
+cd "$(dirname "$0")/.."
+OUT=${OUT:-out/gpu_day}
+IMAGES=${IMAGES:-cifar10}
+total=${SECONDS_IN_ALL:-540}
+python=${PYTHON:-python3}
+mkdir -p "$OUT"
+export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
+
+left() { echo $((total - SECONDS)); }
+
+part() { # part NAME SECONDS COMMAND...
+    local name=$1 limit=$2
+    shift 2
+    ((limit > $(left))) && limit=$(left)
+    ((limit < 5)) && { echo "$name: no time left" | tee "$OUT/$name.txt"; return; }
+    echo "== $name, at most $limit s"
+    timeout "$limit" "$@" 2>&1 | tee "$OUT/$name.txt"
+    echo "== $name: exit code ${PIPESTATUS[0]}, $SECONDS s in all" | tee -a "$OUT/$name.txt"
+}
+
+speed() { # speed NAME SECONDS SECTION...; the options of this script follow
+    local name=$1 limit=$2
+    shift 2
+    part "$name" "$limit" "$python" -m benchmarks.gpu_speed "$@" "${options[@]}" \
+        --seconds $((limit - 15)) --data "$IMAGES" --json "$OUT/$name.json"
+}
+
+options=("$@")
+nvidia-smi -L 2>/dev/null
+part tests 60 "$python" -m pytest -q -n0 -p no:cacheprovider tests/trials/fast
+speed speed $(((total - 60) / 2)) epoch candidates long floor
+speed table1 "$(left)" table1

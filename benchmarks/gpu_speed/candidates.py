@@ -1,0 +1,186 @@
+"""Candidates of a search: one against the usual loop, and many that share the device."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable, Iterator
+from functools import partial
+from multiprocessing.synchronize import Barrier
+
+from benchmarks.gpu_speed.scale import Scale
+from benchmarks.gpu_speed.ways import Way, pack_of
+from benchmarks.speed.colour_images import PAD, colour_images, without_padding
+from benchmarks.speed.rows import Row, seconds_of
+from benchmarks.speed.usual_loop import USUAL_WAYS, UsualWay, fastest_way, usual_training
+from relu_search.export.timing import time_side_by_side
+from trials.data.splits import TrainingData
+from trials.training.recipe import Precision
+from trials.training.spec import TrialSpec, untrained_network
+
+GOALS = {"plain-20": (8.0, 30.0), "preresnet-110": (3.0, 8.0)}
+"""Times the usual loop: one candidate; candidates per hour."""
+LONG_EPOCHS, LONG_GOAL = 30, 750
+"""A candidate of plain-20 trains for so many epochs; so many candidates per hour are the goal."""
+_UNTIMED = 2
+"""Epochs before the timed ones: in them steps are recorded."""
+
+
+def epoch_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """One epoch of one candidate: every way of training against the usual loop."""
+    for backbone, images in scale.images.items():
+        data, spec = colour_images(images), _spec(backbone, "fp32")
+        start = _usual(spec, data, device)
+        fastest = fastest_way(start, ways=USUAL_WAYS[: scale.usual_ways], rounds=scale.rounds)
+        with start(way=fastest) as peer:
+            for way in scale.ways[backbone]:
+                ours = way.epochs(spec, data, device)
+                calls = {"ours": partial(next, ours), "usual": peer.epoch}
+                found = time_side_by_side(calls, rounds=scale.rounds)
+                yield Row.of_timings(
+                    "Training epoch of one candidate, batch 64",
+                    f"{backbone}, {images:,} images, {way}",
+                    _peer_text(fastest),
+                    found["ours"],
+                    found["usual"],
+                    GOALS.get(backbone, (None,))[0],
+                )
+
+
+def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """Candidate epochs per hour: packs of several sizes, and several processes on one device."""
+    for backbone, images in scale.images.items():
+        data = colour_images(images)
+        start = _usual(_spec(backbone, "fp32"), data, device)
+        fastest = fastest_way(start, ways=USUAL_WAYS[: scale.usual_ways], rounds=scale.rounds)
+        with start(way=fastest) as peer:
+            peer.epoch()
+            usual = sorted(seconds_of(peer.epoch) for _ in range(scale.rounds))
+        of_packs = partial(_row, backbone, images, _peer_text(fastest), usual)
+        for precision, members in scale.packs[backbone]:
+            seconds = _pack_seconds(_spec(backbone, precision), data, device, members, scale.rounds)
+            yield of_packs(f"a pack of {members}, {precision}", seconds / members, scale.rounds)
+        for processes, members in scale.processes[backbone]:
+            spec = _spec(backbone, scale.fast_precision)
+            seconds = _shared_seconds(spec, images, device, processes, members, scale.rounds)
+            yield of_packs(
+                f"{processes} processes, {members} in each, {scale.fast_precision}",
+                seconds / (processes * members),
+                scale.rounds,
+            )
+
+
+def _row(  # noqa: PLR0917
+    backbone: str, images: int, peer: str, usual: list[float], what: str, ours: float, n: int
+) -> Row:
+    theirs = usual[len(usual) // 2]
+    goal = GOALS.get(backbone, (None, None))[1]
+    return Row(
+        section="Candidate epochs per hour, batch 64, captured",
+        what=f"{backbone}, {images:,} images, {what}",
+        peer=peer,
+        ours=f"{3600 / ours:,.0f}",
+        theirs=f"{3600 / theirs:,.0f}",
+        ratio=theirs / ours,
+        low=usual[0] / ours,
+        high=usual[-1] / ours,
+        n=n,
+        goal="" if goal is None else f"≥ {goal:g}x",
+        reached=None if goal is None else theirs / ours >= goal,
+    )
+
+
+def long_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """Candidates per hour with many images: an epoch of a pack, with 5,000 validation images."""
+    backbone = next(iter(scale.images))
+    images, members = scale.long_images, scale.long_pack
+    data = colour_images(images, validation=images // 9)
+    spec = _spec(backbone, scale.fast_precision)
+    seconds = _pack_seconds(spec, data, device, members, rounds=1, untimed=1)
+    per_hour = 3600 * members / (LONG_EPOCHS * seconds)
+    yield Row(
+        section=f"Candidates of {LONG_EPOCHS} epochs per GPU-hour",
+        what=f"{backbone}, {images:,} images, a pack of {members}, {scale.fast_precision}",
+        ours=f"{per_hour:,.0f}",
+        n=1,
+        goal=f"≥ {LONG_GOAL}",
+        reached=per_hour >= LONG_GOAL,
+    )
+
+
+def _spec(backbone: str, precision: Precision) -> TrialSpec:
+    return TrialSpec(
+        backbone=backbone, placement="paired", recipe=Way(precision=precision).recipe
+    )
+
+
+def _usual(spec: TrialSpec, data: TrainingData, device: str) -> partial:
+    return partial(
+        usual_training,
+        untrained_network(spec, data),
+        without_padding(data),
+        data.train.labels,
+        pad=PAD,
+        batch_size=spec.recipe.batch_size,
+        device=device,
+    )
+
+
+def _peer_text(way: UsualWay) -> str:
+    return f"the usual loop: {way}, fp32 as torch sets it"
+
+
+def _pack_seconds(
+    spec: TrialSpec,
+    data: TrainingData,
+    device: str,
+    members: int,
+    rounds: int,
+    *,
+    untimed: int = _UNTIMED,
+) -> float:
+    """The median seconds of an epoch of a pack."""
+    training = pack_of(spec, data, device, members)
+    for _ in range(untimed):
+        training.epoch()
+    seconds = sorted(seconds_of(training.epoch) for _ in range(rounds))
+    return seconds[rounds // 2]
+
+
+def _shared_seconds(  # noqa: PLR0917
+    spec: TrialSpec, images: int, device: str, processes: int, members: int, rounds: int
+) -> float:
+    """Seconds of an epoch when several processes train at the same time."""
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes + 1)
+    arguments = (barrier, spec, images, device, members, rounds)
+    workers = [
+        context.Process(target=_train_beside_others, args=arguments) for _ in range(processes)
+    ]
+    for worker in workers:
+        worker.start()
+    barrier.wait()
+    seconds = seconds_of(barrier.wait)
+    for worker in workers:
+        worker.join()
+    return seconds / rounds
+
+
+def _train_beside_others(  # noqa: PLR0917
+    barrier: Barrier, spec: TrialSpec, images: int, device: str, members: int, rounds: int
+) -> None:
+    try:
+        data = colour_images(images)
+        if members == 1:
+            way = Way(captured=True, precision=spec.recipe.precision)
+            epoch: Callable[[], object] = partial(next, way.epochs(spec, data, device))
+        else:
+            epoch = pack_of(spec, data, device, members).epoch
+        for _ in range(_UNTIMED):
+            epoch()
+        barrier.wait()
+        for _ in range(rounds):
+            epoch()
+        barrier.wait()
+    except BaseException:
+        barrier.abort()
+        raise

@@ -1,0 +1,71 @@
+"""How much is measured: for a page, or as a quick check that everything runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from benchmarks.gpu_speed.ways import Way
+from trials.training.recipe import Precision
+
+_FP32 = Way(captured=True)
+_TF32 = Way(captured=True, precision="tf32")
+_BF16 = Way(captured=True, precision="bf16")
+_COMPILED = Way(compiled=True, captured=True, precision="bf16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """Sizes of the measurement.
+
+    Attributes:
+        images: backbone -> images of a timed epoch.
+        ways: backbone -> ways of training one candidate.
+        packs: backbone -> (precision, members) of each pack.
+        processes: backbone -> (processes, members of the pack of each), in `shared_precision`.
+        long_images, long_pack: of the epoch that shows candidates per hour.
+        fast_precision: of the packs in several processes, of the long epoch and of the account.
+        usual_ways: how many of the usual ways are tried as the peer.
+        rounds: timed epochs.
+    """
+
+    images: Mapping[str, int]
+    ways: Mapping[str, tuple[Way, ...]]
+    packs: Mapping[str, tuple[tuple[Precision, int], ...]]
+    processes: Mapping[str, tuple[tuple[int, int], ...]]
+    long_images: int
+    long_pack: int
+    fast_precision: Precision
+    usual_ways: int
+    rounds: int
+
+
+FULL = Scale(
+    images={"plain-20": 6400, "preresnet-110": 1600},
+    ways={
+        "plain-20": (Way(), _FP32, _TF32, _BF16, _COMPILED),
+        "preresnet-110": (_FP32, _TF32, _BF16),
+    },
+    packs={
+        "plain-20": (("bf16", 4), ("bf16", 8), ("bf16", 16), ("bf16", 32), ("tf32", 32), ("fp32", 8)),
+        "preresnet-110": (("bf16", 4), ("bf16", 8), ("bf16", 16)),
+    },
+    processes={"plain-20": ((2, 1), (4, 1), (2, 16)), "preresnet-110": ()},
+    long_images=45_000,
+    long_pack=32,
+    fast_precision="bf16",
+    usual_ways=6,
+    rounds=3,
+)
+QUICK = Scale(
+    images={"plain-5": 128, "preresnet-8": 128},
+    ways={"plain-5": (Way(), _FP32), "preresnet-8": (_FP32,)},
+    packs={"plain-5": (("fp32", 2),), "preresnet-8": (("fp32", 2),)},
+    processes={"plain-5": ((2, 2),), "preresnet-8": ()},
+    long_images=256,
+    long_pack=2,
+    fast_precision="fp32",
+    usual_ways=2,
+    rounds=1,
+)
+"""For any machine, without a GPU too."""
