@@ -1,4 +1,4 @@
-"""Settings of the process that trains: one CPU thread, and freed memory is kept."""
+"""Settings of the process that trains: CPU threads, random numbers, freed memory."""
 
 from __future__ import annotations
 
@@ -20,6 +20,27 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def own_random_numbers(seed: int, device: torch.device | str) -> Iterator[None]:
+    """Seed torch's global generators in the block; afterwards their states are as before.
+
+    Only the generators of the CPU and of the given device are touched. So a trial on the CPU does
+    not initialise CUDA, and a trial on a GPU initialises no other GPU.
+
+    Args:
+        seed: of these generators.
+        device: that trains.
+    """
+    device = torch.device(device)
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
