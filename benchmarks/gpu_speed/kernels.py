@@ -15,6 +15,7 @@ from trials.data.augmentation import EpochDraws
 from trials.fast.cuda_graphs import WARM_UP, Replay
 from trials.training.loop import DeviceData
 from trials.training.optimizer import NesterovSGD
+from trials.training.process import in_precision
 from trials.training.spec import TrialSpec, untrained_network
 
 _KINDS = {
@@ -84,7 +85,8 @@ class _Steps:
         """Run the steps and wait until they are finished."""
         epoch_by = self._way.epoch_by(self.spec)
         assert epoch_by is not None
-        epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
+        with in_precision(self.spec.recipe):
+            epoch_by(self._model, self._optimizer, self._there, self._draws, 1)
 
     def account(self, step_seconds: float) -> Iterator[Row]:
         """Time of a step by kind of kernel."""

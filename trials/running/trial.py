@@ -68,7 +68,7 @@ def run_trial(
     Raises:
         StorageError: weights or checkpoint cannot be written.
         InputError: the images are too small, the placement or activation cannot share a graph, or
-            bf16 or `captured` on a device other than CUDA.
+            tf32, bf16 or `captured` on a device other than CUDA.
     """
     require_images_fit(data)
     if captured and torch.device(device).type != "cuda":
