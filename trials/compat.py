@@ -6,11 +6,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+TF32_ADVICE = "TensorFloat32 tensor cores for float32 matrix multiplication available"
+"""Start of a warning of torch's compiler about float32 without rounding, as precision fp32 is."""
 
 
 def compiled_once(function: Callable[P, T]) -> Callable[P, T]:
@@ -31,7 +35,8 @@ def compiled_once(function: Callable[P, T]) -> Callable[P, T]:
     compiled = torch.compile(function, dynamic=False, fullgraph=True)
 
     def call(*arguments: P.args, **options: P.kwargs) -> T:
-        with torch._dynamo.config.patch(error_on_recompile=True):
+        with warnings.catch_warnings(), torch._dynamo.config.patch(error_on_recompile=True):
+            warnings.filterwarnings("ignore", message=TF32_ADVICE, category=UserWarning)
             return compiled(*arguments, **options)
 
     return call

@@ -31,8 +31,8 @@ def with_pack_chosen(
     """
     if config.pack != "auto":
         return config
-    if device != "cuda" and (config.precision == "bf16" or config.captured):
-        what = "precision bf16" if config.precision == "bf16" else "captured"
+    if device != "cuda" and (config.precision != "fp32" or config.captured):
+        what = "captured" if config.precision == "fp32" else f"precision {config.precision}"
         raise InputError(
             f"pack auto measures in this process, which has no GPU, and {what} needs one; give a "
             f"number with --pack, or leave out {what}"

@@ -63,11 +63,14 @@ def check_machines(machines: Machines, precision: Precision) -> None:
     """Check what can be checked before anything is written and before Ray starts.
 
     Raises:
-        InputError: bf16 in this process without a GPU, or an exchange that cannot be used.
+        InputError: tf32 or bf16 in this process without a GPU, or an exchange that cannot be
+            used.
     """
     if machines.in_process:
-        if precision == "bf16" and local_device() != "cuda":
-            raise InputError("precision bf16 needs a GPU, and this process has none; use fp32")
+        if precision != "fp32" and local_device() != "cuda":
+            raise InputError(
+                f"precision {precision} needs a GPU, and this process has none; use fp32"
+            )
     else:
         check_exchange(machines.exchange)
 
@@ -80,10 +83,12 @@ def local_device() -> str:
 
 
 def check_precision(precision: Precision, *, has_gpu: bool) -> None:
-    """Check that bf16 has a GPU to run on.
+    """Check that tf32 and bf16 have a GPU to run on.
 
     Raises:
-        InputError: it has none.
+        InputError: they have none.
     """
-    if precision == "bf16" and not has_gpu:
-        raise InputError("precision bf16 needs a GPU per trial; use fp32, or --gpus-per-trial")
+    if precision != "fp32" and not has_gpu:
+        raise InputError(
+            f"precision {precision} needs a GPU per trial; use fp32, or --gpus-per-trial"
+        )

@@ -29,12 +29,12 @@ def check_warm_start(config: ResolvedConfig) -> None:
     """Check that the supernet can be trained in this process, before anything is written.
 
     Raises:
-        InputError: precision bf16 without a GPU in this process.
+        InputError: precision tf32 or bf16 without a GPU in this process.
     """
-    if config.warm_start is not None and config.precision == "bf16" and local_device() != "cuda":
+    if config.warm_start is not None and config.precision != "fp32" and local_device() != "cuda":
         raise InputError(
-            "warm start supernet with precision bf16 needs a GPU in this process; use fp32, start "
-            "the search on a machine with a GPU, or omit --warm-start"
+            f"warm start supernet with precision {config.precision} needs a GPU in this process; "
+            "use fp32, start the search on a machine with a GPU, or omit --warm-start"
         )
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
+
 import pytest
 import torch
 
-from trials.compat import compiled_once
+from trials.compat import TF32_ADVICE, compiled_once
 
 BROKEN = (
     f"torch {torch.__version__} has changed: {{}} Look at trials/compat.py, the only place that "
@@ -57,3 +60,42 @@ def test_what_was_compiled_before_does_not_count(backend):
             assert compiled_once(scaled)(torch.ones(size), 1).tolist() == [2.0] * size
         except torch._dynamo.exc.RecompileError:
             pytest.fail(BROKEN.format("reset() no longer forgets earlier graphs."))
+
+
+@pytest.fixture
+def warning_compiler(monkeypatch):
+    """torch's compiler with a back end that warns with the given text instead of compiling."""
+    import torch._dynamo
+
+    whole = torch.compile
+
+    def warn_with(text):
+        def backend(graph, _inputs):
+            warnings.warn(text, UserWarning, stacklevel=1)
+            return graph.forward
+
+        monkeypatch.setattr(
+            torch,
+            "compile",
+            lambda function, **options: whole(function, **options, backend=backend),
+        )
+
+    yield warn_with
+    torch._dynamo.reset()
+
+
+def test_the_compilers_advice_to_round_is_not_shown(warning_compiler):
+    """Precision fp32 is chosen on purpose. All warnings are errors in these tests."""
+    warning_compiler(f"{TF32_ADVICE} but not enabled. Consider setting ...")
+    assert compiled_once(scaled)(torch.ones(3), 1).tolist() == [2.0] * 3
+
+
+def test_another_warning_of_the_compiler_is_shown(warning_compiler):
+    warning_compiler("these tensor cores are something else")
+    with pytest.raises(Exception, match="these tensor cores are something else"):
+        compiled_once(scaled)(torch.ones(3), 1)
+
+
+def test_the_compilers_advice_still_begins_so():
+    source = Path(torch.__file__).parent / "_inductor" / "compile_fx.py"
+    assert TF32_ADVICE in source.read_text(), BROKEN.format("TF32_ADVICE begins in another way.")

@@ -31,7 +31,12 @@ from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import DeviceData, train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError, require_finite
 from trials.training.optimizer import NesterovSGD
-from trials.training.process import keep_freed_memory, one_thread
+from trials.training.process import (
+    in_precision,
+    keep_freed_memory,
+    one_thread,
+    require_precision,
+)
 from trials.training.spec import TrialSpec, require_images_fit, untrained_network
 
 
@@ -78,11 +83,13 @@ class PackedTraining:
             Metrics of the epochs in its checkpoint.
 
         Raises:
-            InputError: the spec cannot be packed, or not with the present members.
+            InputError: the spec cannot be packed, or not with the present members, or not on this
+                device in its precision.
         """
         require_images_fit(self._data)
         require_gates_fit(spec.placement, spec.activation)
         self._require_like_the_others(spec)
+        require_precision(spec.recipe, self._device)
         model = untrained_network(spec, self._data).to(self._device)
         optimizer = NesterovSGD(model, spec.recipe)
         restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
@@ -120,9 +127,9 @@ class PackedTraining:
         Raises:
             StorageError: weights or a checkpoint cannot be written.
         """
-        with one_thread():
+        members = list(self.members.values())
+        with one_thread(), in_precision(members[0].spec.recipe):
             started = time.perf_counter()
-            members = list(self.members.values())
             if self._packed is None:
                 self._packed = PackedEpochs(members, self._on_device, captured=self._captured)
             trained = self._packed.train([self._draws_of(member) for member in members])

@@ -15,7 +15,7 @@ from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError
-from trials.training.process import one_thread
+from trials.training.process import one_thread, own_random_numbers
 from trials.training.spec import TrialSpec, require_images_fit, untrained_network
 
 
@@ -68,13 +68,13 @@ def run_trial(
     Raises:
         StorageError: weights or checkpoint cannot be written.
         InputError: the images are too small, the placement or activation cannot share a graph, or
-            bf16 or `captured` on a device other than CUDA.
+            tf32, bf16 or `captured` on a device other than CUDA.
     """
     require_images_fit(data)
     if captured and torch.device(device).type != "cuda":
         raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
-    with one_thread(), torch.random.fork_rng():
-        torch.manual_seed(spec.seed)  # rrelu draws its slopes from torch's global generator
+    # rrelu draws its slopes from torch's global generator
+    with one_thread(), own_random_numbers(spec.seed, device):
         model = untrained_network(spec, data)
         epochs: list[EpochMetrics] = []
         failure = None

@@ -14,6 +14,7 @@ from torch.nn import functional
 from search_spaces.networks import Network
 from trials.data.augmentation import Normalise
 from trials.data.splits import ImageFacts, ImageSet, TrainingData
+from trials.training.process import in_precision
 from trials.training.recipe import Recipe
 
 EVALUATION_BATCH = 500
@@ -52,11 +53,12 @@ def evaluate(
     loss_sum = torch.zeros((), device=images.device, dtype=torch.float64)
     correct = torch.zeros((), device=images.device)
     batches = (torch.split(tensor, EVALUATION_BATCH) for tensor in (images, labels))
-    for pixels, y in zip(*batches, strict=True):
-        with autocast(recipe, images.device):
-            logits = model(normalise(pixels)).float()
-        loss_sum += functional.cross_entropy(logits, y, reduction="sum")
-        correct += (logits.argmax(1) == y).sum()
+    with in_precision(recipe):
+        for pixels, y in zip(*batches, strict=True):
+            with autocast(recipe, images.device):
+                logits = model(normalise(pixels)).float()
+            loss_sum += functional.cross_entropy(logits, y, reduction="sum")
+            correct += (logits.argmax(1) == y).sum()
     return loss_sum.item() / len(labels), correct.item() / len(labels)
 
 
@@ -100,5 +102,5 @@ def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Ten
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:
-    """A context in which operations run in the recipe's precision."""
+    """A context in which operations run in bfloat16 if the recipe says so."""
     return torch.autocast(device.type, torch.bfloat16, enabled=recipe.precision == "bf16")

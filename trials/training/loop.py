@@ -12,14 +12,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search_spaces import InputError
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data.splits import TrainingData
 from trials.training.checkpoint import Checkpoint
 from trials.training.evaluation import EVALUATION_BATCH, autocast, evaluate, on_device
 from trials.training.metrics import EpochMetrics, require_finite
 from trials.training.optimizer import NesterovSGD
-from trials.training.process import keep_freed_memory
+from trials.training.process import in_precision, keep_freed_memory, require_precision
 from trials.training.recipe import Recipe
 
 LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
@@ -68,12 +67,11 @@ def train(
     Raises:
         StorageError: the checkpoint cannot be written.
         NonFiniteLossError: the training or validation loss of an epoch is infinite or NaN.
-        InputError: bf16 on a device other than CUDA.
+        InputError: tf32 or bf16 on a device other than CUDA.
     """
     keep_freed_memory()
     device = torch.device(device)
-    if recipe.precision == "bf16" and device.type != "cuda":
-        raise InputError("precision bf16 needs a CUDA device; use fp32 on the CPU")
+    require_precision(recipe, device)
     model = model.to(device).to(memory_format=torch.channels_last)
     optimizer = NesterovSGD(model, recipe)
     restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
@@ -86,7 +84,8 @@ def train(
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
         ).to(device)
-        train_loss, train_accuracy = train_one(model, optimizer, on_this_device, draws, epoch)
+        with in_precision(recipe):
+            train_loss, train_accuracy = train_one(model, optimizer, on_this_device, draws, epoch)
         require_finite(epoch, "training loss", train_loss)
         val_loss, val_accuracy = evaluate(
             model, *on_this_device.validation, on_this_device.normalise, recipe

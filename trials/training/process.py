@@ -1,14 +1,22 @@
-"""Settings of the process that trains: one CPU thread, and freed memory is kept."""
+"""Settings of the process that trains: threads, random numbers, precision, freed memory."""
 
 from __future__ import annotations
 
 import ctypes
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
+from typing import Any, TypeVar
 
 import torch
+
+from search_spaces import InputError
+from trials.training.recipe import Recipe
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -20,6 +28,118 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+@contextmanager
+def own_random_numbers(seed: int, device: torch.device | str) -> Iterator[None]:
+    """Seed torch's global generators in the block; afterwards their states are as before.
+
+    Only the generators of the CPU and of the given device are touched. So a trial on the CPU does
+    not initialise CUDA, and a trial on a GPU initialises no other GPU.
+
+    Args:
+        seed: of these generators.
+        device: that trains.
+    """
+    device = torch.device(device)
+    on_cuda = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_cuda else [], device_type="cuda"):
+        torch.default_generator.manual_seed(seed)
+        if on_cuda:
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+def require_precision(recipe: Recipe, device: torch.device | str) -> None:
+    """Check that a device can train in the recipe's precision.
+
+    Raises:
+        InputError: tf32 or bf16 on a device other than CUDA.
+    """
+    if recipe.precision != "fp32" and torch.device(device).type != "cuda":
+        raise InputError(f"precision {recipe.precision} needs a CUDA device; use fp32 on the CPU")
+
+
+@contextmanager
+def in_precision(recipe: Recipe) -> Iterator[None]:
+    """How float32 convolutions and matrix products are computed in the block.
+
+    With `tf32` their factors are rounded to TensorFloat-32, which has 10 bits after the point
+    instead of 23. Otherwise they are not rounded, whatever the settings of the process. (torch's
+    own default rounds in convolutions.) torch keeps these settings for the whole process, also for
+    a backward pass, which runs outside autocast. Afterwards they are as before.
+    """
+    tf32 = recipe.precision == "tf32"
+    on_gpu = "tf32" if tf32 else "ieee"
+    before = _Float32.now()
+    _Float32(
+        cudnn=tf32,
+        matmul="high" if tf32 else "highest",
+        operations=[on_gpu] * 3 + ["ieee"] * 2,
+    ).set()
+    try:
+        yield
+    finally:
+        before.set()
+
+
+@dataclass(frozen=True)
+class _Float32:
+    """torch's settings of float32 arithmetic.
+
+    There are older and newer ones. torch refuses to read the older ones where both disagree, and
+    its compiler reads them. So both are set here. torch 2.8 has the older ones only.
+
+    Attributes:
+        cudnn, matmul: the older ones; None: they cannot be read.
+        operations: the newer ones, in the order of `_operations`.
+    """
+
+    cudnn: bool | None
+    matmul: str | None
+    operations: list[str]
+
+    @classmethod
+    def now(cls) -> _Float32:
+        with _older_settings():
+            return cls(
+                _read(lambda: torch.backends.cudnn.allow_tf32),
+                _read(torch.get_float32_matmul_precision),
+                [operation.fp32_precision for operation in _operations()],
+            )
+
+    def set(self) -> None:
+        with _older_settings():
+            if self.cudnn is not None:
+                torch.backends.cudnn.allow_tf32 = self.cudnn
+            if self.matmul is not None:
+                torch.set_float32_matmul_precision(self.matmul)
+        for operation, value in zip(_operations(), self.operations, strict=False):
+            operation.fp32_precision = value
+
+
+def _operations() -> tuple[Any, ...]:
+    """What has a newer setting: three kinds of operation on the GPU, two on the CPU."""
+    on_gpu, on_cpu = torch.backends.cudnn, torch.backends.mkldnn
+    if not hasattr(on_gpu, "conv"):
+        return ()
+    return on_gpu.conv, on_gpu.rnn, torch.backends.cuda.matmul, on_cpu.conv, on_cpu.matmul
+
+
+def _read(setting: Callable[[], T]) -> T | None:
+    try:
+        return setting()
+    except RuntimeError:
+        return None
+
+
+@contextmanager
+def _older_settings() -> Iterator[None]:
+    """Some versions of torch warn of the older settings, and so of their own compiler."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
+        yield
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 from search_spaces import InputError
 
 Schedule = Literal["step", "one-cycle"]
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 MAX_EPOCHS = 100_000
 _STEPS = (1 / 2, 3 / 4, 7 / 8)
@@ -29,7 +29,8 @@ class Recipe:
             linearly over the first 30 % of the steps and falls linearly to zero.
         momentum: Nesterov's, between 0 and 1.
         weight_decay: on all parameters.
-        precision: `fp32`, or `bf16` autocast (CUDA only; not for reference runs).
+        precision: `fp32`; or on CUDA `tf32` (float32, with rounded factors in convolutions and
+            matrix products) or `bf16` (autocast). Reference runs are `fp32`.
 
     Raises:
         InputError: a value out of range.

@@ -22,7 +22,7 @@ from trials.data.splits import TrainingData
 from trials.training.evaluation import evaluate, on_device
 from trials.training.loop import train
 from trials.training.metrics import EpochMetrics
-from trials.training.process import one_thread
+from trials.training.process import in_precision, one_thread, own_random_numbers
 from trials.training.spec import TrialSpec, untrained_network
 
 RECALIBRATION_BATCHES = 8
@@ -77,8 +77,7 @@ class Supernet:
         Raises:
             NonFiniteLossError: the training diverged.
         """
-        with one_thread(), torch.random.fork_rng():
-            torch.manual_seed(spec.seed)
+        with one_thread(), own_random_numbers(spec.seed, device):
             model = untrained_network(spec, data)
             switches = tuple(_insert_switches(model))
             rng = random.Random(spec.seed)
@@ -100,7 +99,7 @@ class Supernet:
         The BatchNorm statistics are computed for this placement, as the average over
         `RECALIBRATION_BATCHES` training batches, the same batches for all placements.
         """
-        with one_thread():
+        with one_thread(), in_precision(self.spec.recipe):
             _set_switches(self.switches, placement)
             self._recalibrate()
             device = next(self.model.parameters()).device

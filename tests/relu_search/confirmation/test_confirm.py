@@ -77,13 +77,14 @@ def test_data_that_changed_are_refused_before_anything_is_written(tmp_path):
     assert left <= {".lock"}
 
 
-def test_bf16_in_a_process_without_a_gpu_is_refused_before_anything_is_written(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_of_gpus_in_a_process_without_one_is_refused_before_anything_is_written(
+    precision, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    folder = make_search(tmp_path / "run", precision="bf16")
+    folder = make_search(tmp_path / "run", precision=precision)
     before = files_under(folder)
-    with pytest.raises(InputError, match=r"bf16 needs a GPU.*use fp32"):
+    with pytest.raises(InputError, match=rf"{precision} needs a GPU.*use fp32"):
         confirm(folder, seeds=2, epochs=3, compute=Machines(in_process=True))
     left = {path.name for path in files_under(folder).keys() - before.keys()}
     assert left <= {".lock"}

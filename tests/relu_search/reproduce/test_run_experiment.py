@@ -169,11 +169,12 @@ def test_over_ray_a_reproduction_is_that_of_this_process(tmp_path):
     assert len(table("ray")) == 4
 
 
-def test_bf16_in_a_process_without_a_gpu_is_refused_before_anything_is_written(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_of_gpus_in_a_process_without_one_is_refused_before_anything_is_written(
+    precision, tmp_path, monkeypatch
 ):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     folder = tmp_path / "new"
-    with pytest.raises(InputError, match=r"bf16 needs a GPU.*use fp32"):
-        reproduce(small(precision="bf16"), out=str(folder), compute=Machines(in_process=True))
+    with pytest.raises(InputError, match=rf"{precision} needs a GPU.*use fp32"):
+        reproduce(small(precision=precision), out=str(folder), compute=Machines(in_process=True))
     assert not folder.exists()

@@ -102,8 +102,9 @@ def test_back_ends_have_names():
     assert found == ["eager", "packed 8", "captured", "compiled captured", "packed 8 captured"]
 
 
-def test_captured_without_a_gpu_is_refused_and_nothing_written(tmp_path):
-    config = SearchConfig(**SMALL, captured=True, gpus_per_trial=0, out=str(tmp_path / "run"))
+@pytest.mark.parametrize("options", [{"precision": "tf32"}, {"captured": True}], ids=str)
+def test_what_needs_a_gpu_per_trial_is_refused_without_and_nothing_written(options, tmp_path):
+    config = SearchConfig(**SMALL, **options, gpus_per_trial=0, out=str(tmp_path / "run"))
     with pytest.raises(InputError, match="needs a GPU per trial"):
         run_search(config)
     assert not (tmp_path / "run").exists()
@@ -113,7 +114,9 @@ def test_a_number_may_be_written_as_text():
     assert SearchConfig.from_options({"pack": "8"}).pack == 8
 
 
-@pytest.mark.parametrize("options", [{"precision": "bf16"}, {"captured": True}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"precision": "tf32"}, {"precision": "bf16"}, {"captured": True}], ids=str
+)
 def test_pack_auto_that_cannot_be_measured_here_is_refused_and_nothing_written(
     options, tmp_path, monkeypatch
 ):

@@ -113,14 +113,15 @@ class Silent:
     def finished(self, trial): ...
 
 
-def test_bf16_on_a_machine_without_a_gpu_is_refused_before_anything_is_written(
-    tmp_path, monkeypatch
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_of_gpus_on_a_machine_without_one_is_refused_before_anything_is_written(
+    precision, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(warm_start, "local_device", lambda: "cpu")
-    config = SearchConfig(**OPTIONS, precision="bf16", out=str(tmp_path / "run"))
-    with pytest.raises(InputError, match="omit --warm-start"):
+    config = SearchConfig(**OPTIONS, precision=precision, out=str(tmp_path / "run"))
+    with pytest.raises(InputError, match=f"precision {precision} needs a GPU.*omit --warm-start"):
         run_search(config)
     assert not (tmp_path / "run").exists()
-    check_warm_start(SearchConfig(**{**OPTIONS, "warm_start": None}, precision="bf16").resolve())
+    check_warm_start(SearchConfig(**{**OPTIONS, "warm_start": None}, precision=precision).resolve())
     monkeypatch.setattr(warm_start, "local_device", lambda: "cuda")
     check_warm_start(config.resolve())

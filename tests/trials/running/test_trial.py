@@ -161,8 +161,9 @@ def test_spoilt_weights_fail_in_the_next_epoch(data, monkeypatch):
     assert [m.epoch for m in result.epochs] == [1]
 
 
-def test_bf16_is_refused_on_the_cpu(data):
-    spec = replace(SPEC, recipe=replace(RECIPE, precision="bf16"))
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_of_gpus_is_refused_on_the_cpu(data, precision):
+    spec = replace(SPEC, recipe=replace(RECIPE, precision=precision))
     with pytest.raises(InputError, match="use fp32 on the CPU"):
         run_trial(spec, data)
 

@@ -208,9 +208,10 @@ def test_other_seeds_train_otherwise(data):
     assert one.train_loss != other.train_loss
 
 
-def test_bf16_is_refused_on_the_cpu(data):
-    recipe = Recipe(epochs=1, precision="bf16")
-    with pytest.raises(InputError, match="needs a CUDA device; use fp32 on the CPU"):
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_precision_of_gpus_is_refused_on_the_cpu(data, precision):
+    recipe = Recipe(epochs=1, precision=precision)
+    with pytest.raises(InputError, match=f"{precision} needs a CUDA device; use fp32 on the CPU"):
         next(train(network(), data, recipe, seed=0))
 
 
