@@ -41,5 +41,5 @@ speed() { # speed NAME SECONDS SECTION...; the options of this script follow
 options=("$@")
 nvidia-smi -L 2>/dev/null
 part tests 60 "$python" -m pytest -q -n0 -p no:cacheprovider tests/trials/fast
-speed speed $(((total - 60) / 2)) epoch candidates long floor
+speed speed $((total * 55 / 100)) long candidates floor
 speed table1 "$(left)" table1

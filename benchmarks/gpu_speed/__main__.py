@@ -20,14 +20,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_speed.candidates import candidate_rows, epoch_rows, long_rows
+from benchmarks.gpu_speed.candidates import candidate_rows, long_rows
 from benchmarks.gpu_speed.kernels import floor_rows
 from benchmarks.gpu_speed.reproduction import table1_rows
 from benchmarks.gpu_speed.scale import FULL, QUICK
 from benchmarks.speed.rows import Findings, Row
 
 PAGE = Path(__file__).parents[1] / "gpu_speed.md"
-SECTIONS = ("epoch", "candidates", "long", "floor", "table1")
+SECTIONS = ("candidates", "long", "floor", "table1")
 
 
 def main() -> None:
@@ -72,7 +72,6 @@ def _sections(
     if is_quick:
         table1 = partial(table1, depths=(8, 14), images=200, seeds=2, precision="fp32")
     return {
-        "epoch": partial(epoch_rows, device, scale),
         "candidates": partial(candidate_rows, device, scale),
         "long": partial(long_rows, device, scale),
         "floor": partial(floor_rows, device, scale),

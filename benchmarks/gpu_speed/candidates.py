@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from functools import partial
 from multiprocessing.synchronize import Barrier
 
@@ -11,8 +12,8 @@ from benchmarks.gpu_speed.scale import Scale
 from benchmarks.gpu_speed.ways import Way, pack_of
 from benchmarks.speed.colour_images import PAD, colour_images, without_padding
 from benchmarks.speed.rows import Row, seconds_of
-from benchmarks.speed.usual_loop import USUAL_WAYS, UsualWay, fastest_way, usual_training
-from relu_search.export.timing import time_side_by_side
+from benchmarks.speed.usual_loop import UsualTraining, fastest_way, usual_training
+from relu_search.export.timing import Timing, time_side_by_side
 from trials.data.splits import TrainingData
 from trials.training.recipe import Precision
 from trials.training.spec import TrialSpec, untrained_network
@@ -25,12 +26,13 @@ _UNTIMED = 2
 """Epochs before the timed ones: in them steps are recorded."""
 
 
-def epoch_rows(device: str, scale: Scale) -> Iterator[Row]:
-    """One epoch of one candidate: every way of training against the usual loop."""
+def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """An epoch of one candidate, in every way, and of packs and processes, against a usual loop."""
     for backbone, images in scale.images.items():
         data, spec = colour_images(images), _spec(backbone, "fp32")
         start = _usual(spec, data, device)
-        fastest = fastest_way(start, ways=USUAL_WAYS[: scale.usual_ways], rounds=scale.rounds)
+        fastest = fastest_way(start, ways=scale.usual_ways[backbone], rounds=scale.rounds)
+        peer_text = f"the usual loop: {fastest}, torch's own precision"
         with start(way=fastest) as peer:
             for way in scale.ways[backbone]:
                 ours = way.epochs(spec, data, device)
@@ -39,30 +41,19 @@ def epoch_rows(device: str, scale: Scale) -> Iterator[Row]:
                 yield Row.of_timings(
                     "Training epoch of one candidate, batch 64",
                     f"{backbone}, {images:,} images, {way}",
-                    _peer_text(fastest),
+                    peer_text,
                     found["ours"],
                     found["usual"],
                     GOALS.get(backbone, (None,))[0],
                 )
-
-
-def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
-    """Candidate epochs per hour: packs of several sizes, and several processes on one device."""
-    for backbone, images in scale.images.items():
-        data = colour_images(images)
-        start = _usual(_spec(backbone, "fp32"), data, device)
-        fastest = fastest_way(start, ways=USUAL_WAYS[: scale.usual_ways], rounds=scale.rounds)
-        with start(way=fastest) as peer:
-            peer.epoch()
-            usual = sorted(seconds_of(peer.epoch) for _ in range(scale.rounds))
-        of_packs = partial(_row, backbone, images, _peer_text(fastest), usual)
+        together = partial(_row, backbone, images, peer_text, found["usual"])
         for precision, members in scale.packs[backbone]:
             seconds = _pack_seconds(_spec(backbone, precision), data, device, members, scale.rounds)
-            yield of_packs(f"a pack of {members}, {precision}", seconds / members, scale.rounds)
+            yield together(f"a pack of {members}, {precision}", seconds / members, scale.rounds)
         for processes, members in scale.processes[backbone]:
             spec = _spec(backbone, scale.fast_precision)
             seconds = _shared_seconds(spec, images, device, processes, members, scale.rounds)
-            yield of_packs(
+            yield together(
                 f"{processes} processes, {members} in each, {scale.fast_precision}",
                 seconds / (processes * members),
                 scale.rounds,
@@ -70,22 +61,22 @@ def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
 
 
 def _row(  # noqa: PLR0917
-    backbone: str, images: int, peer: str, usual: list[float], what: str, ours: float, n: int
+    backbone: str, images: int, peer: str, usual: Timing, what: str, ours: float, n: int
 ) -> Row:
-    theirs = usual[len(usual) // 2]
+    ratio = usual.median_ms / 1e3 / ours
     goal = GOALS.get(backbone, (None, None))[1]
     return Row(
         section="Candidate epochs per hour, batch 64, captured",
         what=f"{backbone}, {images:,} images, {what}",
         peer=peer,
         ours=f"{3600 / ours:,.0f}",
-        theirs=f"{3600 / theirs:,.0f}",
-        ratio=theirs / ours,
-        low=usual[0] / ours,
-        high=usual[-1] / ours,
+        theirs=f"{3.6e6 / usual.median_ms:,.0f}",
+        ratio=ratio,
+        low=usual.q25_ms / 1e3 / ours,
+        high=usual.q75_ms / 1e3 / ours,
         n=n,
         goal="" if goal is None else f"≥ {goal:g}x",
-        reached=None if goal is None else theirs / ours >= goal,
+        reached=None if goal is None else ratio >= goal,
     )
 
 
@@ -108,12 +99,12 @@ def long_rows(device: str, scale: Scale) -> Iterator[Row]:
 
 
 def _spec(backbone: str, precision: Precision) -> TrialSpec:
-    return TrialSpec(
-        backbone=backbone, placement="paired", recipe=Way(precision=precision).recipe
-    )
+    return TrialSpec(backbone=backbone, placement="paired", recipe=Way(precision=precision).recipe)
 
 
-def _usual(spec: TrialSpec, data: TrainingData, device: str) -> partial:
+def _usual(
+    spec: TrialSpec, data: TrainingData, device: str
+) -> partial[AbstractContextManager[UsualTraining]]:
     return partial(
         usual_training,
         untrained_network(spec, data),
@@ -123,10 +114,6 @@ def _usual(spec: TrialSpec, data: TrainingData, device: str) -> partial:
         batch_size=spec.recipe.batch_size,
         device=device,
     )
-
-
-def _peer_text(way: UsualWay) -> str:
-    return f"the usual loop: {way}, fp32 as torch sets it"
 
 
 def _pack_seconds(

@@ -43,7 +43,8 @@ def table1_rows(
     """
     started = time.perf_counter()
     data = load_paper_protocol(source, train_limit=images)
-    short = _pack(data, device, depths[0], Recipe.named("paper", epochs=3), precision, seeds)
+    recipe = replace(Recipe.named("paper", epochs=3), precision=precision)
+    short = _pack(data, device, depths[0], recipe, seeds)
     for _ in range(2):
         short.epoch()
     first = time.perf_counter()
@@ -51,9 +52,9 @@ def table1_rows(
     of_all = (time.perf_counter() - first) * sum(depths) / depths[0]
     left = seconds - (time.perf_counter() - started)
     epochs = max(8, int(0.9 * left / of_all))
-    recipe = Recipe.named("paper", epochs=epochs)
+    recipe = replace(recipe, epochs=epochs)
     for depth in depths:
-        training = _pack(data, device, depth, recipe, precision, seeds)
+        training = _pack(data, device, depth, recipe, seeds)
         for _ in range(epochs):
             last = training.epoch()
         scores = [
@@ -78,12 +79,7 @@ def table1_rows(
 
 
 def _pack(
-    data: TrainingData,
-    device: str,
-    depth: int,
-    recipe: Recipe,
-    precision: Precision,
-    seeds: int,
+    data: TrainingData, device: str, depth: int, recipe: Recipe, seeds: int
 ) -> PackedTraining:
     """All modules with all seeds; even numbers are the first module's."""
     training = PackedTraining(data, device, captured=True)
@@ -93,7 +89,7 @@ def _pack(
                 backbone=f"plain-{depth}",
                 placement=module,
                 seed=seed,
-                recipe=replace(recipe, precision=precision),
+                recipe=recipe,
             )
             training.join(len(MODULES) * seed + place, spec)
     return training

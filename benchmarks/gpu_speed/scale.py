@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmarks.gpu_speed.ways import Way
+from benchmarks.speed.usual_loop import UsualWay
 from trials.training.recipe import Precision
+
+
+def _usual(workers: int, channels_last: bool) -> UsualWay:
+    """With version 1 of the transforms, the faster one on PIL images."""
+    return UsualWay(transforms="v1", workers=workers, channels_last=channels_last)
+
 
 _FP32 = Way(captured=True)
 _TF32 = Way(captured=True, precision="tf32")
@@ -25,7 +32,7 @@ class Scale:
         processes: backbone -> (processes, members of the pack of each), in `shared_precision`.
         long_images, long_pack: of the epoch that shows candidates per hour.
         fast_precision: of the packs in several processes, of the long epoch and of the account.
-        usual_ways: how many of the usual ways are tried as the peer.
+        usual_ways: backbone -> the usual ways from which the fastest is the peer.
         rounds: timed epochs.
     """
 
@@ -36,25 +43,35 @@ class Scale:
     long_images: int
     long_pack: int
     fast_precision: Precision
-    usual_ways: int
+    usual_ways: Mapping[str, tuple[UsualWay, ...]]
     rounds: int
 
 
 FULL = Scale(
-    images={"plain-20": 6400, "preresnet-110": 1600},
+    images={"plain-20": 3200, "preresnet-110": 1600},
     ways={
         "plain-20": (Way(), _FP32, _TF32, _BF16, _COMPILED),
         "preresnet-110": (_FP32, _TF32, _BF16),
     },
     packs={
-        "plain-20": (("bf16", 4), ("bf16", 8), ("bf16", 16), ("bf16", 32), ("tf32", 32), ("fp32", 8)),
+        "plain-20": (
+            ("bf16", 4),
+            ("bf16", 8),
+            ("bf16", 16),
+            ("bf16", 32),
+            ("tf32", 32),
+            ("fp32", 8),
+        ),
         "preresnet-110": (("bf16", 4), ("bf16", 8), ("bf16", 16)),
     },
     processes={"plain-20": ((2, 1), (4, 1), (2, 16)), "preresnet-110": ()},
     long_images=45_000,
     long_pack=32,
     fast_precision="bf16",
-    usual_ways=6,
+    usual_ways={
+        "plain-20": tuple(_usual(workers, last) for workers in (2, 8) for last in (False, True)),
+        "preresnet-110": (_usual(8, False), _usual(8, True)),
+    },
     rounds=3,
 )
 QUICK = Scale(
@@ -65,7 +82,7 @@ QUICK = Scale(
     long_images=256,
     long_pack=2,
     fast_precision="fp32",
-    usual_ways=2,
+    usual_ways={"plain-5": (_usual(0, False), _usual(0, True)), "preresnet-8": (_usual(0, True),)},
     rounds=1,
 )
 """For any machine, without a GPU too."""

@@ -33,7 +33,6 @@ class Way:
     def epoch_by(self, spec: TrialSpec) -> TrainsEpoch | None:
         return stand_in_epochs(spec, compiled=self.compiled, captured=self.captured)
 
-
     def epochs(self, spec: TrialSpec, data: TrainingData, device: str) -> Iterator[EpochMetrics]:
         """Trains one candidate of this spec, with the recipe of this way."""
         spec = replace(spec, recipe=self.recipe)

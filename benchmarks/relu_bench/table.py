@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.relu_bench.specs import SPECS, TableSpec
 from search_spaces import InputError, Placement, resolve_placement
 
+
 @dataclass(frozen=True, eq=False)
 class Table:
     """Every training of one table.

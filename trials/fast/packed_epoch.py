@@ -12,6 +12,7 @@ from trials.fast.cuda_graphs import ReplayedEpoch
 from trials.fast.packed_network import Member, PackedNetwork, cross_entropies, side_by_side
 from trials.training.evaluation import EVALUATION_BATCH, autocast, precise_statistics
 from trials.training.loop import DeviceData
+from trials.training.process import in_precision
 
 
 class PackedEpochs:
@@ -84,11 +85,12 @@ class PackedEpochs:
         correct = torch.zeros(count, device=images.device)
         size = EVALUATION_BATCH if images.is_cuda else max(1, EVALUATION_BATCH // count)
         batches = (torch.split(tensor, size) for tensor in (images, labels))
-        for pixels, y in zip(*batches, strict=True):
-            with autocast(self._recipe, images.device):
-                logits = self.network.logits(self._beside(pixels)).float()
-            loss_sums += cross_entropies(logits, y.expand(count, -1)).double() * len(y)
-            correct += (logits.argmax(2) == y).sum(1)
+        with in_precision(self._recipe):
+            for pixels, y in zip(*batches, strict=True):
+                with autocast(self._recipe, images.device):
+                    logits = self.network.logits(self._beside(pixels)).float()
+                loss_sums += cross_entropies(logits, y.expand(count, -1)).double() * len(y)
+                correct += (logits.argmax(2) == y).sum(1)
         return _means(loss_sums, correct, len(labels))
 
     def precise_validate(self) -> list[tuple[float, float]]:

@@ -81,7 +81,7 @@ def precise_statistics(model: nn.Module, x: Tensor, recipe: Recipe) -> Iterator[
     for norm in norms:
         norm.momentum = 1.0
     model.train()
-    with torch.no_grad(), autocast(recipe, x.device):
+    with torch.no_grad(), in_precision(recipe), autocast(recipe, x.device):
         model(x)
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
