@@ -64,7 +64,7 @@ class PackedEpochs:
         drawn = self._draws.at(places)
         draws = EpochDraws(*(tensor.flatten() for tensor in drawn.tensors))
         images = crop_and_flip(self._data.images, draws, *self._data.image_size)
-        x = side_by_side(self._data.normalise(images), len(self.members))
+        x = self._side_by_side(self._data.normalise(images))
         y = self._data.labels[draws.order].view_as(drawn.order)
         with autocast(self._recipe, x.device):
             losses, logits = self.network.losses(x, y)
@@ -102,8 +102,10 @@ class PackedEpochs:
     def _beside(self, pixels: Tensor) -> Tensor:
         """(B, H, W, C) -> (B, K * C, H, W), normalised: the same images for each member."""
         x = self._data.normalise(pixels)
-        count = len(self.members)
-        return side_by_side(x.repeat(count, 1, 1, 1), count)
+        return self._side_by_side(x.repeat(len(self.members), 1, 1, 1))
+
+    def _side_by_side(self, images: Tensor) -> Tensor:
+        return side_by_side(images, len(self.members), self.network.memory_format)
 
 
 def _means(loss_sums: Tensor, correct: Tensor, images: int) -> list[tuple[float, float]]:
