@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,6 +31,7 @@ from search_spaces import InputError
 from trials.data.splits import Splits, load_splits
 from trials.files.durable import write_whole
 from trials.running.trial import TrialResult, run_trial
+from trials.training.process import deterministic_algorithms
 from trials.training.recipe import Recipe
 
 VERDICTS, SETTINGS = "verdict.csv", "confirm.toml"
@@ -64,6 +66,7 @@ def confirm(
     epochs: int | None = None,
     margin: float = MARGIN,
     racing: bool = True,
+    deterministic: bool | None = None,
     compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
@@ -87,6 +90,7 @@ def confirm(
         margin: margin of equivalence, a difference of accuracies in 0 to 1.
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
+        deterministic: repeat to the last bit on GPUs too; None: as in the search.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
@@ -104,16 +108,20 @@ def confirm(
         raise InputError(f"top is {top}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
     with run.lock():
-        recipe = _settled_recipe(run, config, epochs)
+        recipe, deterministic = _settled(run, config, epochs, deterministic)
         machines = compute or Machines.of(config)
         check_machines(machines, recipe.precision)
         splits = _load_splits(run, config, record, seed_list)
-        write_whole(run.path / SETTINGS, tomli_w.dumps({"epochs": recipe.epochs}))
+        settings = {"epochs": recipe.epochs, "deterministic": deterministic}
+        write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
         trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
+        if deterministic:
+            runner = partial(runner, deterministic=True)
         trainings.train(splits, machines, runner)
         if not trainings.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
-        score_on_test_split(trainings, config, recipe, splits, report)
+        with deterministic_algorithms(deterministic):
+            score_on_test_split(trainings, config, recipe, splits, report)
         rows = verdict_rows(
             read_table(run.table(RUNS)), arms, margin=margin, dropped_after=trainings.dropped_after
         )
@@ -151,21 +159,36 @@ def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[
     return chosen
 
 
-def _settled_recipe(run: RunFolder, config: ResolvedConfig, epochs: int | None) -> Recipe:
-    """The recipe of this confirmation. The first call fixes the epochs; later calls keep them."""
+def _settled(
+    run: RunFolder, config: ResolvedConfig, epochs: int | None, deterministic: bool | None
+) -> tuple[Recipe, bool]:
+    """The recipe, and whether trainings are deterministic. The first call fixes epochs and this."""
     recipe = config.training_recipe
     path = run.path / SETTINGS
     if path.is_file():
-        settled = read_toml(path).get("epochs")
-        if type(settled) is not int:
-            raise InputError(
-                f"{path} has epochs = {settled!r:.40}, not a whole number; the file is damaged: "
-                f"restore it, or remove {RUNS} and {SETTINGS} to start again"
-            )
+        settings: dict[str, Any] = {"deterministic": False, **read_toml(path)}  # not in older files
+        settled: Any = settings.get("epochs")
+        repeats: Any = settings["deterministic"]
+        for name, value, kind, text in (
+            ("epochs", settled, int, "a whole number"),
+            ("deterministic", repeats, bool, "true or false"),
+        ):
+            if type(value) is not kind:
+                raise InputError(
+                    f"{path} has {name} = {value!r:.40}, not {text}; the file is damaged: "
+                    f"restore it, or remove {RUNS} and {SETTINGS} to start again"
+                )
         if epochs not in (None, settled):
             raise InputError(
                 f"epochs is {epochs}; {run.path} was confirmed with {settled} epochs: omit "
                 f"--epochs, or remove {RUNS} and {SETTINGS} there to start again"
             )
-        return replace(recipe, epochs=settled)
-    return recipe if epochs is None else replace(recipe, epochs=epochs)
+        if deterministic not in (None, repeats):
+            raise InputError(
+                f"deterministic is {deterministic}; {run.path} was confirmed with {repeats}: omit "
+                f"--deterministic, or remove {RUNS} and {SETTINGS} there to start again"
+            )
+        return replace(recipe, epochs=settled), repeats
+    if epochs is not None:
+        recipe = replace(recipe, epochs=epochs)
+    return recipe, config.deterministic if deterministic is None else deterministic

@@ -185,6 +185,7 @@ def card_details(
             "validation_images": data["validation_images"],
             "split_digest": data["split_digest"],
             "recipe": {name: getattr(recipe, name) for name in recipe.__dataclass_fields__},
+            "deterministic": config.deterministic,
             "seed": row["seed"],
             "trial": row.get("trial"),
             "val_accuracy": row["val_accuracy"],

@@ -209,6 +209,7 @@ def distance_lines(settings: ReproduceSettings, num_classes: Mapping[str, int]) 
     found = [
         (epochs != PAPER_EPOCHS, f"{epochs} epochs (the paper: {PAPER_EPOCHS})"),
         (settings.seeds != PAPER_SEEDS, f"{settings.seeds} seeds ({PAPER_SEEDS})"),
+        (settings.precision != "fp32", f"precision {settings.precision} (fp32)"),
         (settings.width != 16, f"width {settings.width} (16)"),
         (
             settings.train_limit is not None,

@@ -133,6 +133,7 @@ class ReproduceSettings:
         data_dir: folder of torchvision's data sets.
         download: whether torchvision may download a missing data set.
         precision: of the training.
+        deterministic: repeat to the last bit on GPUs too.
 
     Raises:
         InputError: a value out of range.
@@ -161,6 +162,7 @@ class ReproduceSettings:
     data_dir: str | None = same_option(SearchOptions, "data_dir")
     download: bool = same_option(SearchOptions, "download")
     precision: Precision = same_option(SearchOptions, "precision")
+    deterministic: bool = same_option(SearchOptions, "deterministic")
 
     def __post_init__(self) -> None:
         if self.experiment not in EXPERIMENTS:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,8 @@ def reproduce(
     """
     plan = planned_runs(settings)
     machines = compute or Machines()
+    if settings.deterministic:
+        runner = partial(runner, deterministic=True)
     check_machines(machines, settings.precision)
     sets = {
         name: load_paper_protocol(
@@ -232,7 +235,7 @@ def _open_folder(settings: ReproduceSettings, out: str | None) -> Path:
     folder = user_path(out) if out else fresh_path(Path("runs"), f"{settings.experiment}-")
     wanted = _identity(settings)
     if (folder / SETTINGS).is_file():
-        found: dict[str, Any] = read_toml(folder / SETTINGS)
+        found: dict[str, Any] = {"deterministic": False, **read_toml(folder / SETTINGS)}
         if found != wanted:
             differ = sorted(k for k in found.keys() | wanted if found.get(k) != wanted.get(k))
             details = ", ".join(f"{k} {found.get(k)!r:.60}" for k in differ)

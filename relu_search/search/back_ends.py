@@ -12,6 +12,7 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 from trials.data.splits import TrainingData
 from trials.running.trial import run_trial
+from trials.training.process import deterministic_algorithms
 
 WORTH_PACKING = 1.05
 """Smallest speed-up for which packs replace ordinary trials, which are the reference."""
@@ -42,7 +43,8 @@ def with_pack_chosen(
     space, rng = config.search_space(), random.Random(config.seed)
     drawn = (space.decode(space.sample(rng)) for _ in range(max(SIZES)))
     specs = [config.trial_spec(p) for p in drawn]
-    rates = measured_rates(specs, data, device, captured=config.captured)
+    with deterministic_algorithms(config.deterministic):
+        rates = measured_rates(specs, data, device, captured=config.captured)
     best = max(rates, key=rates.__getitem__)
     chosen = best if rates[best] >= WORTH_PACKING * rates[1] else 1
     measured = ", ".join(f"{size}: {rate:.0f}" for size, rate in rates.items())
@@ -64,7 +66,12 @@ def run_search_trials(
     if config.pack == 1:
         from trials.on_ray.tune_runs import run_trials
 
-        runner = partial(run_trial, compiled=config.compiled, captured=config.captured)
+        runner = partial(
+            run_trial,
+            compiled=config.compiled,
+            captured=config.captured,
+            deterministic=config.deterministic,
+        )
         run_trials(proposer, data, runner=runner, **how)
         return
     if config.pack == "auto":
@@ -72,4 +79,11 @@ def run_search_trials(
     from trials.on_ray.pack_runs import run_packed
 
     how.pop("verbose", None)
-    run_packed(proposer, data, pack=config.pack, captured=config.captured, **how)
+    run_packed(
+        proposer,
+        data,
+        pack=config.pack,
+        captured=config.captured,
+        deterministic=config.deterministic,
+        **how,
+    )

@@ -57,7 +57,7 @@ def train_single(
             f"{metrics.seconds:.1f} s"
         )
 
-    result = run_trial(spec, data, device=on, on_epoch=line)
+    result = run_trial(spec, data, device=on, on_epoch=line, deterministic=resolved.deterministic)
     last = result.epochs[-1].to_json() if result.epochs else {}
     row = {
         "backbone": network.name,

@@ -18,6 +18,7 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData
 from trials.training.metrics import NonFiniteLossError
+from trials.training.process import deterministic_algorithms
 
 EPOCHS_FACTOR = 4
 """A supernet trains this many times the epochs of a trial."""
@@ -56,7 +57,8 @@ def advised_placements(
     reason = "it failed when this run began"
     if not file.is_file():
         try:
-            ranking = _ranking(config, data, space, say)
+            with deterministic_algorithms(config.deterministic):
+                ranking = _ranking(config, data, space, say)
             reason = "none has a finite loss"
         except NonFiniteLossError as error:
             ranking, reason = [], str(error)

@@ -225,6 +225,12 @@ class SearchOptions:
     captured: bool = option(
         False, "Training", "Train with recorded CUDA graphs. Needs a GPU for each trial or pack."
     )
+    deterministic: bool = option(
+        False,
+        "Training",
+        "Repeat results to the bit on the same kind of GPU, by slower algorithms. On a CPU they "
+        "repeat without it.",
+    )
     warm_start: Literal["supernet"] | None = option(
         None,
         "Search",

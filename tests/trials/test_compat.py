@@ -74,11 +74,10 @@ def warning_compiler(monkeypatch):
             warnings.warn(text, UserWarning, stacklevel=1)
             return graph.forward
 
-        monkeypatch.setattr(
-            torch,
-            "compile",
-            lambda function, **options: whole(function, **options, backend=backend),
-        )
+        def compile_by_it(function, **options):
+            return whole(function, **options, backend=backend)
+
+        monkeypatch.setattr(torch, "compile", compile_by_it)
 
     yield warn_with
     torch._dynamo.reset()

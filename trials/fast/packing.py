@@ -32,6 +32,7 @@ from trials.training.loop import DeviceData, train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError, require_finite
 from trials.training.optimizer import NesterovSGD
 from trials.training.process import (
+    deterministic_algorithms,
     in_precision,
     keep_freed_memory,
     one_thread,
@@ -54,14 +55,23 @@ class PackedTraining:
         data: of all members.
         device: `cpu` or `cuda`.
         captured: replay the steps as CUDA graphs, recorded anew whenever the members change.
+        deterministic: repeat to the last bit on a GPU too; see `deterministic_algorithms`.
     """
 
-    def __init__(self, data: TrainingData, device: str = "cpu", *, captured: bool = False) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        device: str = "cpu",
+        *,
+        captured: bool = False,
+        deterministic: bool = False,
+    ) -> None:
         keep_freed_memory()
         self.members: dict[int, Member] = {}
         self._data = data
         self._device = torch.device(device)
         self._captured = captured
+        self._deterministic = deterministic
         self._on_device = DeviceData.of(data, self._device)
         self._packed: PackedEpochs | None = None
 
@@ -128,7 +138,11 @@ class PackedTraining:
             StorageError: weights or a checkpoint cannot be written.
         """
         members = list(self.members.values())
-        with one_thread(), in_precision(members[0].spec.recipe):
+        with (
+            one_thread(),
+            deterministic_algorithms(self._deterministic),
+            in_precision(members[0].spec.recipe),
+        ):
             started = time.perf_counter()
             if self._packed is None:
                 self._packed = PackedEpochs(members, self._on_device, captured=self._captured)

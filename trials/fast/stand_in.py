@@ -97,6 +97,7 @@ def train_by_stand_in(
         device=data.images.device,
         compiled=compiled,
         captured=captured,
+        deterministic=torch.are_deterministic_algorithms_enabled(),
     )
     stand_in = _stand_in(kind)
     stand_in.take(model, placement, optimizer)
@@ -119,6 +120,7 @@ class _Kind:
     device: torch.device
     compiled: bool
     captured: bool
+    deterministic: bool
 
 
 class _StandIn:

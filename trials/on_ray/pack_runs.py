@@ -42,6 +42,7 @@ def run_packed(
     *,
     pack: int,
     captured: bool = False,
+    deterministic: bool = False,
     stopping: EarlyStopping,
     resources: Resources,
     past: Sequence[PastTrial] = (),
@@ -54,6 +55,7 @@ def run_packed(
         data: shared with all workers through Ray's object store.
         pack: trials in a worker; the place of a trial that has ended is filled again.
         captured: train with recorded CUDA graphs.
+        deterministic: repeat to the last bit on GPUs too.
         stopping: when to stop a trial early.
         resources: CPUs and GPUs are those of a worker; `concurrent` limits the trials in all packs
             together.
@@ -81,7 +83,7 @@ def run_packed(
     )
     shared = ray.put(data)
     options = {"num_cpus": per_worker["cpu"], "num_gpus": per_worker["gpu"]}
-    of_actor = (shared, files, captured)
+    of_actor = (shared, files, captured, deterministic)
     workers = [_Worker(options, of_actor) for _ in range(min(slots, -(-at_once // pack)))]
     try:
         _drive(run, workers, pack, at_once)
@@ -191,8 +193,11 @@ class _PackActor:
     a constructor as the death of the process, and its reason would be lost.
     """
 
-    def __init__(self, data: TrainingData, files: TrialFiles, captured: bool) -> None:
-        self._data, self._files, self._captured = data, files, captured
+    def __init__(
+        self, data: TrainingData, files: TrialFiles, captured: bool, deterministic: bool
+    ) -> None:
+        self._data, self._files = data, files
+        self._how = {"captured": captured, "deterministic": deterministic}
         self._built: PackedTraining | None = None
 
     @property
@@ -200,7 +205,7 @@ class _PackActor:
         if self._built is None:
             gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
             device = "cuda" if gpus else "cpu"
-            self._built = PackedTraining(self._data, device, captured=self._captured)
+            self._built = PackedTraining(self._data, device, **self._how)
         return self._built
 
     def epoch(self, joining: list[tuple[int, TrialSpec]], leaving: list[int]) -> Events:

@@ -15,7 +15,7 @@ from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError
-from trials.training.process import one_thread, own_random_numbers
+from trials.training.process import deterministic_algorithms, one_thread, own_random_numbers
 from trials.training.spec import TrialSpec, require_images_fit, untrained_network
 
 
@@ -46,6 +46,7 @@ def run_trial(
     on_epoch: Callable[[EpochMetrics], None] | None = None,
     compiled: bool = False,
     captured: bool = False,
+    deterministic: bool = False,
 ) -> TrialResult:
     """Build, apply the placement, train, validate.
 
@@ -64,6 +65,7 @@ def run_trial(
         on_epoch: called after every epoch, also for those of the checkpoint.
         compiled, captured: train with one compiled graph, or one recorded CUDA graph, that all
             placements share; see `stand_in_epochs`.
+        deterministic: repeat to the last bit on a GPU too; see `deterministic_algorithms`.
 
     Raises:
         StorageError: weights or checkpoint cannot be written.
@@ -73,8 +75,11 @@ def run_trial(
     require_images_fit(data)
     if captured and torch.device(device).type != "cuda":
         raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
-    # rrelu draws its slopes from torch's global generator
-    with one_thread(), own_random_numbers(spec.seed, device):
+    with (
+        one_thread(),
+        deterministic_algorithms(deterministic),
+        own_random_numbers(spec.seed, device),  # rrelu draws from torch's global generator
+    ):
         model = untrained_network(spec, data)
         epochs: list[EpochMetrics] = []
         failure = None

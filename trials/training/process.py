@@ -1,8 +1,9 @@
-"""Settings of the process that trains: threads, random numbers, precision, freed memory."""
+"""Settings of the process that trains: threads, random numbers, arithmetic, freed memory."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -121,7 +122,8 @@ class _Float32:
 
 def _operations() -> tuple[Any, ...]:
     """What has a newer setting: three kinds of operation on the GPU, two on the CPU."""
-    on_gpu, on_cpu = torch.backends.cudnn, torch.backends.mkldnn
+    on_gpu: Any = torch.backends.cudnn
+    on_cpu: Any = torch.backends.mkldnn
     if not hasattr(on_gpu, "conv"):
         return ()
     return on_gpu.conv, on_gpu.rnn, torch.backends.cuda.matmul, on_cpu.conv, on_cpu.matmul
@@ -140,6 +142,48 @@ def _older_settings() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Please use the new API settings to control TF32")
         yield
+
+
+CUBLAS_SETTING, CUBLAS_REPEATS = "CUBLAS_WORKSPACE_CONFIG", (":4096:8", ":16:8")
+"""A variable of the environment, and the values with which matrix products repeat."""
+
+
+@contextmanager
+def deterministic_algorithms(enabled: bool) -> Iterator[None]:
+    """Use only algorithms that repeat their results to the bit, on one kind of GPU.
+
+    Afterwards torch's settings are as before. The variable of cuBLAS stays set, because torch reads
+    it once, when the process computes its first matrix product on a GPU. If that was before this
+    block, torch raises a RuntimeError at the next one.
+
+    Args:
+        enabled: False: nothing is changed.
+
+    Raises:
+        InputError: the variable has a value with which cuBLAS does not repeat its results.
+    """
+    if not enabled:
+        yield
+        return
+    value = os.environ.setdefault(CUBLAS_SETTING, CUBLAS_REPEATS[0])
+    if value not in CUBLAS_REPEATS:
+        raise InputError(
+            f"{CUBLAS_SETTING} is {value!r:.40}; deterministic training needs "
+            f"{' or '.join(CUBLAS_REPEATS)}: unset it, or leave out deterministic"
+        )
+    cudnn: Any = torch.backends.cudnn
+    memory: Any = torch.utils.deterministic
+    before = cudnn.deterministic, cudnn.benchmark, memory.fill_uninitialized_memory
+    algorithms = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True)
+    cudnn.deterministic, cudnn.benchmark = True, False
+    memory.fill_uninitialized_memory = False  # a search for errors, at one kernel per tensor
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(algorithms, warn_only=warn_only)
+        cudnn.deterministic, cudnn.benchmark, memory.fill_uninitialized_memory = before
 
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h

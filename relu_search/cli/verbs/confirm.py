@@ -18,7 +18,7 @@ AS_IN_SEARCH = "as in the search"
 
 
 @with_flags(
-    flags(SearchOptions, *RESOURCES, default_text=AS_IN_SEARCH),
+    flags(SearchOptions, "deterministic", *RESOURCES, default_text=AS_IN_SEARCH),
     flags(Machines, *PLACES, default_text=AS_IN_SEARCH),
     flags(Machines, "in_process", "verbose"),
 )
@@ -81,6 +81,7 @@ def confirm(
             epochs=epochs,
             margin=margin / 100,
             racing=not no_racing,
+            deterministic=given.pop("deterministic", None),
             compute=searched_on.with_options(given),
             report=say,
         )

@@ -14,7 +14,7 @@ from relu_search.settings.search_options import SearchOptions
 OPTIONS = (
     *("backbone", "width", "norm", "activation"),
     *("data", "data_dir", "download", "train_limit", "validation_images"),
-    *("recipe", "epochs", "precision", "seed"),
+    *("recipe", "epochs", "precision", "seed", "deterministic"),
 )
 
 

@@ -51,6 +51,7 @@ EVERYTHING = {
     "pack": 1,  # more exclude search_norm
     "compiled": False,
     "captured": False,
+    "deterministic": True,
     "warm_start": "supernet",
     "out": "runs/a",
 }
@@ -166,8 +167,10 @@ out = "runs/old"
 """
 
 
-def test_the_config_file_is_that_of_version_0_1_byte_for_byte(tmp_path):
+def test_the_config_file_is_that_of_version_0_1_with_newer_options(tmp_path):
     """Keys, order and values: OLD_CONFIG was written before options were split in two types."""
+    out = 'out = "runs/old"\n'
+    written = OLD_CONFIG.replace(out, f"deterministic = false\n{out}")
     config = resolved(
         backbone="plain-8",
         width=4,
@@ -179,12 +182,12 @@ def test_the_config_file_is_that_of_version_0_1_byte_for_byte(tmp_path):
         concurrent=1,
         out="runs/old",
     )
-    assert tomli_w.dumps(config.to_toml()) == OLD_CONFIG
+    assert tomli_w.dumps(config.to_toml()) == written
     file = tmp_path / "old.toml"
     file.write_text(OLD_CONFIG)
     read = SearchConfig.from_options({}, file).resolve()
     assert read == config
-    assert tomli_w.dumps(read.to_toml()) == OLD_CONFIG
+    assert tomli_w.dumps(read.to_toml()) == written
 
 
 @pytest.mark.parametrize(
