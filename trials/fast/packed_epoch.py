@@ -63,7 +63,7 @@ class PackedEpochs:
         drawn = self._draws.at(places)
         draws = EpochDraws(*(tensor.flatten() for tensor in drawn.tensors))
         images = crop_and_flip(self._data.images, draws, *self._data.image_size)
-        x = side_by_side(self._data.normalise(images), len(self.members))
+        x = self._side_by_side(self._data.normalise(images))
         y = self._data.labels[draws.order].view_as(drawn.order)
         with autocast(self._recipe, x.device):
             losses, logits = self.network.losses(x, y)
@@ -84,10 +84,13 @@ class PackedEpochs:
         for pixels, y in zip(*batches, strict=True):
             x = self._data.normalise(pixels)
             with autocast(self._recipe, x.device):
-                logits = self.network.logits(side_by_side(x.repeat(count, 1, 1, 1), count)).float()
+                logits = self.network.logits(self._side_by_side(x.repeat(count, 1, 1, 1))).float()
             loss_sums += cross_entropies(logits, y.expand(count, -1)).double() * len(y)
             correct += (logits.argmax(2) == y).sum(1)
         return _means(loss_sums, correct, len(labels))
+
+    def _side_by_side(self, images: Tensor) -> Tensor:
+        return side_by_side(images, len(self.members), self.network.memory_format)
 
 
 def _means(loss_sums: Tensor, correct: Tensor, images: int) -> list[tuple[float, float]]:

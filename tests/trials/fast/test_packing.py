@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import torch
@@ -12,13 +13,16 @@ from torch.nn import functional
 
 from search_spaces import Backbone, InputError
 from trials import Recipe, TrialSpec, load_data, run_trial
-from trials.fast.packed_network import Member, PackedNetwork, side_by_side
+from trials.fast import packed_network
+from trials.fast.packed_network import Member, PackedNetwork, fastest_formats, side_by_side
 from trials.fast.packing import PackedTraining
 from trials.training.checkpoint import Checkpoint, load_weights
 from trials.training.optimizer import NesterovSGD
+from trials.training.recipe import Precision
 from trials.training.spec import untrained_network
 
 RECIPE = Recipe(epochs=2, batch_size=32, schedule="one-cycle")
+FORMATS = (torch.channels_last, torch.contiguous_format)
 
 
 def spec(number=0, backbone="plain-8", **changes):
@@ -49,8 +53,12 @@ def member(data, one):
         ("preplain-8", "leaky_relu"),
     ],
 )
-def test_steps_equal_those_of_single_trainings(data, backbone, activation):
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_steps_equal_those_of_single_trainings(
+    data, backbone, activation, memory_format, monkeypatch
+):
     """Each member with its own images and rate, against ungrouped convolutions."""
+    monkeypatch.setattr(packed_network, "fastest_formats", lambda *_: (memory_format,) * 2)
     specs = [spec(i, backbone, activation=activation) for i in (2, 0, 1)]  # all-linear first
     members, singles = ([member(data, one) for one in specs] for _ in range(2))
     packed = PackedNetwork(members)
@@ -60,7 +68,7 @@ def test_steps_equal_those_of_single_trainings(data, backbone, activation):
         x = torch.randn(3, 16, data.in_channels, 8, 8, generator=generator, dtype=torch.float64)
         y = torch.randint(10, (3, 16), generator=generator)
         rates = [0.1, 0.02, 0.05] if step else [0.1]
-        losses, _ = packed.losses(side_by_side(x.flatten(0, 1), 3), y)
+        losses, _ = packed.losses(side_by_side(x.flatten(0, 1), 3, memory_format), y)
         packed.step(losses, torch.tensor(rates, dtype=torch.float64))
         for i, single in enumerate(singles):
             loss = functional.cross_entropy(single.model(x[i]), y[i])
@@ -75,6 +83,55 @@ def test_steps_equal_those_of_single_trainings(data, backbone, activation):
             torch.testing.assert_close(ours.model.state_dict()[name], value, rtol=0, atol=1e-10)
         for name, momentum in theirs.optimizer.momenta.items():
             torch.testing.assert_close(ours.optimizer.momenta[name], momentum, rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("precision", get_args(Precision))
+def test_on_a_gpu_all_but_strict_fp32_is_channels_last(precision):
+    """As measured; the figures are at the function."""
+    of_images, of_weights = fastest_formats(
+        replace(RECIPE, precision=precision), torch.device("cuda")
+    )
+    expected = torch.contiguous_format if precision == "fp32" else torch.channels_last
+    assert of_images == of_weights == expected
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_images_side_by_side_keep_their_values_in_both_formats(memory_format, count):
+    images = torch.randn(count * 2, 5, 5, 3).permute(0, 3, 1, 2)  # as Normalise returns them
+    placed = side_by_side(images, count, memory_format)
+    assert placed.is_contiguous(memory_format=memory_format)
+    for member in range(count):
+        ours = placed[:, member * 3 : member * 3 + 3]
+        assert torch.equal(ours, images[member * 2 : member * 2 + 2])
+
+
+@pytest.mark.parametrize("memory_format", FORMATS, ids=str)
+def test_images_weights_and_gradients_of_an_epoch_have_one_format(data, memory_format, monkeypatch):
+    """So no step converts any of them. The metrics are those of the other format."""
+    monkeypatch.setattr(packed_network, "fastest_formats", lambda *_: (memory_format,) * 2)
+    training = PackedTraining(data)
+    for number in range(3):
+        training.join(number, spec(number, recipe=replace(RECIPE, learning_rate=1e-9)))
+    formats = []
+
+    def note(conv, inputs):
+        formats.append([t.is_contiguous(memory_format=memory_format) for t in inputs])
+
+    handle = nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: note(module, inputs) if isinstance(module, nn.Conv2d) else None
+    )
+    with handle:
+        metrics = training.epoch()
+    assert formats
+    assert all(map(all, formats))
+    for parameter in training._packed.network.model.parameters():
+        if parameter.dim() == 4:
+            assert parameter.is_contiguous(memory_format=memory_format)
+            assert parameter.grad.is_contiguous(memory_format=memory_format)
+    for number in range(3):
+        single = run_trial(training.members[number].spec, data).epochs[0]
+        assert metrics[number].val_loss == pytest.approx(single.val_loss, rel=1e-4)
 
 
 def test_a_member_does_not_depend_on_its_neighbours(data):
