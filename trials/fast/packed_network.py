@@ -253,22 +253,27 @@ def fastest_formats(
     | bf16 | 447 / 334 | 604 / 434 |
     """
     if device.type == "cpu":
-        return torch.channels_last, torch.contiguous_format
+        return torch.preserve_format, torch.contiguous_format
     if recipe.precision == "fp32":
         return torch.contiguous_format, torch.contiguous_format
     return torch.channels_last, torch.channels_last
 
 
 def side_by_side(
-    images: Tensor, count: int, memory_format: torch.memory_format = torch.channels_last
+    images: Tensor, count: int, memory_format: torch.memory_format = torch.preserve_format
 ) -> Tensor:
-    """(K * B, C, H, W) -> (B, K * C, H, W) in a memory format."""
-    if memory_format == torch.channels_last:
-        apart = _apart(images.permute(0, 2, 3, 1), 0, count)  # K, B, H, W, C
-        placed = apart.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
-    else:
-        placed = _apart(images, 0, count).transpose(0, 1).flatten(1, 2)
-    return placed.contiguous(memory_format=memory_format)  # a copy only where the above made none
+    """(K * B, C, H, W) -> (B, K * C, H, W) in a memory format.
+
+    With `torch.preserve_format` nothing is copied but to join the images: they are in channels_last
+    if K, B and C are larger than one.
+    """
+    if memory_format == torch.contiguous_format:
+        return _apart(images, 0, count).transpose(0, 1).flatten(1, 2).contiguous()
+    apart = _apart(images.permute(0, 2, 3, 1), 0, count)  # K, B, H, W, C
+    placed = apart.permute(1, 2, 3, 0, 4).flatten(3).permute(0, 3, 1, 2)
+    if memory_format == torch.preserve_format:
+        return placed
+    return placed.contiguous(memory_format=memory_format)
 
 
 def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
