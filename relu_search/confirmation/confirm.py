@@ -112,8 +112,9 @@ def confirm(
         machines = compute or Machines.of(config)
         check_machines(machines, recipe.precision)
         splits = _load_splits(run, config, record, seed_list)
-        settings = {"epochs": recipe.epochs, "deterministic": deterministic}
-        write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
+        if not (run.path / SETTINGS).is_file():
+            settings = {"epochs": recipe.epochs, "deterministic": deterministic}
+            write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
         trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
         if deterministic:
             runner = partial(runner, deterministic=True)

@@ -172,12 +172,13 @@ def test_the_distance_from_the_papers_setting_is_said():
     assert distance_lines(ReproduceSettings(experiment="table1"), {"cifar100": 100}) == [
         "Setting: the paper's own."
     ]
-    settings = small(train_limit=1000)
+    settings = small(train_limit=1000, precision="tf32")
     lines = distance_lines(settings, {"digits": 10})
     for text in (
         "not the paper's",
         "2 epochs (the paper: 400)",
         "2 seeds (5)",
+        "precision tf32 (fp32)",
         "width 2 (16)",
         "1,000 training images (50,000)",
         "data digits (cifar100)",
