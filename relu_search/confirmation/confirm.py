@@ -113,7 +113,7 @@ def confirm(
         trainings.train(splits, machines, runner)
         if not trainings.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
-        score_on_test_split(trainings, config, recipe, splits, report)
+        score_on_test_split(trainings, config, recipe, splits, machines=machines, report=report)
         rows = verdict_rows(
             read_table(run.table(RUNS)), arms, margin=margin, dropped_after=trainings.dropped_after
         )
