@@ -36,7 +36,10 @@ def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
         with start(way=fastest) as peer:
             for way in scale.ways[backbone]:
                 ours = way.epochs(spec, data, device)
-                calls = {"ours": partial(next, ours), "usual": peer.epoch}
+                calls: dict[str, Callable[[], object]] = {
+                    "ours": partial(next, ours),
+                    "usual": peer.epoch,
+                }
                 found = time_side_by_side(calls, rounds=scale.rounds)
                 yield Row.of_timings(
                     "Training epoch of one candidate, batch 64",
@@ -105,7 +108,7 @@ def _spec(backbone: str, precision: Precision) -> TrialSpec:
 def _usual(
     spec: TrialSpec, data: TrainingData, device: str
 ) -> partial[AbstractContextManager[UsualTraining]]:
-    return partial(
+    start: Callable[..., AbstractContextManager[UsualTraining]] = partial(
         usual_training,
         untrained_network(spec, data),
         without_padding(data),
@@ -114,6 +117,7 @@ def _usual(
         batch_size=spec.recipe.batch_size,
         device=device,
     )
+    return start
 
 
 def _pack_seconds(

@@ -31,7 +31,6 @@ from search_spaces import InputError
 from trials.data.splits import Splits, load_splits
 from trials.files.durable import write_whole
 from trials.running.trial import TrialResult, run_trial
-from trials.training.process import deterministic_algorithms
 from trials.training.recipe import Recipe
 
 VERDICTS, SETTINGS = "verdict.csv", "confirm.toml"
@@ -121,8 +120,15 @@ def confirm(
         trainings.train(splits, machines, runner)
         if not trainings.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
-        with deterministic_algorithms(deterministic):
-            score_on_test_split(trainings, config, recipe, splits, report)
+        score_on_test_split(
+            trainings,
+            config,
+            recipe,
+            splits,
+            machines=machines,
+            deterministic=deterministic,
+            report=report,
+        )
         rows = verdict_rows(
             read_table(run.table(RUNS)), arms, margin=margin, dropped_after=trainings.dropped_after
         )

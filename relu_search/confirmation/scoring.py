@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from relu_search.confirmation.trainings import Trainings
 from relu_search.run_folder.folder import RunFolder
-from relu_search.search.training_lists import local_device
+from relu_search.search.training_lists import calls_on
+from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
+from search_spaces.networks import Network
 from trials.data.held_out import check_test_split, load_test_split
-from trials.data.splits import Splits
+from trials.data.splits import ImageFacts, ImageSet, Splits
+from trials.running.devices import Say
 from trials.training.checkpoint import load_weights
 from trials.training.evaluation import score_on_test
+from trials.training.process import deterministic_algorithms
 from trials.training.recipe import Recipe
+
+MODELS_AT_ONCE = 32
+"""Models in memory at once while they are scored."""
 
 
 def check_data(run: RunFolder, config: ResolvedConfig, splits: Splits, split_digest: str) -> None:
@@ -39,11 +47,18 @@ def score_on_test_split(
     config: ResolvedConfig,
     recipe: Recipe,
     splits: Splits,
+    *,
+    machines: Machines,
+    deterministic: bool,
     report: Callable[[str], None],
 ) -> None:
     """Score every finished model that has no score yet. Each score is saved at once.
 
     A diverged training gets the accuracy of chance. It is counted, not left out.
+
+    Args:
+        machines: see `calls_on`.
+        deterministic: repeat to the last bit on GPUs too.
     """
     unscored = trainings.unscored()
     if not unscored:
@@ -52,18 +67,55 @@ def score_on_test_split(
     test = load_test_split(next(iter(facts.values())), data_dir=config.data_dir)
     report(f"reading the test split: {len(test):,} images, {len(unscored)} models")
     for row in unscored:
-        training = facts[row["seed"]]
         if row["state"] == "DIVERGED":
-            trainings.save_score(row, None, 1 / training.num_classes)
-            continue
-        arm = trainings.arms_by_text[row["placement"]]
-        model = build(
-            config.network,
-            arm.placement,
-            num_classes=training.num_classes,
-            in_channels=training.in_channels,
-            activation=config.activation,
-        )
-        load_weights(model, trainings.weights_of(arm, row["seed"]))
-        loss, accuracy = score_on_test(model, test, training, recipe, local_device())
-        trainings.save_score(row, loss, accuracy)
+            trainings.save_score(row, None, 1 / facts[row["seed"]].num_classes)
+    finished = [row for row in unscored if row["state"] != "DIVERGED"]
+    if not finished:
+        return
+    with calls_on(machines) as call:
+        for start in range(0, len(finished), MODELS_AT_ONCE):
+            rows = finished[start : start + MODELS_AT_ONCE]
+            models = [
+                (_trained(trainings, config, row, facts[row["seed"]]), facts[row["seed"]])
+                for row in rows
+            ]
+            left = iter(rows)
+            call(
+                _scores,
+                models,
+                test,
+                recipe,
+                deterministic,
+                say=lambda score, left=left: trainings.save_score(next(left), *score),
+            )
+
+
+def _trained(
+    trainings: Trainings, config: ResolvedConfig, row: dict[str, Any], training: ImageFacts
+) -> Network:
+    """The network of a finished training, with its weights."""
+    arm = trainings.arms_by_text[row["placement"]]
+    model = build(
+        config.network,
+        arm.placement,
+        num_classes=training.num_classes,
+        in_channels=training.in_channels,
+        activation=config.activation,
+    )
+    load_weights(model, trainings.weights_of(arm, row["seed"]))
+    return model
+
+
+def _scores(
+    models: Sequence[tuple[Network, ImageFacts]],
+    test: ImageSet,
+    recipe: Recipe,
+    deterministic: bool,
+    *,
+    device: str,
+    say: Say,
+) -> None:
+    """Give `say` the (loss, accuracy) of each model on the test split, in order."""
+    with deterministic_algorithms(deterministic):
+        for model, training in models:
+            say(score_on_test(model, test, training, recipe, device))

@@ -94,6 +94,7 @@ class Trainings:
             precision=self._recipe.precision,
             files=self._run.confirm_files,
             name=self._run.read_config()[1]["study"] + "-confirm",
+            say=self._report,
             runner=runner,
         )
         self._write_runs()

@@ -153,6 +153,7 @@ def _train(
         precision=settings.precision,
         files=files,
         name=folder.name,
+        say=report,
         runner=runner,
     )
     return trials.is_complete

@@ -3,53 +3,62 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 from trials.data.splits import TrainingData
+from trials.running.devices import Say
 from trials.running.trial import run_trial
 from trials.training.process import deterministic_algorithms
+
+if TYPE_CHECKING:
+    from trials.training.spec import TrialSpec
 
 WORTH_PACKING = 1.05
 """Smallest speed-up for which packs replace ordinary trials, which are the reference."""
 
 
 def with_pack_chosen(
-    config: ResolvedConfig, data: TrainingData, device: str, say: Callable[[str], None]
+    config: ResolvedConfig, data: TrainingData, call: Callable[..., Any], say: Say
 ) -> ResolvedConfig:
     """The options with a number in the place of `pack = "auto"`, by a short measurement.
 
     Args:
-        device: of this process, which the measurement runs on.
+        call: calls the measurement where a trial would run; see `call_in_worker`.
         say: is told the result.
-
-    Raises:
-        InputError: this device cannot train with these options.
     """
     if config.pack != "auto":
         return config
-    if device != "cuda" and (config.precision != "fp32" or config.captured):
-        what = "captured" if config.precision == "fp32" else f"precision {config.precision}"
-        raise InputError(
-            f"pack auto measures in this process, which has no GPU, and {what} needs one; give a "
-            f"number with --pack, or leave out {what}"
-        )
-    from trials.fast.packing import SIZES, measured_rates
+    from trials.fast.packing import SIZES
 
     space, rng = config.search_space(), random.Random(config.seed)
     drawn = (space.decode(space.sample(rng)) for _ in range(max(SIZES)))
     specs = [config.trial_spec(p) for p in drawn]
-    with deterministic_algorithms(config.deterministic):
-        rates = measured_rates(specs, data, device, captured=config.captured)
+    rates = call(_rates, specs, data, config.captured, config.deterministic, say=say)
     best = max(rates, key=rates.__getitem__)
     chosen = best if rates[best] >= WORTH_PACKING * rates[1] else 1
     measured = ", ".join(f"{size}: {rate:.0f}" for size, rate in rates.items())
     say(f"pack auto: {chosen} at once in a worker (trial-steps per second, by pack: {measured})")
     return replace(config, pack=chosen)
+
+
+def _rates(
+    specs: Sequence[TrialSpec],
+    data: TrainingData,
+    captured: bool,
+    deterministic: bool,
+    *,
+    device: str,
+    say: Say,
+) -> dict[int, float]:
+    from trials.fast.packing import measured_rates
+
+    with deterministic_algorithms(deterministic):
+        return measured_rates(specs, data, device, captured=captured)
 
 
 def run_search_trials(

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,15 +28,16 @@ from relu_search.search.costs import Costs
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
-from relu_search.search.training_lists import check_precision, local_device
-from relu_search.search.warm_start import advised_placements, check_warm_start
+from relu_search.search.training_lists import check_precision
+from relu_search.search.warm_start import advised_placements
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
 from trials.data.splits import TrainingData
+from trials.running.devices import Say
 from trials.running.early_stopping import EarlyStopping
 from trials.running.exchange import check_exchange
-from trials.running.resources import Resources, plan_resources
+from trials.running.resources import Node, Resources, plan_resources
 
 if TYPE_CHECKING:
     import optuna
@@ -87,11 +89,10 @@ def run_search(
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved)
-        check_warm_start(resolved)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
-        resolved = with_pack_chosen(resolved, setting.data, local_device(), _progress(listeners))
+        resolved, places = _measured(resolved, setting, cluster, _progress(listeners))
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
-        return _search(resolved, run, setting, cluster, verbose=verbose, listeners=listeners)
+        return _search(resolved, run, setting, places, verbose=verbose, listeners=listeners)
 
 
 def resume_search(
@@ -127,12 +128,10 @@ def resume_search(
         config = changed_config(run, changes)
         setting = _Setting.of(config)
         require_same_data(run, setting.data)
-        if run.read_supernet() is None:
-            check_warm_start(config)
         _open_earlier_study(run, config)  # finds damage before Ray starts
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
-        config = with_pack_chosen(config, setting.data, local_device(), _progress(listeners))
-        return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
+        config, places = _measured(config, setting, cluster, _progress(listeners))
+        return _search(config, run, setting, places, verbose=verbose, listeners=listeners)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +156,8 @@ class _Setting:
 
 def _connect(
     config: ResolvedConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
-) -> Resources:
-    """Join or start Ray until the stack is closed; returns the resources of each trial."""
+) -> list[Node]:
+    """Join or start Ray until the stack is closed; returns the nodes of the cluster."""
     from trials.on_ray.session import ray_session
 
     cluster = stack.enter_context(
@@ -172,14 +171,54 @@ def _connect(
             "captured needs a GPU per trial, and no trial has one; omit --captured, or set "
             "--gpus-per-trial on a machine with GPUs"
         )
-    return config.resources
+    return cluster
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Places:
+    """Where a search computes.
+
+    Attributes:
+        resources: of each trial.
+        call: calls a function in a worker with these resources; see `call_in_worker`.
+    """
+
+    resources: Resources
+    call: Callable[..., Any]
+
+
+def _measured(
+    config: ResolvedConfig, setting: _Setting, cluster: list[Node], say: Say
+) -> tuple[ResolvedConfig, _Places]:
+    """The options with a number for `pack auto`, and the places with one for `gpus-per-trial auto`.
+
+    The workers measure, not this process. The pack comes first, as it decides how much memory is
+    needed.
+    """
+    from trials.on_ray.one_worker import call_in_worker, with_share_measured
+
+    per_trial, _ = plan_resources(config.resources, cluster)
+    config = with_pack_chosen(config, setting.data, partial(call_in_worker, per_trial), say)
+    assert config.pack != "auto"
+    paired = config.trial_spec(Placement("1" * len(setting.space.backbone.sites)))
+    resources = with_share_measured(
+        config.resources,
+        cluster,
+        [paired] * config.pack,
+        setting.data,
+        say=say,
+        compiled=config.compiled,
+        captured=config.captured,
+    )
+    per_trial, _ = plan_resources(resources, cluster)
+    return config, _Places(resources=resources, call=partial(call_in_worker, per_trial))
 
 
 def _search(
     config: ResolvedConfig,
     run: RunFolder,
     setting: _Setting,
-    resources: Resources,
+    places: _Places,
     *,
     verbose: bool,
     listeners: tuple[SearchListener, ...],
@@ -195,7 +234,9 @@ def _search(
             study,
             setting.space,
             references=config.references,
-            first=advised_placements(run, config, setting.data, setting.space, progress),
+            first=advised_placements(
+                run, config, setting.data, setting.space, call=places.call, say=progress
+            ),
             spec_of=config.trial_spec,
             metric=config.metric,
             costs_of=setting.costs.of if config.costs else None,
@@ -217,7 +258,8 @@ def _search(
                     grace_epochs=config.grace_epochs,
                     reduction_factor=config.reduction_factor,
                 ),
-                resources=resources,
+                resources=places.resources,
+                say=progress,
                 past=proposer.past_trials(),
                 files=run.trial_files.through(config.exchange, study.study_name),
                 verbose=verbose,
@@ -230,7 +272,7 @@ def _search(
     return SearchOutcome(run=run, ending=ending, best=recorder.best)
 
 
-def _progress(listeners: tuple[SearchListener, ...]) -> Callable[[str], None]:
+def _progress(listeners: tuple[SearchListener, ...]) -> Say:
     """Where lines about the progress go: nowhere if nobody listens."""
     return print if listeners else lambda _line: None
 

@@ -11,6 +11,7 @@ from relu_search.export.from_run import card_details, data_facts, free_folder
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, resolve_placement
+from trials.running.faults import ALONE, RunStoppedError, out_of_memory
 from trials.running.trial import run_trial
 from trials.training.metrics import EpochMetrics
 
@@ -36,6 +37,7 @@ def train_single(
 
     Raises:
         InputError: bad input, or `config.out` is not an empty folder.
+        RunStoppedError: the GPU has too little memory.
     """
     resolved = config.resolve()
     folder = free_folder(config.out) if config.out is not None else None
@@ -57,7 +59,14 @@ def train_single(
             f"{metrics.seconds:.1f} s"
         )
 
-    result = run_trial(spec, data, device=on, on_epoch=line, deterministic=resolved.deterministic)
+    try:
+        result = run_trial(
+            spec, data, device=on, on_epoch=line, deterministic=resolved.deterministic
+        )
+    except RuntimeError as error:
+        if (reason := out_of_memory(error)) is None:
+            raise
+        raise RunStoppedError(reason + ALONE) from error
     last = result.epochs[-1].to_json() if result.epochs else {}
     row = {
         "backbone": network.name,

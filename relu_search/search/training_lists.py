@@ -1,12 +1,16 @@
-"""Run a list of trainings: on Ray, or one after another in this process."""
+"""Run a list of trainings, or a single call: on Ray, or in this process."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
 
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials.data.splits import Splits, TrainingData
+from trials.running.devices import Say, free_device_memory, local_device
 from trials.running.exchange import check_exchange
 from trials.running.resources import plan_resources
 from trials.running.trial import TrialResult, run_trial
@@ -23,6 +27,7 @@ def run_trainings(
     precision: Precision,
     files: TrialFiles,
     name: str,
+    say: Say,
     runner: Callable[..., TrialResult] = run_trial,
 ) -> None:
     """Run a list of trainings: on Ray, or one after another in this process.
@@ -31,6 +36,7 @@ def run_trainings(
 
     Args:
         name: of the run, for its own folder in the exchange.
+        say: is told what a measurement of memory finds, and of trials that start again.
 
     Raises:
         InputError: resources or an address that Ray cannot give.
@@ -40,21 +46,26 @@ def run_trainings(
     check_machines(machines, precision)
     files.make_folders()
     if machines.in_process:
-        run_in_process(trainings, data, device=local_device(), files=files, runner=runner)
+        run_in_process(trainings, data, device=device_here(machines), files=files, runner=runner)
         return
+    from trials.on_ray.one_worker import with_share_measured
     from trials.on_ray.session import ray_session
     from trials.on_ray.tune_runs import run_trials
 
     with ray_session(address=machines.address, verbose=machines.verbose) as cluster:
         per_trial, _ = plan_resources(machines.resources, cluster)
         check_precision(precision, has_gpu=bool(per_trial["gpu"]))
+        resources = with_share_measured(
+            machines.resources, cluster, [trainings.largest], data, say=say
+        )
         run_trials(
             trainings,
             data,
             stopping=None,
-            resources=machines.resources,
+            resources=resources,
             files=files.through(machines.exchange, name),
             runner=runner,
+            say=say,
             verbose=machines.verbose,
         )
 
@@ -67,19 +78,48 @@ def check_machines(machines: Machines, precision: Precision) -> None:
             used.
     """
     if machines.in_process:
-        if precision != "fp32" and local_device() != "cuda":
+        if precision != "fp32" and device_here(machines) != "cuda":
             raise InputError(
-                f"precision {precision} needs a GPU, and this process has none; use fp32"
+                f"precision {precision} needs a GPU, and trainings in this process have none; use "
+                "fp32"
             )
     else:
         check_exchange(machines.exchange)
 
 
-def local_device() -> str:
-    """`cuda` if this process sees a GPU, else `cpu`."""
-    import torch
+def device_here(machines: Machines) -> str:
+    """The device of a training in this process: `cuda` if it has a GPU and may use it."""
+    return local_device(machines.resources.gpus_per_trial)
 
-    return "cuda" if torch.cuda.is_available() else "cpu"
+
+@contextmanager
+def calls_on(machines: Machines) -> Iterator[Callable[..., Any]]:
+    """How to call `function(*arguments, device=..., say=...)` on these machines.
+
+    With an address, in a worker of that cluster with the resources of a training, as others may use
+    the cluster too. Otherwise in this process: no training runs meanwhile.
+
+    Yields:
+        `call(function, *arguments, say=...)`, which returns what the function returns.
+
+    Raises:
+        InputError: an address or resources that Ray cannot give.
+        RunStoppedError: raised by the call: its worker died, or Ray itself fails.
+    """
+    if machines.in_process or machines.address is None:
+        try:
+            yield lambda function, *arguments, say: function(
+                *arguments, device=device_here(machines), say=say
+            )
+        finally:
+            free_device_memory()
+        return
+    from trials.on_ray.one_worker import call_in_worker
+    from trials.on_ray.session import ray_session
+
+    with ray_session(address=machines.address, verbose=machines.verbose) as cluster:
+        per_trial, _ = plan_resources(machines.resources, cluster)
+        yield partial(call_in_worker, per_trial)
 
 
 def check_precision(precision: Precision, *, has_gpu: bool) -> None:

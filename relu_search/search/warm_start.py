@@ -1,7 +1,8 @@
 """`--warm-start supernet`: a supernet ranks placements; the search tries the best of them first.
 
-The ranking is written to `supernet.csv`. If the supernet's training diverges, the table is empty,
-and the search goes on without a warm start, also when it is resumed.
+The ranking is written to `supernet.csv`. If the supernet's training diverges or needs more memory
+than a GPU has, the table is empty, and the search goes on without a warm start, also when it is
+resumed.
 """
 
 from __future__ import annotations
@@ -10,15 +11,18 @@ import math
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
-from relu_search.search.training_lists import local_device
 from relu_search.settings.resolved_config import ResolvedConfig
-from search_spaces import InputError, Placement, SearchSpace
+from search_spaces import Placement, SearchSpace
 from trials.data.splits import TrainingData
+from trials.running.devices import Say
+from trials.running.faults import out_of_memory
 from trials.training.metrics import NonFiniteLossError
 from trials.training.process import deterministic_algorithms
+from trials.training.spec import TrialSpec
 
 EPOCHS_FACTOR = 4
 """A supernet trains this many times the epochs of a trial."""
@@ -26,42 +30,34 @@ SCORED = 512
 """Placements that it ranks: all of a small space, a random sample of a larger one."""
 
 
-def check_warm_start(config: ResolvedConfig) -> None:
-    """Check that the supernet can be trained in this process, before anything is written.
-
-    Raises:
-        InputError: precision tf32 or bf16 without a GPU in this process.
-    """
-    if config.warm_start is not None and config.precision != "fp32" and local_device() != "cuda":
-        raise InputError(
-            f"warm start supernet with precision {config.precision} needs a GPU in this process; "
-            "use fp32, start the search on a machine with a GPU, or omit --warm-start"
-        )
-
-
 def advised_placements(
     run: RunFolder,
     config: ResolvedConfig,
     data: TrainingData,
     space: SearchSpace,
-    say: Callable[[str], None] = lambda _line: None,
+    *,
+    call: Callable[..., Any],
+    say: Say = lambda _line: None,
 ) -> list[Placement]:
     """The placements that the supernet ranks best, a quarter of the budget.
 
     None without a warm start, or if the warm start failed: then one line says so. The ranking is
     kept in `supernet.csv`, so a resumed run does not train the supernet again.
+
+    Args:
+        call: calls the training where a trial would run; see `call_in_worker`.
+        say: is told the progress.
     """
     if config.warm_start is None:
         return []
     file = run.table("supernet.csv")
     reason = "it failed when this run began"
     if not file.is_file():
-        try:
-            with deterministic_algorithms(config.deterministic):
-                ranking = _ranking(config, data, space, say)
-            reason = "none has a finite loss"
-        except NonFiniteLossError as error:
-            ranking, reason = [], str(error)
+        placements = scored_placements(space, config.seed)
+        placements += [p for p in config.references.values() if p not in placements]
+        spec = config.trial_spec(Placement("1" * len(space.backbone.sites)))
+        how = spec, data, space, placements, config.deterministic
+        ranking, reason = call(_ranking, *how, say=say)
         write_table(file, ranking)
     advised = [Placement.parse(text) for text in read_table(file)["placement"]]
     if not advised:
@@ -71,35 +67,47 @@ def advised_placements(
 
 
 def _ranking(
-    config: ResolvedConfig, data: TrainingData, space: SearchSpace, say: Callable[[str], None]
-) -> list[dict[str, object]]:
-    """Rows of `supernet.csv`, lowest loss first; placements without a finite loss are left out.
+    spec: TrialSpec,
+    data: TrainingData,
+    space: SearchSpace,
+    placements: Sequence[Placement],
+    deterministic: bool,
+    *,
+    device: str,
+    say: Say,
+) -> tuple[list[dict[str, object]], str]:
+    """Rows of `supernet.csv`, and why there are none if there are none.
 
-    Raises:
-        NonFiniteLossError: the training diverged.
+    The lowest loss comes first. Placements without a finite loss are left out.
     """
     from trials.training.supernet import Supernet, rank
 
-    placements = scored_placements(space, config.seed)
-    placements += [p for p in config.references.values() if p not in placements]
-    spec = config.trial_spec(Placement("1" * len(space.backbone.sites)))
     recipe = replace(spec.recipe, epochs=EPOCHS_FACTOR * spec.recipe.epochs)
     say(
         f"supernet: training for {recipe.epochs} epochs, with a random placement at every step; "
         f"then it ranks {len(placements)} placements"
     )
-    net = Supernet.train(
-        replace(spec, recipe=recipe),
-        data,
-        lambda rng: space.decode(space.sample(rng)),
-        device=local_device(),
-        on_epoch=lambda m: say(f"supernet: epoch {m.epoch}/{recipe.epochs}"),
-    )
-    return [
+    try:
+        with deterministic_algorithms(deterministic):
+            net = Supernet.train(
+                replace(spec, recipe=recipe),
+                data,
+                lambda rng: space.decode(space.sample(rng)),
+                device=device,
+                on_epoch=lambda m: say(f"supernet: epoch {m.epoch}/{recipe.epochs}"),
+            )
+            ranked = rank(net, _counted(placements, say))
+    except RuntimeError as error:
+        reason = str(error) if isinstance(error, NonFiniteLossError) else out_of_memory(error)
+        if reason is None:
+            raise
+        return [], reason
+    rows: list[dict[str, object]] = [
         {"placement": placement.text, "val_loss": loss, "val_accuracy": accuracy}
-        for placement, loss, accuracy in rank(net, _counted(placements, say))
+        for placement, loss, accuracy in ranked
         if math.isfinite(loss)
     ]
+    return rows, "none has a finite loss"
 
 
 def _counted(placements: Sequence[Placement], say: Callable[[str], None]) -> Iterator[Placement]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from relu_search.settings.option_fields import option, same_option
+from relu_search.settings.option_fields import option, same_option, with_numbers
 from relu_search.settings.search_options import SearchOptions
 from trials.running.resources import Resources
 
@@ -21,7 +21,8 @@ class Machines:
     Attributes:
         resources: what each training gets and how many run at once.
         address, exchange: of Ray, as in a search.
-        in_process: without Ray: one after another in this process, on the GPU if there is one.
+        in_process: without Ray: one after another in this process, on the GPU if there is one and
+            `resources.gpus_per_trial` is not 0.
         verbose: show Ray's own messages.
     """
 
@@ -29,7 +30,10 @@ class Machines:
     address: str | None = same_option(SearchOptions, "address")
     exchange: str | None = same_option(SearchOptions, "exchange")
     in_process: bool = option(
-        False, "Machines", "Train in this process, one network after another, without Ray."
+        False,
+        "Machines",
+        "Train in this process, one network after another, without Ray. Uses a GPU if there is "
+        "one; --gpus-per-trial 0: the CPU.",
     )
     verbose: bool = option(False, "Run", "Show Ray's own messages.")
 
@@ -45,6 +49,8 @@ class Machines:
             InputError: a resource out of range.
         """
         of_resources = {one.name for one in fields(Resources)}
-        resources = {name: value for name, value in given.items() if name in of_resources}
+        resources = with_numbers(
+            Resources, {name: value for name, value in given.items() if name in of_resources}
+        )
         others = {n: value for n, value in given.items() if n not in of_resources and value != ""}
         return replace(self, resources=replace(self.resources, **resources), **others)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import sys
 import types
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -68,6 +69,27 @@ def same_option(kind: Any, name: str) -> Any:
 def options_of(kind: Any) -> dict[str, Option]:
     """Name of field -> its option, in the order of the fields."""
     return {one.name: one.metadata[_KEY] for one in fields(kind) if _KEY in one.metadata}
+
+
+def with_numbers(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Values by name, and numbers written as text as numbers.
+
+    The command line gives a text where an option allows a number or a certain word, such as
+    `N|auto`. Options of other types keep their values.
+    """
+    hints = get_type_hints(kind)
+    return {name: _as_number(value, alternatives(hints[name])) for name, value in values.items()}
+
+
+def _as_number(value: Any, allowed: tuple[Any, ...]) -> Any:
+    number = next((one for one in allowed if one in (int, float)), None)
+    has_words = any(get_origin(one) is Literal for one in allowed)
+    if type(value) is not str or number is None or not has_words:
+        return value
+    try:
+        return number(value)
+    except ValueError:
+        return value
 
 
 def check_options(values: Any) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from relu_search.settings.option_fields import check_options
+from relu_search.settings.option_fields import check_options, with_numbers
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import COARSE_TO_FINE, SearchOptions
 from relu_search.settings.storage_urls import require_encoded
@@ -52,10 +51,7 @@ class SearchConfig(SearchOptions):
         cls._require_known(options)
         values = {} if file is None else cls.read_options(file)
         values |= {name: value for name, value in options.items() if value is not None}
-        pack = values.get("pack")
-        if isinstance(pack, str) and re.fullmatch(r"[0-9]{1,9}", pack):  # from the command line
-            values["pack"] = int(pack)
-        return cls(**values)
+        return cls(**with_numbers(cls, values))
 
     @classmethod
     def read_options(cls, file: Path) -> dict[str, Any]:

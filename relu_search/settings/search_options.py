@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from relu_search.settings.metrics import MetricName
 from relu_search.settings.option_fields import option, options_of
 from search_spaces import Activation, DroppedNorm, Granularity
+from trials.running.resources import GpusPerTrial
 from trials.training.recipe import Precision
 
 Sampler = Literal[
@@ -174,10 +175,12 @@ class SearchOptions:
     cpus_per_trial: float = option(
         1, "Machines", "CPU cores of each trial, fractions allowed.", may_change=True
     )
-    gpus_per_trial: float | None = option(
+    gpus_per_trial: GpusPerTrial = option(
         None,
         "Machines",
-        "GPUs of each trial, fractions allowed.",
+        "GPUs of each trial or pack, fractions allowed; 0 trains on CPUs. auto measures the memory "
+        "that one needs, and lets at most 8 share a GPU.",
+        metavar="N|auto",
         default_text="0.25 if there is a GPU, else 0",
         may_change=True,
     )

@@ -37,6 +37,10 @@ class ImageSet:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def first(self, count: int) -> ImageSet:
+        """The first images, at most `count`."""
+        return ImageSet(images=self.images[:count], labels=self.labels[:count])
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingData:

@@ -23,7 +23,7 @@ from torch import Tensor
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
 from trials.data.augmentation import EpochDraws
-from trials.data.splits import ImageSet, TrainingData
+from trials.data.splits import TrainingData
 from trials.fast.packed_epoch import PackedEpochs
 from trials.fast.packed_network import Member
 from trials.fast.stand_in import stand_in_epochs
@@ -234,7 +234,8 @@ def measured_rates(
 ) -> dict[int, float]:
     """Measure candidate-steps per second by size of the pack, on this device; 1: without a pack.
 
-    Larger packs are tried until one is slower. Each is timed over a short second epoch.
+    Larger packs are tried until one is slower, or needs more memory than the GPU has. Each is timed
+    over a short second epoch.
 
     Args:
         specs: as many as the largest of `SIZES`.
@@ -245,7 +246,7 @@ def measured_rates(
     """
     recipe = replace(specs[0].recipe, epochs=2)
     images = (_TIMED_REPLAYS if captured else _TIMED_STEPS) * recipe.batch_size
-    short = replace(data, train=_first(data.train, images), validation=_first(data.validation, 1))
+    short = replace(data, train=data.train.first(images), validation=data.validation.first(1))
     steps = math.ceil(len(short.train) / recipe.batch_size)
     shortened = [replace(spec, recipe=recipe) for spec in specs]
     epoch_by = stand_in_epochs(shortened[0], compiled=False, captured=captured)
@@ -254,17 +255,25 @@ def measured_rates(
         *_, last = train(alone, short, recipe, seed=0, device=device, epoch_by=epoch_by)
     rates = {1: steps / last.seconds}
     for size in SIZES:
-        training = PackedTraining(short, device, captured=captured)
-        for number in range(size):
-            training.join(number, shortened[number])
-        training.epoch()
-        started = time.perf_counter()
-        training.epoch()
-        rates[size] = size * steps / (time.perf_counter() - started)
+        try:
+            rates[size] = (
+                size * steps / _seconds_of_epoch(shortened[:size], short, device, captured)
+            )
+        except torch.OutOfMemoryError:
+            break
         if rates[size] < max(rates.values()):
             break
     return rates
 
 
-def _first(images: ImageSet, count: int) -> ImageSet:
-    return ImageSet(images=images.images[:count], labels=images.labels[:count])
+def _seconds_of_epoch(
+    specs: Sequence[TrialSpec], data: TrainingData, device: str, captured: bool
+) -> float:
+    """Seconds of the second epoch of a pack."""
+    training = PackedTraining(data, device, captured=captured)
+    for number, spec in enumerate(specs):
+        training.join(number, spec)
+    training.epoch()
+    started = time.perf_counter()
+    training.epoch()
+    return time.perf_counter() - started

@@ -196,6 +196,11 @@ def _stand_in(kind: _Kind) -> _StandIn:
     return _StandIn(kind)
 
 
+def drop_stand_in() -> None:
+    """Drop the stand-in of this process, with its graphs and data; the next training builds one."""
+    _stand_in.cache_clear()
+
+
 def _gated_network(kind: _Kind) -> Network:
     model = build(
         kind.backbone,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -24,8 +24,16 @@ from trials.on_ray.compat import (
     remove_trial,
     report,
 )
+from trials.on_ray.one_worker import device_of_worker
+from trials.running.devices import Say
 from trials.running.early_stopping import EarlyStopping, PastTrial
-from trials.running.faults import CommonCause, RunStoppedError
+from trials.running.faults import (
+    ALONE,
+    OUT_OF_MEMORY,
+    CommonCause,
+    RunStoppedError,
+    out_of_memory,
+)
 from trials.running.proposals import Proposal, Proposer
 from trials.running.resources import Resources, plan_resources
 from trials.running.trial_files import NO_FILES, TrialFiles
@@ -47,8 +55,14 @@ def run_packed(
     resources: Resources,
     past: Sequence[PastTrial] = (),
     files: TrialFiles = NO_FILES,
+    say: Say = lambda _line: None,
 ) -> None:
     """Run trials in packs until the proposer has no more, or until Ctrl-C. Needs a `ray_session`.
+
+    A pack for which its GPU has too little memory is halved, and its trials go on after their last
+    finished epoch. If even one trial is too much, its worker is closed, and the trial waits until
+    the other workers are closed too. Then it gets a GPU to itself. Only if this fails, the trial
+    has failed.
 
     Args:
         proposer: chooses the trials; called in this process only.
@@ -61,17 +75,14 @@ def run_packed(
             together.
         past: trials before an interruption, for the rungs.
         files: absolute paths that every worker can write; an exchange is not used.
+        say: is told of packs that are halved and of trials that start again.
 
     Raises:
         InputError: a worker asks for more than a node of the cluster has.
         StorageError: the run folder cannot be written.
         RunStoppedError: all trials fail for the same reason, or Ray itself fails.
     """
-    per_worker, slots = plan_resources(
-        Resources(cpus_per_trial=resources.cpus_per_trial, gpus_per_trial=resources.gpus_per_trial),
-        node_resources(),
-    )
-    at_once = resources.concurrent or slots * pack
+    of_worker = replace(resources, concurrent=None)
     run = _PackedRun(
         proposer=proposer,
         scheduler=scheduler_of(stopping, past),
@@ -80,26 +91,43 @@ def run_packed(
         files=files,
         data_name=data.name,
         restarts=resources.max_failures,
+        say=say,
     )
-    shared = ray.put(data)
-    options = {"num_cpus": per_worker["cpu"], "num_gpus": per_worker["gpu"]}
-    of_actor = (shared, files, captured, deterministic)
-    workers = [_Worker(options, of_actor) for _ in range(min(slots, -(-at_once // pack)))]
+    of_actor = (ray.put(data), files, captured, deterministic)
     try:
-        _drive(run, workers, pack, at_once)
+        _run_on(of_worker, of_actor, run, pack, resources.concurrent)
+        if run.set_aside:
+            run.take_up_set_aside()
+            _run_on(replace(of_worker, gpus_per_trial=1), of_actor, run, 1, resources.concurrent)
     except KeyboardInterrupt:
         return
     except ray.exceptions.RayError as error:
         raise RunStoppedError(f"Ray has failed: {type(error).__name__}") from error
+
+
+def _run_on(
+    of_worker: Resources,
+    of_actor: tuple[Any, ...],
+    run: _PackedRun,
+    pack: int,
+    concurrent: int | None,
+) -> None:
+    """Run trials on as many workers as the cluster has room for, until no worker has any left."""
+    per_worker, slots = plan_resources(of_worker, node_resources())
+    at_once = concurrent or slots * pack
+    count = min(slots, -(-at_once // pack))
+    workers = [_Worker(per_worker, of_actor, pack) for _ in range(count)]
+    try:
+        _drive(run, workers, at_once)
     finally:
         for worker in workers:
-            ray.kill(worker.actor)
+            worker.close()
 
 
-def _drive(run: _PackedRun, workers: Sequence[_Worker], pack: int, at_once: int) -> None:
+def _drive(run: _PackedRun, workers: list[_Worker], at_once: int) -> None:
     """Fill the packs, train an epoch in each, pass the results on, until all trials have ended."""
     while True:
-        _fill([worker for worker in workers if worker.training is None], run, pack, at_once)
+        _fill([worker for worker in workers if worker.training is None], run, at_once)
         for worker in workers:
             if worker.training is None and worker.numbers:
                 worker.start_epoch()
@@ -115,38 +143,69 @@ def _drive(run: _PackedRun, workers: Sequence[_Worker], pack: int, at_once: int)
             run.died(worker.numbers)
             worker.restart()
             continue
+        except _GpuFullError as full:
+            _make_room(run, workers, worker, str(full))
+            continue
         for ended in run.take(events):
             worker.drop(ended)
 
 
-def _fill(idle: Sequence[_Worker], run: _PackedRun, pack: int, at_once: int) -> None:
+def _make_room(run: _PackedRun, workers: list[_Worker], worker: _Worker, reason: str) -> None:
+    """After a full GPU: halve the pack, or close its worker, or fail a trial that is alone."""
+    numbers = worker.numbers
+    worker.close()
+    if len(numbers) > 1:
+        worker.room = len(numbers) // 2
+        worker.restart()
+        run.say(f"{OUT_OF_MEMORY}: a pack of {len(numbers)} goes on with {worker.room} at once")
+        run.start_again(numbers)
+    elif worker.shares_gpu:
+        workers.remove(worker)
+        run.wait_for_a_gpu(numbers[0])
+    else:
+        worker.restart()
+        run.take([(numbers[0], reason + ALONE)])
+
+
+def _fill(idle: Sequence[_Worker], run: _PackedRun, at_once: int) -> None:
     """Give new trials to the idle workers, first to those with the fewest."""
-    while idle and len(run.open) < at_once:
-        worker = min(idle, key=lambda w: len(w.numbers))
-        if len(worker.numbers) == pack:
+    while len(run.open) < at_once:
+        with_room = [worker for worker in idle if len(worker.numbers) < worker.room]
+        if not with_room or (proposal := run.next_proposal()) is None:
             return
-        proposal = run.next_proposal()
-        if proposal is None:
-            return
-        worker.add(proposal)
+        min(with_room, key=lambda worker: len(worker.numbers)).add(proposal)
+
+
+class _GpuFullError(RuntimeError):
+    """A pack needs more memory than its GPU has left. The message begins with `OUT_OF_MEMORY`."""
 
 
 class _Worker:
     """The driver's handle of a process with a pack.
 
     Attributes:
+        room: trials that its pack may have.
+        shares_gpu: whether other workers may use the same GPU.
         numbers: numbers of the trials in its pack.
         training: Ray's reference to the epoch in progress, or None.
     """
 
-    def __init__(self, options: Mapping[str, float], of_actor: tuple[Any, ...]) -> None:
-        self._options, self._of_actor = options, of_actor
+    def __init__(
+        self, per_worker: Mapping[str, float], of_actor: tuple[Any, ...], room: int
+    ) -> None:
+        self._options = {"num_cpus": per_worker["cpu"], "num_gpus": per_worker["gpu"]}
+        self._of_actor = of_actor
+        self.room = room
+        self.shares_gpu = 0 < per_worker["gpu"] < 1
         self.restart()
+
+    def close(self) -> None:
+        """End the process."""
+        ray.kill(self.actor)
 
     def restart(self) -> None:
         """Start a new process with an empty pack."""
-        actor: Any = _PackActor  # a class under ray.remote has no type
-        self.actor = actor.options(**self._options).remote(*self._of_actor)
+        self.actor = _pack_actor.options(**self._options).remote(*self._of_actor)
         self.numbers: list[int] = []
         self.training: Any = None
         self._joining: list[tuple[int, TrialSpec]] = []
@@ -170,6 +229,7 @@ class _Worker:
         Raises:
             StorageError: the worker cannot write.
             RayActorError: its process has died.
+            _GpuFullError: the GPU has too little memory.
         """
         training, self.training = self.training, None
         try:
@@ -177,17 +237,18 @@ class _Worker:
         except ray.exceptions.RayTaskError as error:
             if isinstance(error.cause, StorageError):
                 raise error.cause from error
+            if (full := out_of_memory(error.cause)) is not None:
+                raise _GpuFullError(full) from error
             reason = f"{type(error.cause).__name__}: {error.cause}"
-            ray.kill(self.actor)
+            self.close()
             numbers, events = self.numbers, [(number, reason) for number in self.numbers]
             self.restart()
             self.numbers = numbers
         return events
 
 
-@ray.remote
-class _PackActor:
-    """A worker process with a pack.
+class _Pack:
+    """The pack of a worker process.
 
     The pack is built by the first epoch, not by the constructor: Ray reports an exception in
     a constructor as the death of the process, and its reason would be lost.
@@ -203,9 +264,7 @@ class _PackActor:
     @property
     def _training(self) -> PackedTraining:
         if self._built is None:
-            gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
-            device = "cuda" if gpus else "cpu"
-            self._built = PackedTraining(self._data, device, **self._how)
+            self._built = PackedTraining(self._data, device_of_worker(), **self._how)
         return self._built
 
     def epoch(self, joining: list[tuple[int, TrialSpec]], leaving: list[int]) -> Events:
@@ -233,12 +292,16 @@ class _PackActor:
         return restored
 
 
+_pack_actor: Any = ray.remote(_Pack)  # Ray has no types for it
+
+
 @dataclass(kw_only=True)
 class _PackedRun:
     """The trials of a run in the driver, between proposer and scheduler.
 
     Attributes:
-        open: trials that were proposed and have not ended, by number.
+        open: trials that were proposed, have not ended and are not set aside, by number.
+        set_aside: trials that wait for a GPU to themselves.
     """
 
     proposer: Proposer
@@ -248,8 +311,10 @@ class _PackedRun:
     files: TrialFiles
     data_name: str
     restarts: int
+    say: Say
     open: dict[int, Proposal] = field(default_factory=dict)
-    _died: list[Proposal] = field(default_factory=list)
+    set_aside: list[Proposal] = field(default_factory=list)
+    _again: list[Proposal] = field(default_factory=list)
     _deaths: Counter[int] = field(default_factory=Counter)
     _seen: Counter[int] = field(default_factory=Counter)
 
@@ -257,7 +322,7 @@ class _PackedRun:
         self.common_cause = CommonCause(self._conclude)
 
     def next_proposal(self) -> Proposal | None:
-        proposal = self._died.pop(0) if self._died else self.proposer.propose()
+        proposal = self._again.pop(0) if self._again else self.proposer.propose()
         if proposal is not None:
             self.open[proposal.number] = proposal
             add_trial(self.scheduler, SchedulerTrial.of(proposal))
@@ -285,10 +350,23 @@ class _PackedRun:
             proposal = self.open.pop(number)
             self._deaths[number] += 1
             if self._deaths[number] <= self.restarts:
-                self._died.append(proposal)
+                self._again.append(proposal)
             else:
                 reason = "the worker process died before it could say why"
                 self.common_cause.ended(proposal, reason)
+
+    def start_again(self, numbers: Sequence[int]) -> None:
+        """Give the trials of a pack that was too large to workers again."""
+        self._again += [self.open.pop(number) for number in numbers]
+
+    def wait_for_a_gpu(self, number: int) -> None:
+        """Set a trial aside that fits on no GPU beside others."""
+        self.set_aside.append(self.open.pop(number))
+        self.say(f"trial {number}: {OUT_OF_MEMORY}; it waits until it has a GPU to itself")
+
+    def take_up_set_aside(self) -> None:
+        """Let the trials that were set aside be the next ones."""
+        self._again[:0], self.set_aside = self.set_aside, []
 
     def _goes_on(self, proposal: Proposal, metrics: EpochMetrics) -> bool:
         if metrics.epoch > self._seen[proposal.number]:  # else repeated after a restart

@@ -21,6 +21,7 @@ def ray_session(
     *,
     address: str | None = None,
     cpus: int | None = None,
+    gpus: int | None = None,
     dashboard: bool = False,
     verbose: bool = False,
 ) -> Iterator[list[Node]]:
@@ -31,6 +32,7 @@ def ray_session(
     Args:
         address: of an existing cluster, `host:port` or `auto`; None starts a private one.
         cpus: CPU slots of a private cluster; None: all cores.
+        gpus: GPUs of a private cluster; None: all that Ray finds.
         dashboard: start Ray's dashboard with a private cluster; only this machine can reach it.
         verbose: show Ray's own messages.
 
@@ -44,7 +46,12 @@ def ray_session(
         require_ray(address)
     options: dict[str, Any] = {}
     if address is None:
-        options = {"num_cpus": cpus, "include_dashboard": dashboard, "dashboard_host": "127.0.0.1"}
+        options = {
+            "num_cpus": cpus,
+            "num_gpus": gpus,
+            "include_dashboard": dashboard,
+            "dashboard_host": "127.0.0.1",
+        }
     worker_env = {
         **QUIET,
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",

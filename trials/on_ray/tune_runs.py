@@ -11,7 +11,7 @@ import shutil
 import socket
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +24,18 @@ from trials.data.splits import Splits, TrainingData
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import node_resources
+from trials.on_ray.one_worker import device_of_worker
 from trials.on_ray.session import first_line
+from trials.running.devices import Say, free_device_memory
 from trials.running.early_stopping import EarlyStopping, PastTrial
 from trials.running.exchange import forget, take_over, worker_files
-from trials.running.faults import CommonCause, RunStoppedError
+from trials.running.faults import (
+    ALONE,
+    OUT_OF_MEMORY,
+    CommonCause,
+    RunStoppedError,
+    out_of_memory,
+)
 from trials.running.proposals import Proposal, Proposer
 from trials.running.resources import Resources, plan_resources
 from trials.running.trial import TrialResult, run_trial
@@ -51,9 +59,13 @@ def run_trials(
     past: Sequence[PastTrial] = (),
     files: TrialFiles = NO_FILES,
     runner: Runner = run_trial,
+    say: Say = lambda _line: None,
     verbose: bool = False,
 ) -> None:
     """Run trials until the proposer has no more, or until Ctrl-C. Needs a `ray_session`.
+
+    A trial for which its GPU has too little memory starts again with a GPU to itself, after its
+    last finished epoch. Only if this fails too, the trial has failed.
 
     Args:
         proposer: chooses the trials; called in this process only.
@@ -65,6 +77,7 @@ def run_trials(
         files: folders for weights and checkpoints: absolute paths that every worker can write,
             unless there is an exchange.
         runner: trains a spec; called as `run_trial`.
+        say: is told of trials that start again.
 
     Raises:
         InputError: a trial asks for more than a node of the cluster has.
@@ -73,10 +86,23 @@ def run_trials(
         Exception: raised by the proposer.
     """
     per_trial, concurrent = plan_resources(resources, node_resources())
+    shares_gpu = 0 < per_trial["gpu"] < 1
+
+    def resources_of(config: Mapping[str, Any]) -> tune.PlacementGroupFactory:
+        gpus = 1 if config["alone"] else per_trial["gpu"]
+        return tune.PlacementGroupFactory([{"CPU": per_trial["cpu"], "GPU": gpus}])
+
     trainable = tune.with_resources(
-        tune.with_parameters(_worker, data=data, runner=runner, files=files), per_trial
+        tune.with_parameters(_worker, data=data, runner=runner, files=files), resources_of
     )
-    search = _ProposerSearch(proposer, files, data.name, restarts=resources.max_failures)
+    search = _ProposerSearch(
+        proposer,
+        files,
+        data.name,
+        restarts=resources.max_failures,
+        shares_gpu=shares_gpu,
+        say=say,
+    )
     scratch = tempfile.mkdtemp(prefix="relu-search-ray-")
     try:
         tune.Tuner(
@@ -110,9 +136,7 @@ def _worker(
 ) -> None:
     """One trial in a worker process. A failure is reported, not raised: Ray would print a trace."""
     spec = TrialSpec.from_json(config["spec"])
-    gpus = ray.get_runtime_context().get_accelerator_ids()["GPU"]
     finished = 0
-
     stops_run = False
     try:
         split = data.of(spec.seed) if isinstance(data, Splits) else data
@@ -127,7 +151,7 @@ def _worker(
             failure = runner(
                 spec,
                 split,
-                device="cuda" if gpus else "cpu",
+                device=device_of_worker(),
                 save_to=mine.weights,
                 checkpoint=mine.checkpoint,
                 on_epoch=report,
@@ -135,7 +159,9 @@ def _worker(
     except StorageError as error:
         failure, stops_run = f"on {socket.gethostname()}, {error}", True
     except Exception as error:  # it ends this trial, not the run
-        failure = f"{type(error).__name__}: {error}"
+        failure = out_of_memory(error) or f"{type(error).__name__}: {error}"
+    if failure is not None and failure.startswith(OUT_OF_MEMORY):
+        free_device_memory()  # for the other trials on this GPU: this process may live on
     if failure is not None:
         tune.report({"epoch": finished + 1, FAILURE: failure, STOPS_RUN: stops_run})
 
@@ -143,8 +169,10 @@ def _worker(
 class _ProposerSearch(Searcher):  # type: ignore[misc]
     """A `Proposer` as a search algorithm of Ray. Maps Ray's trial ids to the proposer's numbers.
 
-    A trial whose worker died is given to Ray again, as a new trial of Ray. (Ray's own
-    `max_failures` does not count workers that die between two trials.)
+    A trial whose worker died, or whose GPU was full, is given to Ray again, as a new trial of Ray.
+    (Ray's own `max_failures` does not count workers that die between two trials.) After a full GPU
+    the new trial asks for a whole one. Until it runs no other trial is given to Ray, because small
+    trials would take the parts of each GPU that become free.
 
     Attributes:
         fault: the error that ends the run. After it the proposer is not called any more, so the
@@ -152,7 +180,14 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     """
 
     def __init__(
-        self, proposer: Proposer, files: TrialFiles, data_name: str, *, restarts: int
+        self,
+        proposer: Proposer,
+        files: TrialFiles,
+        data_name: str,
+        *,
+        restarts: int,
+        shares_gpu: bool,
+        say: Say,
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")  # Ray asks for them; not used
         self.fault: Exception | None = None
@@ -161,7 +196,11 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         self._data_name = data_name
         self._restarts = restarts
         self._open: dict[str, Proposal] = {}
-        self._died: list[Proposal] = []
+        self._again: list[Proposal] = []
+        self._shares_gpu = shares_gpu
+        self._alone: set[int] = set()  # trials that have, or will have, a GPU to themselves
+        self._awaited: set[str] = set()  # Ray's ids of those that have not begun
+        self._say = say
         self._deaths: Counter[int] = Counter()
         self._epochs: Counter[int] = Counter()
         self._common_cause = CommonCause(self._conclude)
@@ -169,7 +208,9 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         if self.fault is not None:
             return Searcher.FINISHED
-        proposal = self._died.pop(0) if self._died else None
+        if self._awaited:
+            return None
+        proposal = self._again.pop(0) if self._again else None
         if proposal is None:
             with self._ends_run():
                 proposal = self._proposer.propose()
@@ -180,8 +221,11 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
                 self._common_cause.release()
             return Searcher.FINISHED
         self._open[trial_id] = proposal
+        if alone := proposal.number in self._alone:
+            self._awaited.add(trial_id)
         return {
             "number": proposal.number,
+            "alone": alone,
             "spec": proposal.spec.to_json(),
             "protected": proposal.protected,
             "costs": proposal.costs,
@@ -189,6 +233,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass each epoch on once. Ray repeats the last, and a restarted trial its earlier ones."""
+        self._awaited.discard(trial_id)
         if trial_id in self._open and FAILURE not in result:
             metrics = EpochMetrics(**{key: result[key] for key in EpochMetrics.__annotations__})
             number = self._open[trial_id].number
@@ -200,6 +245,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
+        self._awaited.discard(trial_id)
         if trial_id not in self._open:
             return
         failure = None
@@ -207,17 +253,31 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             proposal = self._open[trial_id]
             if self._deaths[proposal.number] < self._restarts:
                 self._deaths[proposal.number] += 1
-                self._died.append(self._open.pop(trial_id))
+                self._again.append(self._open.pop(trial_id))
                 return
             failure = "the worker process died before it could say why"
         elif FAILURE in result:
             failure = str(result[FAILURE])
+            if failure.startswith(OUT_OF_MEMORY):
+                if self._starts_alone(trial_id):
+                    return
+                failure += ALONE
         else:
             self.on_trial_result(trial_id, result)
         with self._ends_run():
             if failure is not None and result and result.get(STOPS_RUN):
                 raise StorageError(failure)
             self._common_cause.ended(self._open.pop(trial_id), failure)
+
+    def _starts_alone(self, trial_id: str) -> bool:
+        """Whether a trial whose GPU was full starts again with a GPU to itself."""
+        proposal = self._open[trial_id]
+        if not self._shares_gpu or proposal.number in self._alone:
+            return False
+        self._alone.add(proposal.number)
+        self._again.append(self._open.pop(trial_id))
+        self._say(f"trial {proposal.number}: {OUT_OF_MEMORY}; it starts again, alone on a GPU")
+        return True
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:
         take_over(self._files, proposal.number)

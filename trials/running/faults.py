@@ -10,6 +10,11 @@ from trials.training.metrics import DIVERGED
 if TYPE_CHECKING:
     from trials.running.proposals import Proposal  # loads torch, which --help must not
 
+OUT_OF_MEMORY = "out of GPU memory"
+"""First words of the failure of a training whose GPU had too little memory."""
+ALONE = ", alone on the card; lower --width or the batch size"
+"""Added to that failure if nothing else was running on the GPU."""
+
 COMMON_CAUSE = 3
 """This many failed trials in a row with the same reason stop the run."""
 
@@ -18,12 +23,29 @@ class RunStoppedError(RuntimeError):
     """A run cannot continue. Its finished trials stay. The message is the reason, in one line."""
 
 
+def out_of_memory(error: BaseException) -> str | None:
+    """The failure that begins with `OUT_OF_MEMORY`; None: the error is a different one.
+
+    Torch's allocator, CUDA itself and its libraries each report a full GPU in their own way.
+    """
+    import torch  # here, as --help must not load it
+
+    text = (str(error).splitlines() or [""])[0]
+    if isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and ("CUDA error: out of memory" in text or "_STATUS_ALLOC_FAILED" in text)
+    ):
+        return f"{OUT_OF_MEMORY}: {text[:160].rstrip('.')}"
+    return None
+
+
 class CommonCause:
     """Concludes trials, and stops the run when all fail for one reason (say, unreadable data).
 
     A failed trial is concluded only after the next trial has ended in another way. So trials that
     failed for a common reason stay open: they use none of the budget, and a resumed run trains
-    them. A diverged training does not count as a failure here: it is a result of the placement.
+    them. A training that diverged, or that needs more memory than a GPU has, does not count as a
+    failure here: this is a result of the placement.
 
     Args:
         conclude: called with a trial that has ended, and the reason of its failure or None.
@@ -39,7 +61,7 @@ class CommonCause:
         Raises:
             RunStoppedError: it is the last of `COMMON_CAUSE` in a row with the same reason.
         """
-        if failure is None or failure.startswith(DIVERGED):
+        if failure is None or failure.startswith((DIVERGED, OUT_OF_MEMORY)):
             self.release()
             self._conclude(proposal, failure)
             return

@@ -5,11 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal, TypeAlias
 
 from search_spaces import InputError
 
 Node = Mapping[str, float]
 """Resources of one node in Ray's terms, such as `{"CPU": 2, "GPU": 1}`."""
+
+GpusPerTrial: TypeAlias = float | Literal["auto"] | None
+"""GPUs of a trial; see `Resources`."""
 
 _UNITS = 10_000
 """Ray counts resources in steps of 0.0001; whole numbers of steps divide without rounding."""
@@ -25,7 +29,8 @@ class Resources:
     Attributes:
         cpus_per_trial: CPU cores of a trial.
         gpus_per_trial: GPUs of a trial: a fraction of one GPU, or a whole number. None: a quarter
-            if the cluster has GPUs, else none (one such small network does not fill a GPU).
+            if the cluster has GPUs, else none (one such small network does not fill a GPU). `auto`:
+            as much as a measurement finds; until then one GPU if the cluster has GPUs, else none.
         concurrent: trials at once; None: as many as fit.
         max_failures: restarts of a trial whose worker or node died; it continues from its
             checkpoint.
@@ -35,16 +40,19 @@ class Resources:
     """
 
     cpus_per_trial: float = 1
-    gpus_per_trial: float | None = None
+    gpus_per_trial: GpusPerTrial = None
     concurrent: int | None = None
     max_failures: int = 2
 
     def __post_init__(self) -> None:
+        gpus = None if self.gpus_per_trial == "auto" else self.gpus_per_trial
+        if isinstance(gpus, str):
+            raise InputError(f"GPUs per trial is {gpus!r:.60}; it must be auto or a number")
         for name, value, least in (
             ("concurrent", self.concurrent, 1),
             ("max failures", self.max_failures, 0),
             ("CPUs per trial", self.cpus_per_trial, SMALLEST_SHARE),
-            ("GPUs per trial", self.gpus_per_trial or SMALLEST_SHARE, SMALLEST_SHARE),
+            ("GPUs per trial", gpus or SMALLEST_SHARE, SMALLEST_SHARE),
         ):
             if value is not None and not least <= value < math.inf:
                 raise InputError(f"{name} is {value}; it must be a finite number, at least {least}")
@@ -61,8 +69,9 @@ def plan_resources(resources: Resources, nodes: Sequence[Node]) -> tuple[dict[st
         InputError: a trial fits on no node. Ray would wait for ever.
     """
     cpus, gpus = resources.cpus_per_trial, resources.gpus_per_trial
-    if gpus is None:
-        gpus = 0.25 if _total(nodes, "GPU") else 0
+    if gpus is None or gpus == "auto":
+        of_each = 0.25 if gpus is None else 1
+        gpus = of_each if _total(nodes, "GPU") else 0
     _require_enough("CPU", cpus, nodes, "connect to a larger cluster with --address")
     _require_enough("GPU", gpus, nodes, "connect to a cluster with --address")
     if gpus > 1 and gpus != int(gpus):

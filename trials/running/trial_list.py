@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from trials.data.splits import Splits, TrainingData
-from trials.running.faults import CommonCause
+from trials.running.devices import free_device_memory
+from trials.running.faults import ALONE, OUT_OF_MEMORY, CommonCause, out_of_memory
 from trials.running.proposals import Proposal, Proposer
 from trials.running.trial import TrialResult, run_trial
 from trials.running.trial_files import NO_FILES, TrialFiles
@@ -54,6 +55,11 @@ class TrialList:
         return len(self._specs)
 
     @property
+    def largest(self) -> TrialSpec:
+        """A spec whose network has the most sites times channels."""
+        return max(self._specs, key=lambda s: len(s.backbone.sites) * s.backbone.width)
+
+    @property
     def is_complete(self) -> bool:
         """Whether every wanted trial has ended."""
         return not self._open and not any(map(self._wanted, range(self._next, len(self))))
@@ -84,6 +90,9 @@ def run_in_process(
 ) -> None:
     """Run trials one after another without Ray, until the proposer has no more.
 
+    A trial that needs more memory than the GPU has fails, and the others go on. At the end this
+    process keeps no memory of a GPU.
+
     Args:
         data: if it is `Splits`, each trial takes the split of its own seed.
         device: `cpu` or `cuda`.
@@ -99,21 +108,30 @@ def run_in_process(
         proposer.conclude(proposal.number, failure)
         files.remove_checkpoint(proposal.spec, data.name)
 
-    common_cause = CommonCause(conclude)
-    while (proposal := proposer.propose()) is not None:
+    def failure_of(proposal: Proposal) -> str | None:
         number, spec = proposal.number, proposal.spec
-
-        def observe(metrics: EpochMetrics, number: int = number) -> None:
-            proposer.observe(number, metrics)
-
         split = data.of(spec.seed) if isinstance(data, Splits) else data
-        failure = runner(
-            spec,
-            split,
-            device=device,
-            save_to=files.weights_of(number),
-            checkpoint=files.checkpoint_of(spec, split),
-            on_epoch=observe,
-        ).failure
-        common_cause.ended(proposal, failure)
-    common_cause.release()
+        try:
+            return runner(
+                spec,
+                split,
+                device=device,
+                save_to=files.weights_of(number),
+                checkpoint=files.checkpoint_of(spec, split),
+                on_epoch=lambda metrics: proposer.observe(number, metrics),
+            ).failure
+        except RuntimeError as error:
+            if (reason := out_of_memory(error)) is None:
+                raise
+            return reason + ALONE
+
+    common_cause = CommonCause(conclude)
+    try:
+        while (proposal := proposer.propose()) is not None:
+            failure = failure_of(proposal)
+            if failure is not None and failure.startswith(OUT_OF_MEMORY):
+                free_device_memory()
+            common_cause.ended(proposal, failure)
+        common_cause.release()
+    finally:
+        free_device_memory()

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import pickle
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from helpers.confirming import DIVERGED, confirmed, refuse
 from helpers.judging import Runner, Witness, accuracy_on, read_rows, write_digits
 
 from relu_search import SearchConfig, run_search
 from relu_search.confirmation import scoring
+from relu_search.settings.machines import Machines
 from trials.data import splits
 from trials.data.held_out import load_test_split
+from trials.running.resources import Resources
 
 
 def test_test_figures_are_those_of_the_saved_networks(folder):
@@ -47,6 +52,57 @@ def test_test_images_are_read_after_the_last_training_and_each_model_scored_once
     witness.events.clear()
     confirmed(folder, refuse, seeds=3)
     assert {"score", "read test"} & set(witness.kinds()) == set()
+
+
+@pytest.mark.parametrize(
+    ("machines", "device"),
+    [
+        (Machines(in_process=True), "cuda"),
+        (Machines(in_process=True, resources=Resources(gpus_per_trial=0)), "cpu"),
+    ],
+    ids=["plan with a GPU", "plan without"],
+)
+def test_trainings_and_scores_in_this_process_use_the_device_of_the_plan(
+    machines, device, folder, monkeypatch
+):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    devices = []
+
+    def score(model, test, training, recipe, device):
+        devices.append(device)
+        return 0.1, 0.9
+
+    def runner(spec, data, *, device, **options):
+        devices.append(device)
+        return Runner()(spec, data, device="cpu", **options)
+
+    monkeypatch.setattr(scoring, "score_on_test", score)
+    confirmed(folder, runner, compute=machines)
+    assert devices == [device] * 20
+
+
+def test_with_an_address_models_are_scored_in_a_worker_of_the_cluster(folder, monkeypatch):
+    """With the resources of a training; the session and the worker are pretended."""
+    confirmed(folder, Runner(failing={("01*3", 2): DIVERGED}))
+    table = pd.read_csv(folder / "confirm.csv")
+    table.assign(test_accuracy=None, test_loss=None).to_csv(folder / "confirm.csv", index=False)
+    calls = []
+
+    def call(resources, function, *arguments, say):
+        calls.append((resources, len(arguments[0])))
+        return function(*pickle.loads(pickle.dumps(arguments)), device="cpu", say=say)
+
+    @contextlib.contextmanager
+    def session(*, address, verbose):
+        yield [{"CPU": 4, "GPU": 1}]
+
+    monkeypatch.setattr("trials.on_ray.session.ray_session", session)
+    monkeypatch.setattr("trials.on_ray.one_worker.call_in_worker", call)
+    monkeypatch.setattr(scoring, "MODELS_AT_ONCE", 4)
+    confirmed(folder, refuse, compute=Machines(address="auto"))
+    assert calls == [({"cpu": 1, "gpu": 0.25}, count) for count in (4, 4, 1)]
+    scored = pd.read_csv(folder / "confirm.csv")
+    pd.testing.assert_frame_equal(scored, table)
 
 
 def test_no_training_set_is_padded_to_score_a_model(folder, monkeypatch):

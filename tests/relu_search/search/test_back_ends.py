@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ from relu_search.search import back_ends
 from relu_search.search.back_ends import with_pack_chosen
 from search_spaces import InputError
 from trials.fast import packing
+from trials.running.resources import plan_resources
 
 SMALL = {
     "backbone": "plain-8",
@@ -48,13 +50,18 @@ def test_a_compiled_search_leaves_what_any_search_leaves(tmp_path):
     assert set(trials["back_end"]) == {"compiled"}
 
 
+def here(function, *arguments, say):
+    """In the place of a worker."""
+    return function(*arguments, device="cpu", say=say)
+
+
 @pytest.mark.parametrize(("gain", "chosen"), [(2.0, 2), (1.01, 1)])
 def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
     rates = {1: 100.0, 2: 100 * gain, 4: 90.0}
     monkeypatch.setattr(packing, "measured_rates", lambda *_, captured: rates)
     said = []
     config = SearchConfig(**SMALL, pack="auto").resolve()
-    found = with_pack_chosen(config, config.load_data(), "cpu", said.append)
+    found = with_pack_chosen(config, config.load_data(), here, said.append)
     assert found == replace(config, pack=chosen)
     assert said == [
         f"pack auto: {chosen} at once in a worker (trial-steps per second, by pack: 1: 100, "
@@ -65,7 +72,7 @@ def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
 def test_auto_measures_for_real(monkeypatch):
     monkeypatch.setattr(packing, "SIZES", (2,))
     config = SearchConfig(**SMALL, pack="auto").resolve()
-    assert with_pack_chosen(config, config.load_data(), "cpu", print).pack in (1, 2)
+    assert with_pack_chosen(config, config.load_data(), here, print).pack in (1, 2)
     assert back_ends.WORTH_PACKING > 1
 
 
@@ -115,16 +122,44 @@ def test_a_number_may_be_written_as_text():
 
 
 @pytest.mark.parametrize(
-    "options", [{"precision": "tf32"}, {"precision": "bf16"}, {"captured": True}], ids=str
+    ("gpus", "device", "share"), [(None, "cuda", 0.25), (0, "cpu", 0), ("auto", "cuda", 0.5)]
 )
-def test_pack_auto_that_cannot_be_measured_here_is_refused_and_nothing_written(
-    options, tmp_path, monkeypatch
+def test_what_is_measured_is_measured_in_workers_with_the_resources_of_a_trial(
+    gpus, device, share, tmp_path, monkeypatch
 ):
-    """The workers have GPUs and this process has none."""
-    module = "relu_search.search.run_search"
-    monkeypatch.setattr(f"{module}._connect", lambda config, *_stack, **_options: config.resources)
-    monkeypatch.setattr(f"{module}.local_device", lambda: "cpu")
-    config = SearchConfig(**SMALL, **options, pack="auto", out=str(tmp_path / "run"))
-    with pytest.raises(InputError, match="give a number with --pack"):
-        run_search(config)
-    assert not (tmp_path / "run").exists()
+    """Packs and supernet: the driver has a GPU, but computes nothing on it."""
+    asked = []
+
+    def call(resources, function, *arguments, say):
+        asked.append((function.__name__, resources["gpu"]))
+        return {"_rates": {1: 1.0, 2: 2.0}, "measured_memory": (4, 10)}.get(
+            function.__name__, ([], "it is a stand-in")
+        )
+
+    nodes = [{"CPU": 8, "GPU": 1}]
+    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext(nodes))
+    monkeypatch.setattr("trials.on_ray.one_worker.call_in_worker", call)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    trained_on = {}
+    monkeypatch.setattr(
+        "relu_search.search.run_search.run_search_trials", lambda *_, **how: trained_on.update(how)
+    )
+    run_search(
+        SearchConfig(
+            **SMALL,
+            pack="auto",
+            warm_start="supernet",
+            gpus_per_trial=gpus,
+            out=str(tmp_path / "run"),
+        )
+    )
+    whole = 1 if gpus == "auto" else share
+    memory = [("measured_memory", 1)] if gpus == "auto" else []
+    assert asked == [("_rates", whole), *memory, ("_ranking", share)]
+    found, _ = plan_resources(trained_on["resources"], nodes)
+    assert found["gpu"] == share
+    assert trained_on["resources"].concurrent == SMALL["concurrent"]
+
+    before = len(asked)
+    resume_search(tmp_path / "run")
+    assert asked[before:] == memory, "only what depends on the machines is measured again"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from relu_search.export.card import read_card
 from relu_search.search.single_training import train_single
@@ -34,3 +35,17 @@ def test_a_search_trains_a_placement_as_train_single_does(searched, small_config
     row = train_single(small_config(), best["placement"], device="cpu")
     for name in ("val_accuracy", "val_loss", "train_loss", "params", "macs", "relu_elements"):
         assert row[name] == best[name]
+
+
+def test_a_network_too_large_for_the_gpu_is_one_line(cli, monkeypatch):
+    def full(*_, **__):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr("relu_search.search.single_training.run_trial", full)
+    code, out, err = cli("train", "--backbone", "plain-5", "--width", 2, "--train-limit", 20)
+    assert (code, out) == (1, "")
+    last = err.splitlines()[-1]
+    assert last == (
+        "relu-search: out of GPU memory: CUDA out of memory. Tried to allocate 2.00 GiB, alone on "
+        "the card; lower --width or the batch size"
+    )

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import nullcontext
 
 import pytest
+import torch
 from helpers.replay import drive, new_proposer, new_study
 
 from relu_search import SearchConfig, resume_search, run_search
 from relu_search.analysis.answer import report_text
 from relu_search.run_folder.folder import RunFolder
-from relu_search.search import warm_start
-from relu_search.search.warm_start import (
-    SCORED,
-    advised_placements,
-    check_warm_start,
-    scored_placements,
-)
-from search_spaces import InputError, Placement, SearchSpace
+from relu_search.search.warm_start import SCORED, advised_placements, scored_placements
+from search_spaces import Placement, SearchSpace
 from trials.training.metrics import NonFiniteLossError
 from trials.training.supernet import Supernet
 
@@ -53,8 +49,11 @@ def test_large_spaces_are_sampled_small_ones_are_ranked_whole():
 
 @pytest.fixture(scope="module")
 def advised(tmp_path_factory):
-    """A real search that a real supernet advised."""
-    return run_search(SearchConfig(**OPTIONS, out=str(tmp_path_factory.mktemp("advised") / "run")))
+    """A real search that a real supernet advised. The driver trains no supernet, a worker does."""
+    with pytest.MonkeyPatch.context() as driver:
+        driver.setattr(Supernet, "train", None)
+        out = tmp_path_factory.mktemp("advised") / "run"
+        return run_search(SearchConfig(**OPTIONS, out=str(out)), listeners=(Told(),))
 
 
 def test_a_real_search_is_advised_by_a_real_supernet(advised):
@@ -67,43 +66,68 @@ def test_a_real_search_is_advised_by_a_real_supernet(advised):
     assert trained[3 : 3 + len(best)] == best
 
 
-def test_a_resumed_run_does_not_train_the_supernet_again(advised, tmp_path, monkeypatch):
+def test_a_resumed_run_does_not_train_the_supernet_again(advised, tmp_path):
     shutil.copytree(advised.run.path, tmp_path / "run")
     run = RunFolder.open(tmp_path / "run")
-    monkeypatch.setattr(Supernet, "train", None)
     config = run.read_config()[0]
-    placements = advised_placements(run, config, None, config.search_space())
+    placements = advised_placements(run, config, None, config.search_space(), call=None)
     assert len(placements) == 2
 
 
-def test_a_search_whose_supernet_diverges_goes_on_without_it_also_when_resumed(
-    tmp_path, monkeypatch, capsys
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (
+            NonFiniteLossError(2, "training loss", float("nan")),
+            "diverged: training loss became nan in epoch 2",
+        ),
+        (torch.OutOfMemoryError("CUDA out of memory."), "out of GPU memory: CUDA out of memory"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_search_whose_supernet_fails_goes_on_without_it_also_when_resumed(
+    error, reason, tmp_path, monkeypatch, capsys
 ):
+    """The worker is this process, so that the training can be replaced."""
     trainings = []
 
-    def diverging(*_, **__):
+    def failing(*_, **__):
         trainings.append(1)
-        raise NonFiniteLossError(2, "training loss", float("nan"))
+        raise error
 
-    monkeypatch.setattr(Supernet, "train", diverging)
+    def here(resources, function, *arguments, say):
+        return function(*arguments, device="cpu", say=say)
+
+    monkeypatch.setattr("trials.on_ray.one_worker.call_in_worker", here)
+    monkeypatch.setattr("trials.on_ray.session.ray_session", lambda **_: nullcontext([{"CPU": 1}]))
+    monkeypatch.setattr("relu_search.search.run_search.run_search_trials", lambda *_, **__: None)
+    monkeypatch.setattr(Supernet, "train", failing)
     config = SearchConfig(**{**OPTIONS, "trials": 4}, out=str(tmp_path / "run"))
-    ear = Silent()
-    outcome = run_search(config, listeners=(ear,))
+    outcome = run_search(config, listeners=(Told(),))
     said = [line for line in capsys.readouterr().out.splitlines() if "without a warm start" in line]
     assert len(said) == 1
-    assert "diverged: training loss became nan in epoch 2" in said[0]
-    assert outcome.ending == "budget spent"
-    assert len(outcome.run.read_trials()) == 4
+    assert reason in said[0]
     assert outcome.run.read_supernet().empty
-    assert "Supernet: its training diverged" in report_text(outcome.run)[1]
-
-    more = resume_search(tmp_path / "run", trials=5, listeners=(ear,))
+    resume_search(tmp_path / "run", trials=5, listeners=(Told(),))
     assert "without a warm start" in capsys.readouterr().out
-    assert len(more.run.read_trials()) == 5
     assert len(trainings) == 1
 
 
-class Silent:
+@pytest.mark.slow
+def test_a_real_search_without_a_ranking_trains_its_whole_budget(tmp_path):
+    """The table of a supernet that failed is empty."""
+    config = SearchConfig(**{**OPTIONS, "trials": 4}, out=str(tmp_path / "run"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "trials.on_ray.one_worker.call_in_worker", lambda *_, say: ([], "diverged: nan")
+        )
+        outcome = run_search(config)
+    assert outcome.ending == "budget spent"
+    assert len(outcome.run.read_trials()) == 4
+    assert "Supernet: its training diverged" in report_text(outcome.run)[1]
+
+
+class Told:
     """A listener that does nothing; with one, a search prints its progress."""
 
     def started(self, proposal): ...
@@ -111,17 +135,3 @@ class Silent:
     def epoch(self, number, metrics): ...
 
     def finished(self, trial): ...
-
-
-@pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_a_precision_of_gpus_on_a_machine_without_one_is_refused_before_anything_is_written(
-    precision, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(warm_start, "local_device", lambda: "cpu")
-    config = SearchConfig(**OPTIONS, precision=precision, out=str(tmp_path / "run"))
-    with pytest.raises(InputError, match=f"precision {precision} needs a GPU.*omit --warm-start"):
-        run_search(config)
-    assert not (tmp_path / "run").exists()
-    check_warm_start(SearchConfig(**{**OPTIONS, "warm_start": None}, precision=precision).resolve())
-    monkeypatch.setattr(warm_start, "local_device", lambda: "cuda")
-    check_warm_start(config.resolve())

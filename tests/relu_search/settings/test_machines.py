@@ -45,3 +45,18 @@ def test_a_resource_out_of_range_is_refused():
             Machines().with_options({name: value})
         with pytest.raises(InputError, match=f"at least|{name}"):
             SearchConfig(**{name: value})
+
+
+@pytest.mark.parametrize(("text", "value"), [("auto", "auto"), ("0.5", 0.5), ("0", 0), ("2", 2)])
+def test_gpus_per_trial_is_a_number_or_auto_also_as_text(text, value):
+    given = {"gpus_per_trial": text}
+    assert Machines().with_options(given).resources.gpus_per_trial == value
+    resolved = SearchConfig.from_options(given).resolve()
+    assert resolved.resources.gpus_per_trial == resolved.to_toml()["gpus_per_trial"] == value
+
+
+def test_a_text_that_is_neither_is_refused():
+    with pytest.raises(InputError, match="'many'; it must be auto or a number"):
+        Machines().with_options({"gpus_per_trial": "many"})
+    with pytest.raises(InputError, match="gpus_per_trial is 'many'; it must be auto or a number"):
+        SearchConfig.from_options({"gpus_per_trial": "many"})

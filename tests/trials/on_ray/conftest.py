@@ -25,11 +25,23 @@ def cluster(request):
         cloudpickle.register_pickle_by_value(module)
     try:
         if not ray.is_initialized():
-            _session.enter_context(ray_session(cpus=2))
+            _session.enter_context(ray_session(cpus=2, gpus=0))
         yield node_resources()
     finally:
         for module in by_value:
             cloudpickle.unregister_pickle_by_value(module)
+
+
+@pytest.fixture(scope="module")
+def gpu_cluster(request):
+    """The nodes of another Ray, with a GPU that exists in its books only."""
+    _session.close()
+    cloudpickle.register_pickle_by_value(request.module)
+    try:
+        with ray_session(cpus=2, gpus=1) as nodes:
+            yield nodes
+    finally:
+        cloudpickle.unregister_pickle_by_value(request.module)
 
 
 @pytest.hookimpl(wrapper=True)

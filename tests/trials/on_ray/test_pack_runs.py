@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from helpers.proposals import Proposals
 
 from search_spaces import InputError
 from trials import Recipe, TrialSpec, load_data
@@ -16,7 +17,6 @@ from trials.on_ray import pack_runs
 from trials.on_ray.pack_runs import run_packed
 from trials.running.early_stopping import EarlyStopping
 from trials.running.faults import RunStoppedError
-from trials.running.proposals import Proposal
 from trials.running.resources import Resources
 from trials.running.trial_files import TrialFiles
 from trials.training.metrics import EpochMetrics
@@ -28,32 +28,6 @@ SPEC = TrialSpec(
 STOPPING = EarlyStopping(
     metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=1, reduction_factor=3
 )
-
-
-class Proposals:
-    """Hands out trials and records what it is told; trial 0 is protected."""
-
-    def __init__(self, specs):
-        self.specs = list(specs)
-        self.epochs = {}
-        self.ended = {}
-        self.most_open = 0
-
-    def propose(self):
-        number = len(self.epochs)
-        if number == len(self.specs):
-            return None
-        self.epochs[number] = []
-        self.most_open = max(self.most_open, len(self.epochs) - len(self.ended))
-        return Proposal(number=number, spec=self.specs[number], protected=number == 0)
-
-    def observe(self, number, metrics: EpochMetrics):
-        assert number not in self.ended
-        self.epochs[number].append(metrics.epoch)
-
-    def conclude(self, number, failure):
-        assert number not in self.ended
-        self.ended[number] = failure
 
 
 @pytest.fixture(scope="module")
@@ -142,6 +116,82 @@ def test_trials_of_a_worker_that_died_go_on(cluster, data, tmp_path):
 
 def _pid(_actor):
     return os.getpid()
+
+
+class FullWorker:
+    """A worker on a GPU that holds a few trials at once; its epochs end at once."""
+
+    holds: int
+
+    def __init__(self, per_worker, of_actor, room):
+        self.share, self.room, self.numbers, self.training = per_worker["gpu"], room, [], None
+        self.shares_gpu = self.share < 1
+
+    def add(self, proposal):
+        self.numbers.append(proposal.number)
+
+    def drop(self, number):
+        self.numbers.remove(number)
+
+    def restart(self):
+        self.numbers = []
+
+    def start_epoch(self):
+        self.training = object()
+
+    def close(self):
+        pass
+
+    def finished_epoch(self):
+        self.training = None
+        if len(self.numbers) > self.holds * self.share:
+            raise pack_runs._GpuFullError("out of GPU memory: x")
+        return [(number, epoch_of(EPOCHS)) for number in self.numbers]
+
+
+def epoch_of(epoch):
+    values = dict.fromkeys(EpochMetrics.__annotations__, 0.5)
+    return EpochMetrics(**{**values, "epoch": epoch})
+
+
+@pytest.mark.parametrize(
+    ("holds", "trials", "halved", "waiting", "failures"),
+    [
+        (8, 12, [], 0, 0),
+        (4, 12, ["4 goes on with 2"] * 2, 0, 0),
+        (1, 3, ["2 goes on with 1"], 2, 0),  # both workers are closed, the rest is trained alone
+        (0, 5, ["2 goes on with 1", "3 goes on with 1"], 2, 5),
+    ],
+)
+def test_packs_shrink_until_they_fit_and_a_trial_fails_only_alone(
+    holds, trials, halved, waiting, failures, data, monkeypatch
+):
+    """By fake workers; `test_gpus.py` has real ones."""
+    monkeypatch.setattr(pack_runs, "_Worker", FullWorker)
+    monkeypatch.setattr(FullWorker, "holds", holds, raising=False)
+    monkeypatch.setattr(pack_runs, "node_resources", lambda: [{"CPU": 8, "GPU": 1}])
+    monkeypatch.setattr(pack_runs.ray, "put", lambda it: it)
+    monkeypatch.setattr(pack_runs.ray, "wait", lambda refs, num_returns: (refs[:1], refs[1:]))
+    said = []
+    told = run(
+        [replace(SPEC, seed=seed) for seed in range(trials)],
+        data,
+        pack=4,
+        stopping=replace(STOPPING, grace_epochs=EPOCHS),
+        resources=Resources(gpus_per_trial=0.5),
+        say=said.append,
+    )
+    assert set(told.ended) == set(range(trials))
+    reasons = [reason for reason in told.ended.values() if reason is not None]
+    whole = "out of GPU memory: x, alone on the card; lower --width or the batch size"
+    assert reasons == [whole] * failures
+    packs = [f"out of GPU memory: a pack of {words} at once" for words in halved]
+    assert sorted(line for line in said if " a pack of " in line) == packs
+    assert (
+        len([line for line in said if "it waits until" in line])
+        == waiting
+        == len(said) - len(packs)
+    )
 
 
 def test_more_than_the_cluster_has_is_refused(cluster, data):

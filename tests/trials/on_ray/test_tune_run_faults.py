@@ -10,6 +10,7 @@ import pytest
 
 from trials.data.splits import load_data
 from trials.files.durable import StorageError
+from trials.on_ray import tune_runs
 from trials.on_ray.tune_runs import run_trials
 from trials.running.early_stopping import EarlyStopping
 from trials.running.faults import RunStoppedError
@@ -17,6 +18,7 @@ from trials.running.resources import Resources
 from trials.running.trial import run_trial
 from trials.running.trial_files import TrialFiles
 from trials.running.trial_list import TrialList, run_in_process
+from trials.training.metrics import EpochMetrics
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
 
@@ -119,6 +121,40 @@ def test_a_worker_that_cannot_write_ends_the_run_and_leaves_its_trial_open(clust
         run_trials(trial_list, data, stopping=None, resources=Resources(concurrent=2), files=files)
     assert ears.ends == {}
     assert not trial_list.is_complete
+
+
+def test_while_a_trial_waits_for_a_whole_gpu_no_other_trial_is_given_to_ray(tmp_path):
+    """The calls of Ray, in the order in which it makes them. See also `test_gpus.py`."""
+    ears, said = Ears(), []
+    search = tune_runs._ProposerSearch(
+        TrialList([spec(seed) for seed in range(3)], ended=ears),
+        TrialFiles(),
+        "digits",
+        restarts=0,
+        shares_gpu=True,
+        say=said.append,
+    )
+    full = {"failure": "out of GPU memory: 2 GiB", "stops_run": False}
+    given = {name: search.suggest(name) for name in ("a", "b")}
+    assert [(config["number"], config["alone"]) for config in given.values()] == [
+        (0, False),
+        (1, False),
+    ]
+    search.on_trial_complete("a", full)
+    assert (ears.ends, len(said)) == ({}, 1)
+    again = search.suggest("a2")
+    assert (again["number"], again["alone"]) == (0, True)
+    assert search.suggest("c") is None, "it would take the part of the GPU that trial 1 leaves"
+    search.on_trial_complete("b", {"failure": "other", "stops_run": False})
+    assert search.suggest("c") is None
+    metrics = dict.fromkeys(EpochMetrics.__annotations__, 1)
+    search.on_trial_result("a2", metrics)
+    assert search.suggest("c")["number"] == 2, "trial 0 has begun"
+    search.on_trial_complete("a2", full)
+    assert ears.ends[1] == ([], "other")
+    alone = "out of GPU memory: 2 GiB, alone on the card; lower --width or the batch size"
+    assert ears.ends[0][1] == alone
+    assert len(ears.ends[0][0]) == len(said) == 1
 
 
 def alike(spec, data, **options):

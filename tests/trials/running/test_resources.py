@@ -17,6 +17,8 @@ from trials.running.resources import Resources, plan_resources
         ({"cpus_per_trial": 0.1}, [{"CPU": 0.3}], {"cpu": 0.1, "gpu": 0}, 3),  # in floats 2.99...
         ({"gpus_per_trial": 0}, [{"CPU": 4, "GPU": 1}], {"cpu": 1, "gpu": 0}, 4),
         ({"gpus_per_trial": 1}, [{"CPU": 8, "GPU": 2}], {"cpu": 1, "gpu": 1}, 2),
+        ({"gpus_per_trial": "auto"}, [{"CPU": 8, "GPU": 2}], {"cpu": 1, "gpu": 1}, 2),
+        ({"gpus_per_trial": "auto"}, [{"CPU": 8}], {"cpu": 1, "gpu": 0}, 8),
         # What is left over on several nodes or GPUs cannot be put together.
         ({"cpus_per_trial": 2}, [{"CPU": 3}, {"CPU": 3}], {"cpu": 2, "gpu": 0}, 2),
         ({"gpus_per_trial": 0.3}, [{"CPU": 64, "GPU": 4}], {"cpu": 1, "gpu": 0.3}, 12),
@@ -69,3 +71,8 @@ def test_what_the_cluster_can_never_give_is_refused(asked, nodes, words):
 def test_impossible_numbers_are_refused(wrong):
     with pytest.raises(InputError, match="at least"):
         Resources(**wrong)
+
+
+def test_a_text_that_is_no_number_is_refused():
+    with pytest.raises(InputError, match="GPUs per trial is 'some'; it must be auto or a number"):
+        Resources(gpus_per_trial="some")
