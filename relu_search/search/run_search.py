@@ -32,6 +32,7 @@ from relu_search.search.warm_start import advised_placements, check_warm_start
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
+from search_spaces.errors import require_type
 from trials.data.splits import TrainingData
 from trials.running.early_stopping import EarlyStopping
 from trials.running.exchange import check_exchange
@@ -83,6 +84,7 @@ def run_search(
     Raises:
         InputError: bad input; nothing was written.
     """
+    require_type("config", config, (SearchConfig, ResolvedConfig), "a SearchConfig")
     resolved = config.resolve()
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:

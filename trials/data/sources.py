@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
+from search_spaces.errors import require_type
 from trials.files.paths import user_path
 
 Split = Literal["train", "test"]
@@ -59,6 +60,7 @@ def open_source(name: str, split: Split, data_dir: Path, *, download: bool = Fal
     Raises:
         InputError: unknown name, or missing, truncated, empty or wrongly labelled data.
     """
+    require_type("data", name, str, "a text such as 'digits'")
     kind, colon, where = name.partition(":")
     if kind in _FOLDER_SOURCES and colon:
         source = _FOLDER_SOURCES[kind](_existing_folder(name, where), split)
