@@ -96,21 +96,22 @@ class SearchOptions:
     min_relus: int | str = option(
         1,
         "Search",
-        "Fewest ReLUs kept in the blocks: a number, or a share of the sites (20%). 0 allows the "
-        "network without any.",
+        "Fewest ReLUs kept in the blocks: a number, or a share of the sites (20%), rounded up. 0 "
+        "allows the network without any.",
         metavar="N|SHARE",
     )
     max_relus: int | str | None = option(
         None,
         "Search",
-        "Most ReLUs kept in the blocks: a number, or a share of the sites (60%).",
+        "Most ReLUs kept in the blocks: a number, or a share of the sites (60%), rounded down.",
         default_text="no limit",
         metavar="N|SHARE",
     )
     ratio: str | None = option(
         None,
         "Search",
-        "Search only placements of exactly this ratio of convolutions to ReLUs, such as 2:1.",
+        "Search only placements of exactly this ratio of convolutions to ReLUs, such as 2:1. If "
+        "the depth does not allow it exactly, with as many ReLUs as the module of this name.",
         metavar="N:M",
     )
     norm: DroppedNorm = option(
