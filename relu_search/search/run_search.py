@@ -51,12 +51,12 @@ class SearchOutcome:
     Attributes:
         run: its folder, which contains all results.
         ending: why it ended.
-        best: row of the best full-length trial within the ReLU limits; None if there is none.
+        best_trial: row of the best full-length trial within the ReLU limits; None if there is none.
     """
 
     run: RunFolder
     ending: Ending
-    best: dict[str, Any] | None
+    best_trial: dict[str, Any] | None
 
 
 def run_search(
@@ -71,7 +71,7 @@ def run_search(
 
     ```python
     outcome = run_search(SearchConfig(backbone="plain-20", trials=12, out="runs/first"))
-    outcome.best["placement"]
+    outcome.best_trial["placement"]
     ```
 
     Args:
@@ -229,7 +229,7 @@ def _search(
         ending = "space exhausted"
     elif proposer.unfinished or proposer.remaining > 0:
         ending = "interrupted"
-    return SearchOutcome(run=run, ending=ending, best=recorder.best)
+    return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 
 def _progress(listeners: tuple[SearchListener, ...]) -> Callable[[str], None]:

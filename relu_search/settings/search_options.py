@@ -18,6 +18,9 @@ COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
 SMALL_DATA = "digits"
 MOST_PACKED = 256
+MAX_SEED = 2**31 - 1
+"""Largest seed that a user may give. Seeds that follow from it, of repeats and confirmations, may
+be larger, up to the limit of the libraries (2**32 - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +81,7 @@ class SearchOptions:
         "Training",
         "Seed of the split, initial weights, order of images, augmentation and sampler.",
         least=0,
-        most=2**31 - 1,
+        most=MAX_SEED,
     )
     trials: int = option(
         48,
