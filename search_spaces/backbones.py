@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal, cast, get_args
 
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, require_type, shown
 from search_spaces.placement import Placement
 
 STAGES = 3
@@ -32,9 +32,9 @@ def check_activation(name: str) -> Activation:
     Raises:
         InputError: the name is unknown.
     """
-    if name not in get_args(Activation):
+    if not isinstance(name, str) or name not in get_args(Activation):
         raise InputError(
-            f"activation {name!r:.60} is unknown; use one of {', '.join(get_args(Activation))}"
+            f"activation {shown(name)} is unknown; use one of {', '.join(get_args(Activation))}"
         )
     return cast(Activation, name)
 
@@ -160,13 +160,13 @@ class Backbone:
     width: int = 16
 
     def __post_init__(self) -> None:
-        if self.family not in FAMILIES:
+        if not isinstance(self.family, str) or self.family not in FAMILIES:
             raise InputError(
-                f"backbone family {self.family!r} is unknown; use one of {', '.join(FAMILIES)}"
+                f"backbone family {shown(self.family)} is unknown; use one of {', '.join(FAMILIES)}"
             )
         for what, value in (("depth", self.depth), ("width", self.width)):
             if type(value) is not int:
-                raise InputError(f"{what} is {value!r}; it must be a whole number")
+                raise InputError(f"{what} is {shown(value)}; it must be a whole number")
         if not 1 <= self.width <= MAX_WIDTH:
             raise InputError(f"width {self.width} is out of range; use 1 to {MAX_WIDTH} channels")
         per_block = FAMILIES[self.family].convs_per_block
@@ -189,8 +189,7 @@ class Backbone:
         """
         if isinstance(name, Backbone):
             return name
-        if not isinstance(name, str):
-            raise InputError(f"backbone is {name!r:.80}; it must be a text such as 'plain-38'")
+        require_type("backbone", name, str, "a text such as 'plain-38'")
         match = re.fullmatch(r"([a-z-]+?)-([0-9]{1,6})", name.strip())
         if match is None or match[1] not in FAMILIES:
             raise InputError(
@@ -290,6 +289,7 @@ class Backbone:
         Raises:
             InputError: wrong number of sites, or an end norm in a family whose blocks have none.
         """
+        require_type("placement", placement, Placement, "a Placement")
         if len(placement) != len(self.sites):
             raise InputError(
                 f"placement {placement.text[:60]!r} has {len(placement)} sites but {self.name} "

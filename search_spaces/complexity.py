@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from search_spaces.activations import ACTIVATIONS
 from search_spaces.backbones import Activation, Backbone
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, require_type
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from search_spaces.placement import Placement
 from search_spaces.sites import apply_placement, relu_sites
@@ -56,6 +56,7 @@ def measure_complexity(
     Raises:
         InputError: the image is smaller than 8x8, or the placement does not fit the backbone.
     """
+    require_type("backbone", backbone, Backbone, "a Backbone")
     backbone.check(placement)
     if min(image_size) < SMALLEST_IMAGE:
         raise InputError(

@@ -26,7 +26,7 @@ from dataclasses import replace
 from fractions import Fraction
 
 from search_spaces.backbones import Backbone, Site
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, require_type
 from search_spaces.placement import DROP_NORM, DroppedNorm, Placement, split_norms
 
 # One pattern for the ReLU sites of a block, the same in every block.
@@ -54,7 +54,12 @@ _LOOKS_LIKE_BITS = re.compile(r"\s*[01]+\s*([^:01]|$)")  # bits first, and no ra
 
 
 def module_names(backbone: Backbone) -> tuple[str, ...]:
-    """Names of the hand-designed modules of a backbone; plain networks have any N:M besides."""
+    """Names of the hand-designed modules of a backbone; plain networks have any N:M besides.
+
+    Raises:
+        InputError: not a `Backbone`.
+    """
+    _require_backbone(backbone)
     if _is_plain(backbone):
         return ("paired", "2:1", "3:2", "linear")
     names = ("paired", *_BLOCK_PATTERNS[backbone.family])
@@ -77,6 +82,8 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
     Raises:
         InputError: the backbone has no module of that name.
     """
+    _require_backbone(backbone)
+    require_type("module", name, str, "a text such as '2:1'")
     count = len(backbone.sites)
     if name == "paired":
         return Placement("1" * count)
@@ -119,10 +126,10 @@ def resolve_placement(
     Raises:
         InputError: malformed text, unknown module, or wrong number of sites.
     """
+    _require_backbone(backbone)
+    require_type("placement", text, (str, Placement, type(None)), "a text such as '01*27'")
     if isinstance(text, Placement):
         placement = text
-    elif not isinstance(text, str | None):
-        raise InputError(f"placement is {text!r:.80}; it must be a text such as '01*27'")
     elif text is not None and _LOOKS_LIKE_BITS.match(text):
         placement = Placement.parse(text)
     else:
@@ -138,6 +145,8 @@ def resolve_placement(
 
 def module_name_of(backbone: Backbone, placement: Placement) -> str:
     """The module name of a placement, or an empty string if it has none."""
+    _require_backbone(backbone)
+    require_type("placement", placement, Placement, "a Placement")
     canonical = backbone.canonical(replace(placement, dropped_norm="keep"))
     for name in module_names(backbone):
         if backbone.canonical(module_placement(backbone, name)) == canonical:
@@ -158,6 +167,8 @@ def spread_pattern(backbone: Backbone, pattern: str) -> Placement:
 
 def ratio_text(backbone: Backbone, placement: Placement) -> str:
     """Convolutions of the blocks : ReLUs kept in them, as a reduced fraction: 108:54 is `2:1`."""
+    _require_backbone(backbone)
+    require_type("placement", placement, Placement, "a Placement")
     if placement.kept == 0:
         return "1:0"
     ratio = Fraction(backbone.convs, placement.kept)
@@ -192,6 +203,10 @@ def _is_last_of_block(backbone: Backbone, site: Site) -> bool:
     if backbone.family == "dfn":
         return site.after_sum
     return site.positions == (backbone.spec.pattern_length - 1,)
+
+
+def _require_backbone(backbone: Backbone) -> None:
+    require_type("backbone", backbone, Backbone, "a Backbone, such as Backbone.parse('plain-38')")
 
 
 def _is_plain(backbone: Backbone) -> bool:

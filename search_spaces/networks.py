@@ -20,7 +20,7 @@ from search_spaces.blocks import (
     batch_norm,
     conv3x3,
 )
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, shown
 from search_spaces.named_placements import resolve_placement
 from search_spaces.placement import Placement
 from search_spaces.sites import apply_placement, current_activation, current_placement
@@ -52,9 +52,9 @@ class Network(nn.Module):
     def __init__(self, backbone: Backbone, num_classes: int, in_channels: int) -> None:
         super().__init__()
         if type(num_classes) is not int or not 2 <= num_classes <= MAX_CLASSES:
-            raise InputError(f"num_classes is {num_classes!r:.80}; use 2 to {MAX_CLASSES}")
+            raise InputError(f"num_classes is {shown(num_classes)}; use 2 to {MAX_CLASSES}")
         if type(in_channels) is not int or in_channels not in (1, 3):
-            raise InputError(f"in_channels is {in_channels!r:.80}; use 1 (grey) or 3 (colour)")
+            raise InputError(f"in_channels is {shown(in_channels)}; use 1 (grey) or 3 (colour)")
         self.backbone = backbone
         self.num_classes = num_classes
         self.in_channels = in_channels

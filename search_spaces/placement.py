@@ -9,7 +9,7 @@ from functools import lru_cache
 from operator import itemgetter
 from typing import Literal, get_args
 
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, require_type, shown
 
 MAX_SITES = 4096
 """Most sites of a placement. Without a limit `1*999999999` would fill the memory."""
@@ -52,8 +52,7 @@ class Placement:
     dropped_norm: DroppedNorm = "keep"
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, str):
-            raise InputError(f"placement bits are {self.bits!r:.80}; give a text such as '0101'")
+        require_type("bits", self.bits, str, "a text such as '0101'")
         if not self.bits or set(self.bits) - {"0", "1"}:
             raise InputError(
                 f"placement {_shorten(self.bits)!r} is not a string of 0 and 1: write one bit per "
@@ -67,8 +66,8 @@ class Placement:
             ("block norm", self.block_norm, get_args(BlockNorm)),
             ("dropped norm", self.dropped_norm, get_args(DroppedNorm)),
         ):
-            if value not in known:
-                raise InputError(f"{what} {value!r:.60} is unknown; use one of {known}")
+            if not isinstance(value, str) or value not in known:
+                raise InputError(f"{what} {shown(value)} is unknown; use one of {known}")
 
     @classmethod
     def parse(cls, text: str) -> Placement:
@@ -79,6 +78,7 @@ class Placement:
         Raises:
             InputError: the text does not follow this grammar, or has too many sites.
         """
+        require_type("placement", text, str, "a text such as '01*27'")
         body, block_norm, dropped_norm = split_norms(text)
         pieces: list[str] = []
         total = 0
@@ -121,8 +121,8 @@ class Placement:
         Raises:
             InputError: the value is not a placement text.
         """
-        if not isinstance(value, str):
-            raise InputError(f"placement must be a text such as '01*27', got {value!r}")
+        require_type("placement", value, str, "a text such as '01*27'")
+        assert isinstance(value, str)
         return cls.parse(value)
 
     def __iter__(self) -> Iterator[bool]:

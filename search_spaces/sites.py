@@ -12,7 +12,7 @@ from torch import nn
 from search_spaces.activations import ACTIVATIONS, activation_name
 from search_spaces.backbones import Activation, check_activation
 from search_spaces.blocks import AbsentNorm, PreBasicBlock, PreBottleneckBlock, Sites, batch_norm
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, require_type
 from search_spaces.placement import Placement
 
 
@@ -53,8 +53,10 @@ def apply_placement(
         activation: activation of the kept sites; None keeps the one of the model.
 
     Raises:
-        InputError: the placement or the activation does not fit the model.
+        InputError: an argument of another type, or a placement or an activation that does not fit
+            the model.
     """
+    require_type("placement", placement, Placement, "a Placement, such as Placement.parse('01*27')")
     sites = _norm_before(model)
     if len(sites) != len(placement):
         raise InputError(
@@ -91,6 +93,7 @@ def _swap(model: nn.Module, sites: Sites, placement: Placement, activation: Acti
 
 def _norm_before(model: nn.Module) -> Sites:
     """Path of every site, in forward order -> path of the BatchNorm directly before it, or None."""
+    require_type("model", model, nn.Module, "a network made by search_spaces.build")
     sites: Sites = {}
     for path, block in model.named_modules():
         prefix = f"{path}." if path else ""

@@ -10,7 +10,7 @@ from itertools import product
 from typing import Literal, get_args
 
 from search_spaces.backbones import STAGES, Backbone, Site
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, require_type, shown
 from search_spaces.placement import Placement
 
 NormChoice = Literal["keep", "drop", "search"]
@@ -75,12 +75,15 @@ class SearchSpace:
         width: int = 16,
     ) -> None:
         self.backbone = Backbone.parse(backbone, width)
-        if granularity not in GRANULARITIES:
+        if not isinstance(granularity, str) or granularity not in GRANULARITIES:
             raise InputError(
-                f"granularity {granularity!r} is unknown; use one of {', '.join(GRANULARITIES)}"
+                f"granularity {shown(granularity)} is unknown; use one of "
+                f"{', '.join(GRANULARITIES)}"
             )
         self.granularity = granularity
         sites = len(self.backbone.sites)
+        require_type("min_relus", min_relus, int, "a whole number")
+        require_type("max_relus", max_relus, (int, type(None)), "a whole number or None")
         self.min_relus = min_relus
         self.max_relus = sites if max_relus is None else max_relus
         if not 0 <= self.min_relus <= self.max_relus <= sites:
@@ -88,9 +91,9 @@ class SearchSpace:
                 f"ReLU limits {self.min_relus} to {self.max_relus} are impossible; "
                 f"{self.backbone.name} has {sites} sites, so use 0 <= min <= max <= {sites}"
             )
-        if norm not in get_args(NormChoice):
+        if not isinstance(norm, str) or norm not in get_args(NormChoice):
             raise InputError(
-                f"norm {norm!r} is unknown; use one of {', '.join(get_args(NormChoice))}"
+                f"norm {shown(norm)} is unknown; use one of {', '.join(get_args(NormChoice))}"
             )
         self.norm = norm
         self._placing = _units(self.backbone, granularity)

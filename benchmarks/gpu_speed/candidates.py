@@ -107,7 +107,7 @@ def _spec(backbone: str, precision: Precision) -> TrialSpec:
 
 def _usual(
     spec: TrialSpec, data: TrainingData, device: str
-) -> partial[AbstractContextManager[UsualTraining]]:
+) -> Callable[..., AbstractContextManager[UsualTraining]]:
     start: Callable[..., AbstractContextManager[UsualTraining]] = partial(
         usual_training,
         untrained_network(spec, data),

@@ -66,7 +66,7 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
             {
                 "run": str(run.path),
                 "ending": outcome.ending,
-                "best": outcome.best,
+                "best": outcome.best_trial,
                 "trials": rows_of(ranked(trials, METRICS[config.metric])),
             }
         )
@@ -76,7 +76,7 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
         say("Every placement of the space has been tried; the search ended before its budget.")
     if outcome.ending == "interrupted":
         say(f"Interrupted; go on with: relu-search search --resume {run.path}")
-    elif outcome.best is None:
+    elif outcome.best_trial is None:
         say("No trial trained to the end; see the reasons above.")
     elif not run.best.is_dir():
         say(f"The best weights did not reach {run.path}: workers must be able to write there.")

@@ -26,6 +26,7 @@ from relu_search.run_folder.tables import read_table, write_table
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.settings.search_options import MAX_SEED
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.splits import Splits, load_splits
@@ -155,8 +156,8 @@ def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[
     if not 2 <= seeds <= MOST_SEEDS:
         raise InputError(f"seeds is {seeds}; it must be 2 to {MOST_SEEDS}, 6 or more is better")
     start = config.seed + 1 if first is None else first
-    if not 0 <= start < 2**31 - seeds:
-        raise InputError(f"first seed is {start}; it must be at least 0 and below {2**31 - seeds}")
+    if not 0 <= start <= MAX_SEED + 1:
+        raise InputError(f"first seed is {start}; it must be 0 to {MAX_SEED + 1}")
     chosen = list(range(start, start + seeds))
     if config.seed in chosen:
         raise InputError(

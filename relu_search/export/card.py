@@ -45,7 +45,7 @@ def read_card(path: str | Path) -> dict[str, Any]:
                 f"card {file} is larger than {_MAX_CARD_BYTES} bytes, so it is not a card; give a "
                 "card.json"
             )
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")
         card = json.loads(text, parse_float=_finite, parse_constant=_finite)
     except InputError:
         raise

@@ -37,6 +37,7 @@ from search_spaces import (
     ratio_text,
     resolve_placement,
 )
+from search_spaces.errors import require_type, shown
 from search_spaces.networks import Network
 from trials.files.paths import user_path
 from trials.training.checkpoint import load_weights, require_fit, save_weights
@@ -97,8 +98,8 @@ def export_model(
             whose outputs differ from the network's, or a folder that cannot be written. Nothing is
             written then.
     """
-    formats = list(dict.fromkeys(["safetensors", *formats]))
     check_options(formats, fold=fold, normalise_inside=normalise_inside)
+    formats = list(dict.fromkeys(["safetensors", *formats]))
     known = dict(details or {})
     if isinstance(model, str | Path):
         card = read_card(model)
@@ -168,11 +169,12 @@ def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) 
     Raises:
         InputError: names the bad one.
     """
+    require_type("formats", formats, (list, tuple), "a list of texts, such as ['onnx']")
     for name in formats:
-        if name not in FORMATS:
-            raise InputError(f"format {name!r} is unknown; use one of {', '.join(FORMATS)}")
-    if fold not in FOLDS:
-        raise InputError(f"fold {fold!r} is unknown; use one of {', '.join(FOLDS)}")
+        if not isinstance(name, str) or name not in FORMATS:
+            raise InputError(f"format {shown(name)} is unknown; use one of {', '.join(FORMATS)}")
+    if not isinstance(fold, str) or fold not in FOLDS:
+        raise InputError(f"fold {shown(fold)} is unknown; use one of {', '.join(FOLDS)}")
     if not set(formats) & set(_GRAPHS) and (fold != "never" or normalise_inside):
         what = "--normalise-inside" if normalise_inside else f"--fold {fold}"
         raise InputError(f"{what} changes the onnx and pt2 forms only; add onnx or pt2 to --format")

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from relu_search.settings.option_fields import option, same_option
-from relu_search.settings.search_options import SearchOptions
+from relu_search.settings.search_options import MAX_SEED, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
 from trials.training.recipe import Precision, Recipe
 
@@ -174,8 +174,8 @@ class ReproduceSettings:
             raise InputError(
                 f"seeds is {self.seeds}; it must be 2 to 1000 (one run has no standard deviation)"
             )
-        if not 0 <= self.first_seed < 2**31 - self.seeds:
-            raise InputError(f"first seed is {self.first_seed}; it must be at least 0")
+        if not 0 <= self.first_seed <= MAX_SEED:
+            raise InputError(f"first seed is {self.first_seed}; it must be 0 to {MAX_SEED}")
         _ = self.recipe, self.networks
 
     @property

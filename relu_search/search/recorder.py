@@ -24,11 +24,11 @@ class RunRecorder:
     """A `SearchListener` that keeps the run folder up to date.
 
     Attributes:
-        best: row of the best trial so far, as in `trials.csv`; None before there is one.
+        best_trial: row of the best trial so far, as in `trials.csv`; None before there is one.
     """
 
     def __init__(self, run: RunFolder, config: ResolvedConfig, facts: PlacementFacts) -> None:
-        self.best: dict[str, Any] | None = None
+        self.best_trial: dict[str, Any] | None = None
         self._run = run
         self._config = config
         self._facts = facts
@@ -107,14 +107,14 @@ class RunRecorder:
         """
         if not self._full_length:
             return
-        self.best = best_trial(pd.DataFrame(self._full_length), self._config)
-        if self.best is None or self.best["trial"] == self._exported:
+        self.best_trial = best_trial(pd.DataFrame(self._full_length), self._config)
+        if self.best_trial is None or self.best_trial["trial"] == self._exported:
             return
-        if self._run.trial_weights(self.best["trial"]).is_file():
+        if self._run.trial_weights(self.best_trial["trial"]).is_file():
             try:
-                export_trial(self._run, self.best, self._run.best)
+                export_trial(self._run, self.best_trial, self._run.best)
             except InputError as error:
                 if isinstance(error.__cause__, OSError):  # the disk refuses, not the user's input
                     raise StorageError(str(error)) from error
                 raise
-            self._exported = self.best["trial"]
+            self._exported = self.best_trial["trial"]

@@ -33,6 +33,7 @@ from relu_search.search.warm_start import advised_placements
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
+from search_spaces.errors import require_type
 from trials.data.splits import TrainingData
 from trials.running.devices import Say
 from trials.running.early_stopping import EarlyStopping
@@ -52,12 +53,12 @@ class SearchOutcome:
     Attributes:
         run: its folder, which contains all results.
         ending: why it ended.
-        best: row of the best full-length trial within the ReLU limits; None if there is none.
+        best_trial: row of the best full-length trial within the ReLU limits; None if there is none.
     """
 
     run: RunFolder
     ending: Ending
-    best: dict[str, Any] | None
+    best_trial: dict[str, Any] | None
 
 
 def run_search(
@@ -72,7 +73,7 @@ def run_search(
 
     ```python
     outcome = run_search(SearchConfig(backbone="plain-20", trials=12, out="runs/first"))
-    outcome.best["placement"]
+    outcome.best_trial["placement"]
     ```
 
     Args:
@@ -85,6 +86,7 @@ def run_search(
     Raises:
         InputError: bad input; nothing was written.
     """
+    require_type("config", config, (SearchConfig, ResolvedConfig), "a SearchConfig")
     resolved = config.resolve()
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
@@ -269,7 +271,7 @@ def _search(
         ending = "space exhausted"
     elif proposer.unfinished or proposer.remaining > 0:
         ending = "interrupted"
-    return SearchOutcome(run=run, ending=ending, best=recorder.best)
+    return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 
 def _progress(listeners: tuple[SearchListener, ...]) -> Say:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from search_spaces import InputError
+from search_spaces.errors import shown
 
 Panel = Literal["Network", "Data", "Training", "Search", "Early stopping", "Machines", "Run"]
 """Groups of options in `--help`."""
@@ -114,14 +115,14 @@ def _check_range(name: str, value: float, about: Option) -> None:
     ]
     broken = [rule for rule, kept in rules if not kept]
     if broken:
-        raise InputError(f"{name} is {value}; it must be {broken[0]}")
+        raise InputError(f"{name} is {shown(value)}; it must be {broken[0]}")
 
 
 def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
     allowed = alternatives(expected)
     for one in allowed:
         if get_origin(one) is Literal:
-            if value in get_args(one):
+            if isinstance(value, str) and value in get_args(one):
                 return
         elif one is float and type(value) in (int, float):
             if _is_finite(value):
@@ -131,8 +132,8 @@ def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
     choices = [choice for one in allowed for choice in get_args(one)]
     others = [_NAMES.get(one, "left out") for one in allowed if not get_args(one)]
     rule = f"one of {', '.join(choices)}" if len(choices) > 1 else " or ".join(choices + others)
-    shown = f"a value of type {type(value).__name__}" if secret else f"{value!r:.200}"
-    raise InputError(f"{name} is {shown}; it must be {rule}")
+    got = f"a value of type {type(value).__name__}" if secret else shown(value)
+    raise InputError(f"{name} is {got}; it must be {rule}")
 
 
 def _is_finite(value: float) -> bool:

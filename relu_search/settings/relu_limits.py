@@ -4,34 +4,50 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 
-from search_spaces import Backbone, InputError
+from search_spaces import Backbone, InputError, module_placement
 
 
 def relus_at_ratio(backbone: Backbone, ratio: str) -> int:
     """ReLUs kept in the blocks at a ratio `N:M` of convolutions to ReLUs.
 
+    Where no number of ReLUs gives exactly this ratio, the hand-designed module of this name
+    decides, if the backbone has it: `3:1` keeps 2 ReLUs of the 7 sites of plain-9.
+
     Raises:
-        InputError: not a ratio, or one that this backbone cannot have exactly.
+        InputError: not a ratio, or one that this backbone has neither exactly nor as a module.
     """
     parts = ratio.split(":")
     if len(parts) != 2 or not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
         raise InputError(f"ratio {ratio!r:.60} is no N:M; write for example 2:1")
     convs, relus = (int(part) for part in parts)
     sites = len(backbone.sites)
-    if convs == 0 or backbone.convs * relus % convs or backbone.convs * relus // convs > sites:
+    if convs and backbone.convs * relus % convs == 0 and backbone.convs * relus // convs <= sites:
+        return backbone.convs * relus // convs
+    try:
+        return module_placement(backbone, ratio).kept
+    except InputError as error:
         near = backbone.convs * relus / convs if convs else 0
         raise InputError(
             f"ratio {ratio} is impossible: {backbone.name} has {backbone.convs} convolutions and "
             f"{sites} ReLU sites in its blocks, and {near:.4g} ReLUs are not a whole number of "
             "them; give --min-relus and --max-relus instead"
-        )
-    return backbone.convs * relus // convs
+        ) from error
 
 
-def count_of(name: str, text: str, sites: int) -> int:
-    """A limit on ReLUs, written as a number or as a share of all sites (rounded down)."""
+def least_count(text: str, sites: int) -> int:
+    """The option `min_relus`: a number, or a share of all sites, rounded up."""
+    return math.ceil(_count("min_relus", text, sites))
+
+
+def most_count(text: str, sites: int) -> int:
+    """The option `max_relus`: a number, or a share of all sites, rounded down."""
+    return math.floor(_count("max_relus", text, sites))
+
+
+def _count(name: str, text: str, sites: int) -> Fraction:
     number, percent, rest = text.strip().partition("%")
     if rest or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", number) or ("." in number and not percent):
         raise InputError(f"{name} is {text!r:.60}; write a whole number, or a share such as 60%")
-    return math.floor(sites * float(number) / 100) if percent else int(number)
+    return sites * Fraction(number) / 100 if percent else Fraction(number)

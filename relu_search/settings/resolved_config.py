@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
-from relu_search.settings.relu_limits import count_of, relus_at_ratio
+from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
 from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
 from relu_search.settings.storage_urls import without_password
 from search_spaces import Backbone, InputError, SearchSpace, reference_modules
@@ -198,11 +198,11 @@ def _metric(typed: SearchOptions) -> MetricName:
 def _relu_limits(typed: SearchOptions, network: Backbone) -> tuple[int, int | None]:
     """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
     sites = len(network.sites)
-    least, most = (
-        count_of(name, value, sites) if isinstance(value, str) else value
-        for name, value in (("min_relus", typed.min_relus), ("max_relus", typed.max_relus))
-    )
-    assert least is not None  # min_relus is never None
+    least, most = typed.min_relus, typed.max_relus
+    if isinstance(least, str):
+        least = least_count(least, sites)
+    if isinstance(most, str):
+        most = most_count(most, sites)
     if typed.ratio is None:
         return least, most
     count = relus_at_ratio(network, typed.ratio)

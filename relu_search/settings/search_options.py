@@ -19,6 +19,9 @@ COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
 SMALL_DATA = "digits"
 MOST_PACKED = 256
+MAX_SEED = 2**31 - 1
+"""Largest seed that a user may give. Seeds that follow from it, of repeats and confirmations, may
+be larger, up to the limit of the libraries (2**32 - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ class SearchOptions:
         "Training",
         "Seed of the split, initial weights, order of images, augmentation and sampler.",
         least=0,
-        most=2**31 - 1,
+        most=MAX_SEED,
     )
     trials: int = option(
         48,
@@ -100,21 +103,22 @@ class SearchOptions:
     min_relus: int | str = option(
         1,
         "Search",
-        "Fewest ReLUs kept in the blocks: a number, or a share of the sites (20%). 0 allows the "
-        "network without any.",
+        "Fewest ReLUs kept in the blocks: a number, or a share of the sites (20%), rounded up. 0 "
+        "allows the network without any.",
         metavar="N|SHARE",
     )
     max_relus: int | str | None = option(
         None,
         "Search",
-        "Most ReLUs kept in the blocks: a number, or a share of the sites (60%).",
+        "Most ReLUs kept in the blocks: a number, or a share of the sites (60%), rounded down.",
         default_text="no limit",
         metavar="N|SHARE",
     )
     ratio: str | None = option(
         None,
         "Search",
-        "Search only placements of exactly this ratio of convolutions to ReLUs, such as 2:1.",
+        "Search only placements of exactly this ratio of convolutions to ReLUs, such as 2:1. If "
+        "the depth does not allow it exactly, with as many ReLUs as the module of this name.",
         metavar="N:M",
     )
     norm: DroppedNorm = option(

@@ -28,6 +28,8 @@ def read_toml(file: Path) -> dict[str, Any]:
     if max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
         raise InputError(f"config {file} has a line of over {_LONGEST_LINE} bytes; not a config")
     try:
-        return tomllib.loads(content.decode())
+        return tomllib.loads(content.decode("utf-8-sig"))  # Windows editors write a byte-order mark
+    except UnicodeDecodeError as error:
+        raise InputError(f"config {file} is not UTF-8 text; save it as UTF-8") from error
     except (ValueError, RecursionError) as error:
         raise InputError(f"config {file} is not valid TOML: {error}") from error

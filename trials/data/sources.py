@@ -8,12 +8,15 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
+from search_spaces.errors import require_type
+from trials.data.idx_files import packed_split
 from trials.files.paths import user_path
 
 Split = Literal["train", "test"]
@@ -59,6 +62,7 @@ def open_source(name: str, split: Split, data_dir: Path, *, download: bool = Fal
     Raises:
         InputError: unknown name, or missing, truncated, empty or wrongly labelled data.
     """
+    require_type("data", name, str, "a text such as 'digits'")
     kind, colon, where = name.partition(":")
     if kind in _FOLDER_SOURCES and colon:
         source = _FOLDER_SOURCES[kind](_existing_folder(name, where), split)
@@ -141,11 +145,16 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
     spec = _TORCHVISION[name]
     select: dict[str, Any] = {"split": split} if name == "svhn" else {"train": split == "train"}
     try:
-        dataset = getattr(datasets, spec.class_name)(str(data_dir), download=download, **select)
+        packed = packed_split(data_dir / spec.class_name / "raw", split)
+        if packed is None:
+            dataset = getattr(datasets, spec.class_name)(str(data_dir), download=download, **select)
+        else:
+            names = datasets.FashionMNIST.classes
+            dataset = SimpleNamespace(data=packed[0], targets=packed[1], classes=names)
     except Exception as error:  # torchvision raises many types
         raise InputError(
             f"data set {name} cannot be read from {data_dir} ({_first_line(error)}); pass "
-            "--download to fetch it, or --data-dir with its folder"
+            "--download to fetch it or to unpack its archive, or --data-dir with its folder"
         ) from error
     images = np.asarray(dataset.data)
     if name == "svhn":  # stored as (N, C, H, W)

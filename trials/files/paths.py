@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from search_spaces import InputError
+from search_spaces.errors import require_type
 
 
 def user_path(text: str | Path) -> Path:
     """The path that a user typed, with `~` expanded. The file need not exist.
 
     Raises:
-        InputError: not a possible path (unknown user, too long, a NUL byte).
+        InputError: no text or Path, or not a possible path (unknown user, too long, a NUL byte).
     """
+    require_type("path", text, (str, os.PathLike), "a text or a Path")
     try:
         if "\0" in str(text):
             raise ValueError("it has a NUL byte")

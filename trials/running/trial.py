@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 
 from search_spaces import InputError
+from search_spaces.errors import require_type
 from search_spaces.networks import Network
 from trials.data.splits import TrainingData
 from trials.fast.stand_in import stand_in_epochs
@@ -69,9 +70,12 @@ def run_trial(
 
     Raises:
         StorageError: weights or checkpoint cannot be written.
-        InputError: the images are too small, the placement or activation cannot share a graph, or
-            tf32, bf16 or `captured` on a device other than CUDA.
+        InputError: an argument of another type, the images are too small, the placement or
+            activation cannot share a graph, or tf32, bf16 or `captured` on a device other than
+            CUDA.
     """
+    require_type("spec", spec, TrialSpec, "a TrialSpec")
+    require_type("data", data, TrainingData, "a TrainingData, such as load_data('digits')")
     require_images_fit(data)
     if captured and torch.device(device).type != "cuda":
         raise InputError("captured steps need a CUDA device; leave captured out on the CPU")

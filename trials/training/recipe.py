@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 from search_spaces import InputError
+from search_spaces.errors import require_type, shown
 
 Schedule = Literal["step", "one-cycle"]
 Precision = Literal["fp32", "tf32", "bf16"]
@@ -71,6 +72,7 @@ class Recipe:
         Raises:
             InputError: no recipe of that name.
         """
+        require_type("recipe", name, str, f"one of {', '.join(RECIPES)}")
         if name not in RECIPES:
             raise InputError(f"recipe {name[:60]!r} is unknown; use one of {', '.join(RECIPES)}")
         return RECIPES[name] if epochs is None else replace(RECIPES[name], epochs=epochs)
@@ -92,7 +94,7 @@ class Recipe:
 
 def _require(condition: bool, what: str, value: object, rule: str) -> None:
     if not condition:
-        raise InputError(f"{what} is {value!r:.80}; it must be {rule}")
+        raise InputError(f"{what} is {shown(value)}; it must be {rule}")
 
 
 RECIPES = {

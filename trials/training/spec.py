@@ -15,6 +15,7 @@ from search_spaces import (
     check_activation,
     resolve_placement,
 )
+from search_spaces.errors import require_type, shown
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.data.augmentation import stream
 from trials.data.splits import TrainingData
@@ -71,12 +72,9 @@ class TrialSpec:
             InputError: unknown backbone or activation, or a placement that does not fit.
         """
         if type(seed) is not int or seed < 0:
-            raise InputError(f"seed is {seed!r}; it must be a whole number, at least 0")
-        if not isinstance(placement, str | Placement) or not isinstance(recipe, Recipe):
-            raise InputError(
-                f"placement {placement!r:.80} must be a text or a Placement, and recipe "
-                f"{recipe!r:.80} a Recipe"
-            )
+            raise InputError(f"seed is {shown(seed)}; it must be a whole number, at least 0")
+        require_type("placement", placement, (str, Placement), "a text or a Placement")
+        require_type("recipe", recipe, Recipe, "a Recipe, such as Recipe.named('short')")
         if not isinstance(backbone, Backbone):
             backbone = Backbone.parse(backbone, 16 if width is None else width)
         elif width is not None:
@@ -152,4 +150,4 @@ def untrained_network(spec: TrialSpec, data: TrainingData) -> Network:
 
 def _require_keys(what: str, names: Sequence[str], value: object) -> None:
     if not isinstance(value, Mapping) or sorted(value, key=str) != list(names):
-        raise InputError(f"a {what} has the keys {', '.join(names)}; got {value!r:.200}")
+        raise InputError(f"a {what} has the keys {', '.join(names)}; got {shown(value)}")

@@ -60,7 +60,7 @@ def search(
     show_outcome(outcome, as_json)
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
-    if outcome.best is None:
+    if outcome.best_trial is None:
         raise typer.Exit(EXIT_FAILURE)
 
 

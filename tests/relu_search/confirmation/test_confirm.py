@@ -33,6 +33,21 @@ def test_paired_all_modules_and_the_best_found_compete_on_equal_fresh_seeds(fold
         assert spec.recipe == SearchConfig(epochs=2).resolve().training_recipe
 
 
+def test_the_default_seeds_follow_the_largest_seed_that_a_search_accepts(tmp_path):
+    largest = 2**31 - 1
+    with pytest.raises(InputError, match=f"at most {largest}"):
+        SearchConfig(seed=largest + 1)
+    folder = make_search(tmp_path / "run", seed=largest)
+    runner = Runner()
+    confirmed(folder, runner, top=0, modules=[])
+    assert [seed for _, seed in runner.calls] == [largest + 1, largest + 2]
+    split = load_data("digits", train_limit=100, seed=largest + 1_000)  # with the most seeds
+    assert split.split_seed == largest + 1_000
+    for wrong in (-1, largest + 2):
+        with pytest.raises(InputError, match=f"first seed is {wrong}; it must be 0 to 2147483648"):
+            confirmed(folder, refuse, first_seed=wrong)
+
+
 def test_arms_of_one_seed_share_their_split_and_seeds_differ(folder):
     runner = Runner()
     confirmed(folder, runner, seeds=4)

@@ -136,7 +136,7 @@ def test_search_train_export_and_report_ask_for_the_training_split_alone(
         concurrent=1,
         out=str(tmp_path / "run"),
     )
-    assert run_search(config).best is not None
+    assert run_search(config).best_trial is not None
     tiny = ["--backbone", "plain-5", "--width", "2", "--train-limit", "20", "--epochs", "1"]
     for arguments in (
         ["train", *tiny, "--data", data, "--out", tmp_path / "model"],

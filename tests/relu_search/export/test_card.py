@@ -63,3 +63,11 @@ def test_a_card_of_schema_1_is_still_read(card):
 def test_a_damaged_normalisation_is_refused(entry):
     with pytest.raises(InputError, match=r"normalisation is|std is"):
         normalisation_of({"normalisation": entry, "in_channels": 3})
+
+
+def test_a_card_that_an_editor_saved_with_a_byte_order_mark_is_read(exported):
+    folder, _ = exported
+    file = folder / "card.json"
+    before = read_card(file)
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    assert read_card(file) == before

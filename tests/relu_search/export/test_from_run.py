@@ -75,9 +75,9 @@ def test_a_run_is_proven_on_its_validation_images_and_hands_on_its_verdict(
 
     run = tmp_path / "run"
     shutil.copytree(searched.run.path, run)
-    best = searched.best["placement"]
+    best = searched.best_trial["placement"]
     (run / "verdict.csv").write_text(f"arm,placement,verdict\nother,1,worse\nbest,{best},better\n")
     card = cli_json("export", run, "--out", tmp_path / "x")
     assert card["forms"]["safetensors"]["proof"]["images"] == {"random": 32, "validation": 32}
     assert card["verdict"] == {"arm": "best", "placement": best, "verdict": "better"}
-    assert read_card(tmp_path / "x")["training"]["trial"] == searched.best["trial"]
+    assert read_card(tmp_path / "x")["training"]["trial"] == searched.best_trial["trial"]

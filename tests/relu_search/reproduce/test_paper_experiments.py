@@ -14,7 +14,7 @@ from relu_search.reproduce.paper_experiments import (
     planned_runs,
     single_drops,
 )
-from search_spaces import Backbone
+from search_spaces import Backbone, InputError
 from trials.training.recipe import Recipe
 
 FAMILIES = {"table1": "plain", "table2": "preresnet", "table3": "dfn"}
@@ -163,3 +163,10 @@ def test_data_and_depths_replace_those_of_the_paper():
         ("cifar100", "preresnet-20"),
     ]
     assert len(ReproduceSettings(experiment="table2", data="digits").networks) == 3  # 62 but once
+
+
+def test_a_reproduction_takes_the_seeds_that_a_search_takes():
+    settings = ReproduceSettings(experiment="table1", seeds=1_000, first_seed=2**31 - 1)
+    assert max(run.seed for run in planned_runs(settings)) == 2**31 + 998
+    with pytest.raises(InputError, match="first seed is 2147483648; it must be 0 to 2147483647"):
+        ReproduceSettings(experiment="table1", first_seed=2**31)

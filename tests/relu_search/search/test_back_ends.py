@@ -35,7 +35,7 @@ def test_a_packed_search_leaves_what_any_search_leaves_and_goes_on(tmp_path):
     assert set(trials["back_end"]) == {"packed 4"}
     assert set(trials["state"]) == {"COMPLETE", "PRUNED"}
     assert len(outcome.run.read_epochs()) == trials["epochs"].sum()
-    assert load_exported(outcome.run.best).placement.text == outcome.best["placement"]
+    assert load_exported(outcome.run.best).placement.text == outcome.best_trial["placement"]
     more = resume_search(tmp_path / "run", trials=13, pack="auto")
     assert sorted(more.run.read_trials()["trial"]) == list(range(13))
     with pytest.raises(InputError, match="pack 2"):

@@ -98,7 +98,7 @@ def test_a_real_search_for_two_objectives_runs_and_goes_on(tmp_path):
     )
     outcome = run_search(config)
     assert len(outcome.run.read_trials()) == 5
-    assert outcome.best is not None
+    assert outcome.best_trial is not None
     more = resume_search(tmp_path / "run", trials=8)
     trials = more.run.read_trials()
     assert list(trials["trial"]) == list(range(8))

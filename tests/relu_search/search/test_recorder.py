@@ -63,11 +63,11 @@ def test_each_new_best_trial_is_exported_and_no_table_is_read(earlier, tmp_path,
             expected.append(best["trial"])
     assert exported == expected
     assert len(set(expected)) >= 2
-    assert recorder.best == best_trial(table, CONFIG)
+    assert recorder.best_trial == best_trial(table, CONFIG)
 
 
 def test_a_best_trial_whose_weights_are_elsewhere_is_not_exported(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder_module, "export_trial", lambda *_: pytest.fail("exported"))
     recorder = RunRecorder(RunFolder(tmp_path), CONFIG, FACTS)
     recorder.restart(list(finished_trials()))
-    assert recorder.best is not None
+    assert recorder.best_trial is not None

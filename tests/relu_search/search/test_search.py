@@ -141,10 +141,10 @@ def test_the_facts_of_a_row_are_those_of_its_placement(trials):
 def test_best_is_the_best_run_of_the_first_placement_but_the_control(searched, small_config):
     order = ranked(searched.run.read_trials(), small_config().resolve().optimised)
     candidates = order[(order["state"] == "COMPLETE") & (order["module"] != "linear")]
-    assert searched.best["trial"] == candidates["trial"].iloc[0]
+    assert searched.best_trial["trial"] == candidates["trial"].iloc[0]
     card = json.loads((searched.run.best / "card.json").read_text())
-    assert card["training"]["trial"] == searched.best["trial"]
-    assert card["placement"] == searched.best["placement"]
+    assert card["training"]["trial"] == searched.best_trial["trial"]
+    assert card["placement"] == searched.best_trial["placement"]
 
 
 def test_the_best_model_reproduces_its_validation_accuracy(searched, folder, data):
@@ -158,13 +158,13 @@ def test_the_best_model_reproduces_its_validation_accuracy(searched, folder, dat
         logits = model(((pixels - mean) / std).permute(0, 3, 1, 2))
     labels = torch.tensor(data.validation.labels)
     accuracy = (logits.argmax(1) == labels).double().mean().item()
-    assert accuracy == pytest.approx(searched.best["val_accuracy"], abs=1e-6)
+    assert accuracy == pytest.approx(searched.best_trial["val_accuracy"], abs=1e-6)
     loss = functional.cross_entropy(logits, labels).item()
-    assert loss == pytest.approx(searched.best["val_loss"], rel=1e-4)
+    assert loss == pytest.approx(searched.best_trial["val_loss"], rel=1e-4)
 
 
 def test_the_best_weights_are_those_of_its_trial(searched):
-    kept = load_file(searched.run.trial_weights(searched.best["trial"]))
+    kept = load_file(searched.run.trial_weights(searched.best_trial["trial"]))
     best = load_file(searched.run.best / "model.safetensors")
     assert kept.keys() == best.keys()
     assert all(torch.equal(kept[name], best[name]) for name in kept)
@@ -233,7 +233,7 @@ def test_a_resumed_search_keeps_its_options_but_for_the_budget(resumed, searched
 
 def test_a_resumed_search_keeps_best_up_to_date(resumed):
     card = json.loads((resumed.run.best / "card.json").read_text())
-    assert card["training"]["trial"] == resumed.best["trial"]
+    assert card["training"]["trial"] == resumed.best_trial["trial"]
 
 
 def test_data_that_changed_cannot_be_resumed(folder, tmp_path, monkeypatch):

@@ -31,7 +31,7 @@ def test_train_single_does_not_touch_a_folder_with_files(small_config, tmp_path)
 
 
 def test_a_search_trains_a_placement_as_train_single_does(searched, small_config):
-    best = searched.best
+    best = searched.best_trial
     row = train_single(small_config(), best["placement"], device="cpu")
     for name in ("val_accuracy", "val_loss", "train_loss", "params", "macs", "relu_elements"):
         assert row[name] == best[name]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from relu_search.settings.relu_limits import count_of, relus_at_ratio
-from search_spaces import Backbone, InputError
+from relu_search import SearchConfig
+from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
+from search_spaces import Backbone, InputError, module_placement
 
 
 @pytest.mark.parametrize(
@@ -17,18 +18,48 @@ def test_a_ratio_is_a_number_of_relus(backbone, ratio, count):
 
 
 def test_an_impossible_ratio_is_refused():
-    for ratio in ("7:3", "2-1", "0:1", "1:5", "2:1:1", "9" * 30 + ":1", "1" * 5000 + ":1"):
+    for ratio in ("37:5", "2-1", "0:1", "1:5", "2:1:1", "9" * 30 + ":1", "1" * 5000 + ":1"):
         with pytest.raises(InputError, match=f"ratio '?{ratio[:40]}"):
             relus_at_ratio(Backbone.parse("plain-38"), ratio)
+    with pytest.raises(InputError, match=r"7:3 is impossible: .*7.714 ReLUs are not a whole"):
+        relus_at_ratio(Backbone.parse("preresnet-20"), "7:3")
 
 
-def test_a_share_is_rounded_down():
-    assert [count_of("max_relus", text, 36) for text in ("25%", "60%", "2.8%", "7", "0%")] == [
-        *(9, 21, 1, 7, 0)
-    ]
+@pytest.mark.parametrize(
+    ("backbone", "ratio"), [("plain-9", "3:1"), ("plain-9", "2:1"), ("preplain-11", "4:3")]
+)
+def test_a_ratio_that_is_not_exact_is_that_of_its_module(backbone, ratio):
+    parsed = Backbone.parse(backbone)
+    convs, relus = map(int, ratio.split(":"))
+    assert parsed.convs * relus % convs
+    assert relus_at_ratio(parsed, ratio) == module_placement(parsed, ratio).bits.count("1")
+    space = SearchConfig(backbone=backbone, ratio=ratio, granularity="site").resolve()
+    kept = module_placement(parsed, ratio).kept
+    assert (space.min_relus, space.max_relus) == (kept, kept)
+
+
+@pytest.mark.parametrize(
+    ("share", "sites", "least", "most"),
+    [
+        ("25%", 10, 3, 2),
+        ("25%", 36, 9, 9),
+        ("60%", 36, 22, 21),
+        ("2.8%", 36, 2, 1),
+        ("7", 36, 7, 7),
+        ("0%", 36, 0, 0),
+        ("100%", 36, 36, 36),
+        ("1.1%", 1000, 11, 11),
+        ("0.1%", 1000, 1, 1),
+    ],
+)
+def test_a_share_admits_only_placements_within_it(share, sites, least, most):
+    """The lower limit is rounded up and the upper one down, in exact arithmetic."""
+    assert (least_count(share, sites), most_count(share, sites)) == (least, most)
 
 
 def test_other_texts_are_no_limit():
     for text in ("60 %x", "%", "-3", "1.5", "many"):
         with pytest.raises(InputError, match=r"max_relus is .*share"):
-            count_of("max_relus", text, 36)
+            most_count(text, 36)
+        with pytest.raises(InputError, match=r"min_relus is .*share"):
+            least_count(text, 36)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import fields
 
+import numpy as np
 import pytest
+import torch
 
-from relu_search import SearchConfig
+from relu_search import SearchConfig, run_search
 from search_spaces import InputError
 
 
@@ -93,3 +96,21 @@ def test_a_file_with_a_wrong_key_or_type_is_refused(text, says, write):
 def test_an_unknown_name_is_refused_also_without_a_file():
     with pytest.raises(InputError, match="unknown key 'colour'"):
         SearchConfig.from_options({"colour": "red"})
+
+
+WRONG = [np.zeros((200, 200)), torch.nn.Linear(64, 64), [torch.nn.Linear(64, 64)], b"x"]
+
+
+@pytest.mark.parametrize("value", WRONG, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("name", [one.name for one in fields(SearchConfig)])
+def test_a_value_of_another_type_is_one_short_line_that_names_its_option(name, value):
+    with pytest.raises(InputError, match=f"^{name}|^{name.replace('_', ' ')}") as caught:
+        SearchConfig(**{name: value})
+    assert len(str(caught.value)) < 200
+    assert "Linear(" not in str(caught.value)
+    assert "0." not in str(caught.value)
+
+
+def test_a_search_of_something_else_is_refused():
+    with pytest.raises(InputError, match="config is 3; it must be a SearchConfig"):
+        run_search(3)

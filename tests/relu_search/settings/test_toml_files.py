@@ -13,7 +13,7 @@ from search_spaces import InputError
     [
         (b"trials = ", "not valid TOML"),
         (b"trials = 1\ntrials = 2", "not valid TOML"),
-        (b"\xff\xfe", "not valid TOML"),
+        (b"\xff\xfe", "not UTF-8 text; save it as UTF-8"),
         (b"a = " + b"[" * 9_000, "not valid TOML"),
         (b"# x\n" * 1_000_001, "larger than"),
         (b"a." * 1_900_000 + b"b = 1", "a line of over"),
@@ -27,6 +27,13 @@ def test_a_file_that_is_no_toml_is_refused(content, says, tmp_path):
         read_toml(file)
     assert "options.toml" in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("before", [b"", b"\xef\xbb\xbf"], ids=["plain", "byte-order mark"])
+def test_a_file_is_read_with_and_without_a_byte_order_mark(before, tmp_path):
+    file = tmp_path / "options.toml"
+    file.write_bytes(before + b"trials = 3\r\nbackbone = 'plain-8'\r\n")
+    assert read_toml(file) == {"trials": 3, "backbone": "plain-8"}
 
 
 def test_a_folder_or_nothing_is_refused(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from pathlib import Path
 from types import SimpleNamespace
@@ -116,6 +117,68 @@ def test_torchvision_is_asked_for_the_right_split(stand_in, tmp_path, name, spli
     open_source(name, split, tmp_path, download=download)
     selected = {"split": split} if name == "svhn" else {"train": split == "train"}
     assert seen == {"root": str(tmp_path), "download": download, **selected}
+
+
+def write_idx(file, values):
+    """An IDX file of bytes, gzipped, as its description says: two zeros, 8, dimensions, sizes."""
+    header = bytes([0, 0, 8, values.ndim]) + b"".join(n.to_bytes(4, "big") for n in values.shape)
+    file.write_bytes(gzip.compress(header + values.tobytes()))
+
+
+@pytest.fixture
+def packed(tmp_path):
+    """Fashion-MNIST's four files in torchvision's layout, still gzipped; and the training split."""
+    raw = tmp_path / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    splits = {}
+    for split, count in (("train", 40), ("t10k", 20)):
+        images = rng.integers(256, size=(count, 28, 28), dtype=np.uint8)
+        labels = np.arange(count, dtype=np.uint8) % 10
+        write_idx(raw / f"{split}-images-idx3-ubyte.gz", images)
+        write_idx(raw / f"{split}-labels-idx1-ubyte.gz", labels)
+        splits[split] = (images, labels)
+    return raw, splits
+
+
+@pytest.mark.parametrize(("split", "name"), [("train", "train"), ("test", "t10k")])
+def test_fashion_mnist_is_read_gzipped_and_equals_torchvisions_reading(
+    packed, tmp_path, split, name
+):
+    raw, splits = packed
+    before = sorted(raw.iterdir())
+    found = open_source("fashion-mnist", split, tmp_path)
+    images, labels = splits[name]
+    assert np.array_equal(found.read(np.arange(len(labels))), images[..., None])
+    assert np.array_equal(found.labels, labels)
+    assert sorted(raw.iterdir()) == before
+    for file in before:
+        (raw / file.stem).write_bytes(gzip.decompress(file.read_bytes()))
+        file.unlink()
+    unpacked = open_source("fashion-mnist", split, tmp_path)
+    assert np.array_equal(unpacked.read(np.arange(5)), found.read(np.arange(5)))
+    assert np.array_equal(unpacked.labels, found.labels)
+    assert unpacked.classes == found.classes
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-9],
+        lambda content: gzip.compress(gzip.decompress(content)[:-1]),
+        lambda content: gzip.compress(b"\0\0\x0d" + gzip.decompress(content)[3:]),
+        lambda content: gzip.compress(b""),
+        lambda content: b"no gzip",
+    ],
+    ids=["cut", "a byte short", "floats", "empty", "not gzip"],
+)
+@pytest.mark.parametrize("file", ["train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"])
+def test_damaged_gzipped_files_are_refused(packed, tmp_path, file, damage):
+    raw, _ = packed
+    content = (raw / file).read_bytes()
+    (raw / file).write_bytes(damage(content))
+    with pytest.raises(InputError, match=r"fashion-mnist cannot be read from .*--download"):
+        open_source("fashion-mnist", "train", tmp_path)
 
 
 @pytest.mark.parametrize("name", ["cifar100", "svhn"])

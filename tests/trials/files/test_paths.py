@@ -22,3 +22,9 @@ def test_what_is_no_path_is_one_clear_line(text):
     message = str(caught.value)
     assert "\n" not in message
     assert len(message) < 250
+
+
+@pytest.mark.parametrize("value", [None, 3, b"x", ["x"]])
+def test_what_is_neither_text_nor_path_is_refused(value):
+    with pytest.raises(InputError, match="it must be a text or a Path"):
+        user_path(value)

@@ -182,6 +182,17 @@ def test_images_too_small_for_a_last_batch_of_one_are_refused_or_trained(data):
     assert len(result.epochs) == 2
 
 
+def test_arguments_of_another_type_are_refused(data):
+    with pytest.raises(InputError, match="spec is 'plain-8'; it must be a TrialSpec"):
+        run_trial("plain-8", data)
+    with pytest.raises(InputError, match="data is 'digits'; it must be a TrainingData"):
+        run_trial(SPEC, "digits")
+    with pytest.raises(InputError, match="data is 3; it must be a text"):
+        load_data(3)
+    with pytest.raises(InputError, match="recipe is None; it must be one of paper, short"):
+        Recipe.named(None)
+
+
 # --- imports ----------------------------------------------------------------------------------
 
 WITHOUT_RAY_AND_OPTUNA = """

@@ -7,6 +7,7 @@ import json
 import pickle
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from search_spaces import Backbone, InputError, Placement
@@ -62,12 +63,17 @@ def test_the_json_is_that_of_earlier_versions():
         {"placement": "7:1"},
         {"width": 0},
         {"seed": -1},
+        {"seed": np.zeros((90, 90))},
+        {"backbone": np.zeros((90, 90))},
+        {"placement": np.zeros((90, 90))},
+        {"recipe": np.zeros((90, 90))},
     ],
 )
 def test_a_spec_that_cannot_be_built_is_refused(change):
     with pytest.raises(InputError) as caught:
         replace(SPEC, **change)
     assert "\n" not in str(caught.value)
+    assert "0." not in str(caught.value)
 
 
 @pytest.mark.parametrize(
