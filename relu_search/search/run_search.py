@@ -162,7 +162,12 @@ def _connect(
     from trials.on_ray.session import ray_session
 
     cluster = stack.enter_context(
-        ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
+        ray_session(
+            address=config.address,
+            niceness=config.niceness,
+            dashboard=dashboard,
+            verbose=verbose,
+        )
     )
     per_trial, _ = plan_resources(config.resources, cluster)
     has_gpu = bool(per_trial["gpu"])

@@ -185,6 +185,14 @@ class SearchOptions:
         "node died.",
         may_change=True,
     )
+    niceness: int = option(
+        0,
+        "Machines",
+        "How much lower the priority of the trials is than that of the command (nice), 0 to 19.",
+        least=0,
+        most=19,
+        may_change=True,
+    )
     address: str | None = option(
         None,
         "Machines",

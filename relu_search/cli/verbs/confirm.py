@@ -13,7 +13,7 @@ from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
-PLACES = ("address", "exchange")
+PLACES = ("niceness", "address", "exchange")
 AS_IN_SEARCH = "as in the search"
 
 
