@@ -19,4 +19,4 @@ def open_closed_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # it takes the lowest free number, which is this one
             os.set_inheritable(number, True)
         if getattr(sys, name) is None:
-            setattr(sys, name, open(number, mode, encoding="utf-8", closefd=False))
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))

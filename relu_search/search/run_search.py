@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -26,7 +26,7 @@ from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
-from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
+from relu_search.search.resuming import changed_config, same_data, says_what_is_safe
 from relu_search.search.training_lists import check_precision, local_device
 from relu_search.search.warm_start import advised_placements, check_warm_start
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -126,7 +126,7 @@ def resume_search(
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
         setting = _Setting.of(config)
-        require_same_data(run, setting.data)
+        setting = replace(setting, data=same_data(run, setting.data))
         if run.read_supernet() is None:
             check_warm_start(config)
         _open_earlier_study(run, config)  # finds damage before Ray starts

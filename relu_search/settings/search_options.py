@@ -43,6 +43,7 @@ class SearchOptions:
         SMALL_DATA,
         "Data",
         "digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR or folder:DIR.",
+        may_change=True,  # the place, not the images
     )
     data_dir: str | None = option(
         None,
