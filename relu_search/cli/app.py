@@ -11,6 +11,7 @@ import sys
 import typer
 
 from relu_search.cli.console import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, say
+from relu_search.cli.streams import open_closed_streams
 from relu_search.cli.verbs.bench import bench
 from relu_search.cli.verbs.confirm import confirm
 from relu_search.cli.verbs.export import export
@@ -22,6 +23,7 @@ from relu_search.cli.verbs.train import train
 from relu_search.compat import usage_error_class
 from search_spaces.errors import InputError
 from trials.files.durable import StorageError
+from trials.files.home import provide_home
 from trials.running.faults import RunStoppedError
 
 TRACEBACK_VARIABLE = "RELU_SEARCH_TRACEBACK"
@@ -42,6 +44,8 @@ for _verb in (search, train, show, report, confirm, reproduce, export, bench):
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line; bad input is one line on stderr and exit code 2."""
+    open_closed_streams()
+    provide_home()
     # Objects made by importing torch and Ray stay, so the collector need not search them, neither
     # while the program runs nor when it ends, which would take most of a second.
     gc.set_threshold(50_000)

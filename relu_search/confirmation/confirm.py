@@ -23,6 +23,7 @@ from relu_search.confirmation.verdict_rule import MARGIN
 from relu_search.confirmation.verdict_table import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
+from relu_search.search.resuming import contradicting_data
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -31,6 +32,7 @@ from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.splits import Splits, load_splits
 from trials.files.durable import write_whole
+from trials.files.paths import absolute_data
 from trials.running.trial import TrialResult, run_trial
 from trials.training.recipe import Recipe
 
@@ -67,6 +69,8 @@ def confirm(
     margin: float = MARGIN,
     racing: bool = True,
     deterministic: bool | None = None,
+    data: str | None = None,
+    data_dir: str | None = None,
     compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
@@ -91,6 +95,7 @@ def confirm(
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
+        data, data_dir: where the data of the search are now; None: where they were.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
@@ -101,6 +106,7 @@ def confirm(
     """
     run = RunFolder.open(folder)
     config, record = run.read_config()
+    config = _moved(run, config, data, data_dir)
     seed_list = _fresh_seeds(config, seeds, first_seed)
     if not 0 < margin < 1:
         raise InputError(f"margin is {margin}; it must be between 0 and 1, such as 0.003")
@@ -118,7 +124,8 @@ def confirm(
         trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
         if deterministic:
             runner = partial(runner, deterministic=True)
-        trainings.train(splits, machines, runner)
+        # The names of checkpoints depend on the name of the data, so it stays if they are moved.
+        trainings.train(replace(splits, name=record["data"]["name"]), machines, runner)
         if not trainings.is_complete:
             return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
         score_on_test_split(
@@ -135,6 +142,24 @@ def confirm(
         )
         write_table(run.table(VERDICTS), rows)
     return Confirmation(run=run, ending="complete", verdicts=rows, failed=trainings.failed)
+
+
+def _moved(
+    run: RunFolder, config: ResolvedConfig, data: str | None, data_dir: str | None
+) -> ResolvedConfig:
+    """The options of the search, with other places of its data.
+
+    Raises:
+        InputError: other data than those of the search are named.
+    """
+    place = absolute_data(data) if data else config.data
+    moved = replace(config, data=place, data_dir=data_dir or config.data_dir)
+    if contradictions := contradicting_data(config, moved.data):
+        raise InputError(
+            f"{contradictions[0]} contradicts {run.path}; a confirmation uses the data of its "
+            "search, though they may be in another folder"
+        )
+    return moved
 
 
 def _load_splits(

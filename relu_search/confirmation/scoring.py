@@ -36,8 +36,8 @@ def check_data(run: RunFolder, config: ResolvedConfig, splits: Splits, split_dig
     """
     if splits.digest_of(config.seed) != split_digest:
         raise InputError(
-            f"data {config.data!r} have changed since the search in {run.path}; restore them, or "
-            "search again"
+            f"data {config.data!r} are not those of the search in {run.path}; restore them, give "
+            "the place to which they have moved with --data or --data-dir, or search again"
         )
     check_test_split(splits.facts_of(config.seed), data_dir=config.data_dir)
 

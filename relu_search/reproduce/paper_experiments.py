@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from relu_search.settings.option_fields import option, same_option
 from relu_search.settings.search_options import MAX_SEED, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
+from trials.files.paths import absolute_data
 from trials.training.recipe import Precision, Recipe
 
 PAPER_EPOCHS, PAPER_SEEDS, OTHER_DATA_EPOCHS = 400, 5, 60
@@ -124,7 +125,7 @@ class ReproduceSettings:
 
     Attributes:
         experiment: a key of `EXPERIMENTS`.
-        data: data name; None: the data of the experiment.
+        data: data name, a folder as absolute path; None: the data of the experiment.
         depths: depths of the backbones; None: the published ones.
         epochs: None: 400, or 60 on other data than the paper's.
         seeds: number of runs of each network and module, with seeds from `first_seed` on.
@@ -165,6 +166,8 @@ class ReproduceSettings:
     deterministic: bool = same_option(SearchOptions, "deterministic")
 
     def __post_init__(self) -> None:
+        if self.data is not None:
+            object.__setattr__(self, "data", absolute_data(self.data))
         if self.experiment not in EXPERIMENTS:
             raise InputError(
                 f"experiment {self.experiment!r:.60} is unknown; use one of "

@@ -26,7 +26,7 @@ from trials.data.held_out import load_paper_protocol
 from trials.data.splits import TrainingData
 from trials.files.durable import write_whole
 from trials.files.locks import locked
-from trials.files.paths import user_path
+from trials.files.paths import absolute_data, user_path
 from trials.running.trial import TrialResult, run_trial
 from trials.running.trial_files import TrialFiles
 from trials.running.trial_list import TrialList
@@ -118,12 +118,22 @@ def _keep_finished(folder: Path) -> set[tuple[Any, ...]]:
     if not (folder / RUNS).exists() and not (folder / CURVES).exists():  # a new folder
         write_table(folder / CURVES, [])
         write_table(folder / RUNS, [])
-    runs = [row for row in rows_of(read_table(folder / RUNS)) if row["state"] != "FAIL"]
+    runs, curves = (
+        [_with_absolute_data(row) for row in rows_of(read_table(folder / table))]
+        for table in (RUNS, CURVES)
+    )
+    runs = [row for row in runs if row["state"] != "FAIL"]
     done = {_key(row) for row in runs}
-    curves = [row for row in rows_of(read_table(folder / CURVES)) if _key(row) in done]
+    curves = [row for row in curves if _key(row) in done]
     write_table(folder / RUNS, runs)
     write_table(folder / CURVES, curves)
     return done
+
+
+def _with_absolute_data(values: dict[str, Any]) -> dict[str, Any]:
+    """Values of a folder whose `data` may be a relative path, as older versions wrote it."""
+    data = values.get("data")
+    return {**values, "data": absolute_data(data)} if isinstance(data, str) else values
 
 
 def _key(row: dict[str, Any]) -> tuple[Any, ...]:
@@ -236,14 +246,17 @@ def _open_folder(settings: ReproduceSettings, out: str | None) -> Path:
     folder = user_path(out) if out else fresh_path(Path("runs"), f"{settings.experiment}-")
     wanted = _identity(settings)
     if (folder / SETTINGS).is_file():
-        found: dict[str, Any] = {"deterministic": False, **read_toml(folder / SETTINGS)}
+        written = {"deterministic": False, **read_toml(folder / SETTINGS)}
+        found = _with_absolute_data(written)
         if found != wanted:
             differ = sorted(k for k in found.keys() | wanted if found.get(k) != wanted.get(k))
-            details = ", ".join(f"{k} {found.get(k)!r:.60}" for k in differ)
+            details = ", ".join(f"{k} {found.get(k)!r:.200}" for k in differ)
             raise InputError(
                 f"{folder} has a reproduction with other settings ({details}); use the same "
                 "settings to continue it, or another --out"
             )
+        if found != written:
+            write_whole(folder / SETTINGS, tomli_w.dumps(found))
         return folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"output {folder} exists and has other content; use another --out")

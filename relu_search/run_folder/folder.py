@@ -26,6 +26,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
-from trials.files.paths import user_path
+from trials.files.paths import absolute_path, user_path
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -205,7 +206,9 @@ class RunFolder:
         return self.weights / f"trial-{trial:04d}.safetensors"
 
     def write_config(self, config: ResolvedConfig, record: Mapping[str, Any]) -> None:
-        """Write all options, and the facts of this run as the table `[record]`."""
+        """Write all options, `out` as absolute path, and the facts of this run as `[record]`."""
+        if config.out is not None:
+            config = replace(config, out=absolute_path(config.out))
         text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
         write_whole(self.path / "config.toml", text)
 

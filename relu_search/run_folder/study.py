@@ -12,7 +12,7 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
 from relu_search.run_folder.journal import open_journal
-from relu_search.settings.storage_urls import without_password
+from relu_search.settings.storage_urls import sqlite_file, without_password
 from search_spaces import InputError
 
 METRIC_ATTRIBUTE = "metric"
@@ -26,13 +26,20 @@ _PIECE = 100
 
 
 def check_storage(url: str | None) -> None:
-    """Connect once, before any work is done.
+    """Connect once, before any work is done. An SQLite file that this makes is removed again.
 
     Raises:
         InputError: not a URL, another scheme than those of `SCHEMES`, or no database answers.
     """
-    if url is not None:
+    if url is None:
+        return
+    file = sqlite_file(url)
+    is_new = file is not None and not file.exists()
+    try:
         _database(url).engine.dispose()
+    finally:
+        if file is not None and is_new:
+            file.unlink(missing_ok=True)
 
 
 def new_study_name(run: Path) -> str:
@@ -62,6 +69,11 @@ def open_study(
             not, or is missing.
     """
     where = str(journal) if storage is None else without_password(storage)
+    file = None if storage is None else sqlite_file(storage)
+    if resume and file is not None and not file.exists():  # SQLite would make an empty one
+        raise InputError(
+            f"storage {where} does not exist; give the place of the database with --storage"
+        ) from KeyError(name)
     try:
         backend: BaseStorage = _database(storage) if storage else open_journal(journal)
     except InputError:

@@ -15,6 +15,7 @@ from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import PLACES
 from search_spaces import InputError
 from trials.files.durable import StorageError
+from trials.files.paths import absolute_path
 from trials.running.faults import RunStoppedError
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig
     contradictions = [
         f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
         for name in given
-        if name not in ("trials", *PLACES) and getattr(changed, name) != getattr(config, name)
+        if name not in ("trials", *PLACES) and _value(changed, name) != _value(config, name)
     ]
+    contradictions += contradicting_data(config, changed.data)
     if contradictions:
         raise InputError(
             f"{', '.join(contradictions)} contradicts {run.path}; a run that goes on keeps its "
@@ -50,17 +52,34 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig
     return replace(changed, out=str(run.path))
 
 
-def require_same_data(run: RunFolder, data: TrainingData) -> None:
-    """Check that a resumed run has the images and the split that it began with.
+def contradicting_data(config: ResolvedConfig, data: str) -> list[str]:
+    """A line if other data than those of a run are named. A folder may have another place.
+
+    Args:
+        data: name of the data, as absolute path.
+    """
+    kind, colon, _ = config.data.partition(":")
+    if data == config.data or (colon and data.startswith(f"{kind}:")):
+        return []
+    return [f"--data {data} (it has {config.data})"]
+
+
+def same_data(run: RunFolder, data: TrainingData) -> TrainingData:
+    """The data of a resumed run under the name that they had when it began.
+
+    The names of its checkpoints depend on it, and the data may have been moved since.
 
     Raises:
-        InputError: they have changed.
+        InputError: they are not the images and the split that it began with.
     """
-    if run.read_config()[1]["data"]["split_digest"] != data.split_digest:
+    facts = run.read_config()[1]["data"]
+    if facts["split_digest"] != data.split_digest:
         raise InputError(
             f"data {data.name!r} are not those that {run.path} was started with; its figures "
-            "could not be compared, so restore the data or start anew"
+            "could not be compared. Restore the data, give the place to which they have moved "
+            "with --data or --data-dir, or start anew"
         )
+    return replace(data, name=facts["name"])
 
 
 @contextlib.contextmanager
@@ -84,6 +103,12 @@ def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
             f"is mended, go on with: relu-search search --resume {run.path}"
             + (" --storage URL" if has_password else "")
         ) from error
+
+
+def _value(config: ResolvedConfig, name: str) -> Any:
+    """An option as it is compared: `out` from the root, wherever it was typed."""
+    value = getattr(config, name)
+    return absolute_path(value) if name == "out" and value is not None else value
 
 
 def _option(name: str) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -27,7 +27,7 @@ from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
-from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
+from relu_search.search.resuming import changed_config, same_data, says_what_is_safe
 from relu_search.search.training_lists import check_precision
 from relu_search.search.warm_start import advised_placements
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -129,7 +129,7 @@ def resume_search(
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
         setting = _Setting.of(config)
-        require_same_data(run, setting.data)
+        setting = replace(setting, data=same_data(run, setting.data))
         _open_earlier_study(run, config)  # finds damage before Ray starts
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         config, places = _measured(config, setting, cluster, _progress(listeners))
@@ -163,7 +163,12 @@ def _connect(
     from trials.on_ray.session import ray_session
 
     cluster = stack.enter_context(
-        ray_session(address=config.address, dashboard=dashboard, verbose=verbose)
+        ray_session(
+            address=config.address,
+            niceness=config.niceness,
+            dashboard=dashboard,
+            verbose=verbose,
+        )
     )
     per_trial, _ = plan_resources(config.resources, cluster)
     has_gpu = bool(per_trial["gpu"])

@@ -52,7 +52,10 @@ def run_trainings(
     from trials.on_ray.session import ray_session
     from trials.on_ray.tune_runs import run_trials
 
-    with ray_session(address=machines.address, verbose=machines.verbose) as cluster:
+    session = ray_session(
+        address=machines.address, niceness=machines.niceness, verbose=machines.verbose
+    )
+    with session as cluster:
         per_trial, _ = plan_resources(machines.resources, cluster)
         check_precision(precision, has_gpu=bool(per_trial["gpu"]))
         resources = with_share_measured(

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
 from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
 from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
-from relu_search.settings.storage_urls import without_password
+from relu_search.settings.storage_urls import with_absolute_file, without_password
 from search_spaces import Backbone, InputError, SearchSpace, reference_modules
+from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
 from trials.training.recipe import Recipe
 
@@ -32,6 +33,8 @@ class ResolvedConfig(SearchOptions):
     `max_relus`), "not used" (`ratio`, `objective`, `exchange`, `warm_start`), or where only the
     data or the machines can tell (`validation_images`, `data_dir`, `concurrent`,
     `gpus_per_trial`, `address`, `storage`, `out`).
+
+    Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
 
     Attributes:
         width: channels of the first stage.
@@ -71,7 +74,7 @@ class ResolvedConfig(SearchOptions):
         values["metric"] = _metric(typed)
         network = Backbone.parse(typed.backbone, values["width"])
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
-        return cls(**values)
+        return cls(**values | _places(typed))
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
@@ -180,6 +183,23 @@ class ResolvedConfig(SearchOptions):
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _places(typed: SearchOptions) -> dict[str, str]:
+    """The options that name a place, as absolute paths."""
+    places = {"data": absolute_data(typed.data)}
+    if typed.data_dir is not None:
+        places["data_dir"] = absolute_path(typed.data_dir)
+    elif typed.data != SMALL_DATA and ":" not in typed.data:
+        folder = data_directory(None)
+        if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
+            places["data_dir"] = absolute_path(folder)
+    if typed.exchange is not None:
+        url = "://" in typed.exchange
+        places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
+    if typed.storage is not None:
+        places["storage"] = with_absolute_file(typed.storage)
+    return places
 
 
 def _metric(typed: SearchOptions) -> MetricName:

@@ -47,6 +47,7 @@ class SearchOptions:
         SMALL_DATA,
         "Data",
         "digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR or folder:DIR.",
+        may_change=True,  # the place, not the images
     )
     data_dir: str | None = option(
         None,
@@ -193,6 +194,14 @@ class SearchOptions:
         "Machines",
         "How often a trial is started again, from its last finished epoch, after its worker or "
         "node died.",
+        may_change=True,
+    )
+    niceness: int = option(
+        0,
+        "Machines",
+        "How much lower the priority of the trials is than that of the command (nice), 0 to 19.",
+        least=0,
+        most=19,
         may_change=True,
     )
     address: str | None = option(

@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 from search_spaces import InputError
+from trials.files.paths import absolute_path
 
 _LONGEST_URL = 2_000
 _SECRET_OPTION = re.compile(r"([?&][^=&]*(?:pass|pwd|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+
+
+_SQLITE = re.compile(r"(sqlite(?:\+\w+)?:///(?:file:)?)([^?:]+)(\?.*)?")
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of an SQLite URL; None: it is the URL of another database, or has no file."""
+    parts = _SQLITE.fullmatch(url)
+    return Path(absolute_path(parts[2])) if parts else None
+
+
+def with_absolute_file(url: str) -> str:
+    """A storage URL; the path of an SQLite file is written from the root."""
+    parts = _SQLITE.fullmatch(url)
+    file = sqlite_file(url)
+    if parts is None or "?" in str(file):  # it would end the path
+        return url
+    return f"{parts[1]}{file}{parts[3] or ''}"
 
 
 def without_password(url: str, *, shown: bool = True) -> str:

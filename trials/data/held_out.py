@@ -17,10 +17,10 @@ from trials.data.splits import (
     ImageSet,
     TrainingData,
     channel_statistics,
-    data_directory,
     pad_with_mean,
     split_rows,
 )
+from trials.files.paths import data_directory
 
 
 def check_test_split(

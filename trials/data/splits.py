@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +13,8 @@ from numpy.typing import NDArray
 
 from search_spaces import InputError
 from trials.data.sources import Images, Labels, open_source
-from trials.files.paths import user_path
+from trials.files.paths import data_directory
 
-DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
 VALIDATION_SHARE = 5
 """One image in five is used for validation, at most `MAX_VALIDATION`."""
 MAX_VALIDATION = 5_000
@@ -251,11 +249,6 @@ def _digest(*arrays: NDArray[Any]) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()[:16]
-
-
-def data_directory(data_dir: str | Path | None) -> Path:
-    """Folder of torchvision's data sets: the argument, else `RELU_SEARCH_DATA`, else `./data`."""
-    return user_path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
 
 
 def split_rows(

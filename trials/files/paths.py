@@ -8,6 +8,8 @@ from pathlib import Path
 from search_spaces import InputError
 from search_spaces.errors import require_type
 
+DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
+
 
 def user_path(text: str | Path) -> Path:
     """The path that a user typed, with `~` expanded. The file need not exist.
@@ -27,3 +29,30 @@ def user_path(text: str | Path) -> Path:
             f"path {str(text)[:80]!r} cannot be used ({reason}); give another path"
         ) from error
     return path
+
+
+def data_directory(data_dir: str | Path | None) -> Path:
+    """Folder of torchvision's data sets: the argument, else `RELU_SEARCH_DATA`, else `./data`."""
+    return user_path(data_dir or os.environ.get(DATA_DIR_VARIABLE) or "data")
+
+
+def absolute_path(text: str | Path) -> str:
+    """The path that a user typed, from the root, so that it holds in every working directory.
+
+    Symbolic links stay, so that they may point elsewhere later; only before a `..` they cannot.
+
+    Raises:
+        InputError: as `user_path`.
+    """
+    path = user_path(text).absolute()
+    return str(path.resolve() if ".." in path.parts else path)
+
+
+def absolute_data(name: str) -> str:
+    """A data set name, the folder of `folder:DIR` or `parquet:DIR` from the root.
+
+    Raises:
+        InputError: as `user_path`.
+    """
+    kind, colon, folder = name.partition(":")
+    return f"{kind}:{absolute_path(folder)}" if colon and folder else name

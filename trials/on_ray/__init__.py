@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 
+from trials.files.home import provide_home
+
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -18,3 +20,4 @@ QUIET = {
 }
 for _name, _value in QUIET.items():
     os.environ.setdefault(_name, _value)
+provide_home()

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import secrets
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import ray
 
 from search_spaces import InputError
+from trials.files.home import is_writable
 from trials.on_ray import QUIET
 from trials.on_ray.addresses import require_ray, unreachable
 from trials.on_ray.compat import node_resources
+from trials.on_ray.session_folder import session_folder
 from trials.running.resources import Node
 
 
@@ -22,6 +27,7 @@ def ray_session(
     address: str | None = None,
     cpus: int | None = None,
     gpus: int | None = None,
+    niceness: int = 0,
     dashboard: bool = False,
     verbose: bool = False,
 ) -> Iterator[list[Node]]:
@@ -33,27 +39,46 @@ def ray_session(
         address: of an existing cluster, `host:port` or `auto`; None starts a private one.
         cpus: CPU slots of a private cluster; None: all cores.
         gpus: GPUs of a private cluster; None: all that Ray finds.
+        niceness: added to the niceness of the workers, 0 to 19; they have the driver's, or that of
+            the cluster's `ray start`.
         dashboard: start Ray's dashboard with a private cluster; only this machine can reach it.
         verbose: show Ray's own messages.
 
     Raises:
-        InputError: no cluster answers at the address, or the dashboard is not installed.
+        InputError: no cluster answers at the address, Ray has no folder for its sockets, or the
+            dashboard is not installed.
     """
     level = logging.INFO if verbose else logging.CRITICAL
     for name in ("ray", "ray.tune"):
         logging.getLogger(name).setLevel(level)
     if address is not None:
         require_ray(address)
-    options: dict[str, Any] = {}
-    if address is None:
-        options = {
-            "num_cpus": cpus,
-            "num_gpus": gpus,
-            "include_dashboard": dashboard,
-            "dashboard_host": "127.0.0.1",
-        }
+    with contextlib.ExitStack() as stack:
+        options: dict[str, Any] = {}
+        if address is None:
+            _require_token()
+            options = {
+                "num_cpus": cpus,
+                "num_gpus": gpus,
+                "include_dashboard": dashboard,
+                "dashboard_host": "127.0.0.1",
+                "_temp_dir": stack.enter_context(session_folder()),
+            }
+        _start(address, niceness, options, verbose=verbose)
+        stack.callback(ray.shutdown)
+        yield [*node_resources()]
+
+
+def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbose: bool) -> None:
+    """Call `ray.init`.
+
+    Raises:
+        InputError: no cluster answers at the address, or the dashboard is not installed.
+    """
+    level = logging.INFO if verbose else logging.CRITICAL
     worker_env = {
         **QUIET,
+        "RAY_worker_niceness": str(niceness),
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
         "MALLOC_ARENA_MAX": "1",  # trials run in threads; their own arenas give memory back
     }
@@ -71,15 +96,19 @@ def ray_session(
             raise
         raise unreachable(address, first_line(error)) from error
     except Exception as error:  # Ray without the dashboard's packages raises various types
-        if not dashboard:
+        if not options.get("include_dashboard"):
             raise
         raise InputError(
             "--dashboard needs more of Ray; pip install 'ray[default]', or leave --dashboard out"
         ) from error
-    try:
-        yield [*node_resources()]
-    finally:
-        ray.shutdown()
+
+
+def _require_token() -> None:
+    """Make a token for a private Ray, if Ray would keep a new one in a home that is read-only."""
+    known = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    folder = Path.home() / ".ray"
+    if not known and not is_writable(folder) and not os.path.isfile(folder / "auth_token"):
+        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
 
 
 def first_line(error: Exception) -> str:

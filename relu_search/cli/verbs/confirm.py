@@ -13,13 +13,15 @@ from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
-PLACES = ("address", "exchange")
+PLACES = ("niceness", "address", "exchange")
+DATA = ("data", "data_dir")
 AS_IN_SEARCH = "as in the search"
 
 
 @with_flags(
     flags(SearchOptions, "deterministic", *RESOURCES, default_text=AS_IN_SEARCH),
     flags(Machines, *PLACES, default_text=AS_IN_SEARCH),
+    flags(SearchOptions, *DATA, default_text=AS_IN_SEARCH),
     flags(Machines, "in_process", "verbose"),
 )
 def confirm(
@@ -70,6 +72,7 @@ def confirm(
     from relu_search.run_folder.folder import RunFolder
 
     searched_on = Machines.of(RunFolder.open(run).read_config()[0])
+    places = {name: given.pop(name) for name in DATA if name in given}
     going_on = f"Interrupted; go on with: relu-search confirm {run}, and the same options"
     with interruptible(going_on):
         outcome = confirm_run(
@@ -82,6 +85,7 @@ def confirm(
             margin=margin / 100,
             racing=not no_racing,
             deterministic=given.pop("deterministic", None),
+            **places,
             compute=searched_on.with_options(given),
             report=say,
         )

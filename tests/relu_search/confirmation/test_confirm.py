@@ -86,7 +86,7 @@ def test_epochs_are_settled_by_the_first_call(folder):
 def test_data_that_changed_are_refused_before_anything_is_written(tmp_path):
     folder = make_search(tmp_path / "run", digest="0" * 16)
     before = files_under(folder)
-    with pytest.raises(InputError, match="have changed since the search"):
+    with pytest.raises(InputError, match="are not those of the search"):
         confirmed(folder, refuse)
     left = {path.name for path in files_under(folder).keys() - before.keys()}
     assert left <= {".lock"}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.judging import Runner, files_under, read_rows
+from helpers.judging import Runner, files_under, read_rows, write_digits
 from helpers.reproducing import level, refuse, reproduced, small
 
 from relu_search.reproduce.agreement import compare_with_paper
@@ -71,6 +72,23 @@ def test_a_reproduction_that_was_interrupted_goes_on(tmp_path):
     before = files_under(folder)
     reproduced(small(), folder, refuse)
     assert files_under(folder) == before
+
+
+def test_a_reproduction_on_a_folder_goes_on_from_another_working_directory(tmp_path, monkeypatch):
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+    monkeypatch.chdir(tmp_path / "first")
+    write_digits(Path("images"))
+    reproduced(small(data="parquet:images"), "out", Runner())
+    for table in ("runs.csv", "curves.csv", "reproduce.toml"):  # as an older version wrote them
+        file = Path("out", table)
+        file.write_text(file.read_text().replace(f"parquet:{tmp_path}/first/", "parquet:"))
+    reproduced(small(data="parquet:images"), "out", refuse)
+    monkeypatch.chdir(tmp_path / "second")
+    reproduced(small(data="parquet:../first/images"), "../first/out", refuse)
+    write_digits(Path("images"))
+    with pytest.raises(InputError, match=r"other settings \(data 'parquet:.*first/images'\)"):
+        reproduced(small(data="parquet:images"), "../first/out", refuse)
 
 
 def test_more_seeds_and_depths_join_the_earlier_runs(tmp_path):

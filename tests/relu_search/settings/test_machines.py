@@ -6,16 +6,22 @@ import math
 
 import pytest
 
-from relu_search import SearchConfig
+from relu_search import SearchConfig, run_search
+from relu_search.search.training_lists import run_trainings
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
+from trials.data.splits import load_data
 from trials.running.resources import Resources
+from trials.running.trial_files import NO_FILES
+from trials.running.trial_list import TrialList
 
 
 def test_the_machines_of_a_search_are_those_of_its_options():
-    config = SearchConfig(concurrent=2, gpus_per_trial=0.5, address="auto", exchange="/x")
+    config = SearchConfig(
+        concurrent=2, gpus_per_trial=0.5, niceness=5, address="auto", exchange="/x"
+    )
     resources = Resources(concurrent=2, gpus_per_trial=0.5)
-    machines = Machines(resources=resources, address="auto", exchange="/x")
+    machines = Machines(resources=resources, niceness=5, address="auto", exchange="/x")
     assert Machines.of(config.resolve()) == machines
 
 
@@ -60,3 +66,33 @@ def test_a_text_that_is_neither_is_refused():
         Machines().with_options({"gpus_per_trial": "many"})
     with pytest.raises(InputError, match="gpus_per_trial is 'many'; it must be auto or a number"):
         SearchConfig.from_options({"gpus_per_trial": "many"})
+
+
+@pytest.mark.parametrize("niceness", [-1, 20, 1.5])
+def test_a_niceness_out_of_range_is_refused(niceness):
+    for of in (Machines().with_options, lambda options: SearchConfig(**options)):
+        with pytest.raises(InputError, match=r"niceness is .*; it must be"):
+            of({"niceness": niceness})
+
+
+def test_a_search_and_a_list_of_trainings_start_ray_with_the_niceness(monkeypatch, tmp_path):
+    started = []
+
+    def ray_session(**options):
+        started.append(options["niceness"])
+        raise InputError("started")
+
+    monkeypatch.setattr("trials.on_ray.session.ray_session", ray_session)
+    with pytest.raises(InputError, match="started"):
+        run_search(SearchConfig(niceness=4, out=str(tmp_path / "run")))
+    with pytest.raises(InputError, match="started"):
+        run_trainings(
+            Machines(niceness=5),
+            TrialList([], ended=lambda *_: None),
+            load_data("digits"),
+            precision="fp32",
+            files=NO_FILES,
+            name="x",
+            say=print,
+        )
+    assert started == [4, 5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import tomli_w
@@ -45,6 +46,7 @@ EVERYTHING = {
     "cpus_per_trial": 0.5,
     "gpus_per_trial": 0.25,
     "max_failures": 0,
+    "niceness": 7,
     "address": "auto",
     "exchange": "s3://bucket/folder",
     "storage": "sqlite:///study.db",
@@ -125,7 +127,8 @@ def test_the_config_of_a_run_reads_back_equal(options, tmp_path):
     config, run = resolved(**options), RunFolder(tmp_path)
     record = {"space_size": str(2**200), **RUN_RECORD}
     run.write_config(config, record)
-    assert run.read_config() == (config, record)
+    out = None if config.out is None else str(Path("runs/a").absolute())
+    assert run.read_config() == (replace(config, out=out), record)
     written = tomllib.loads((tmp_path / "config.toml").read_text())
     assert set(written) - {"record"} == {n for n in EVERYTHING if getattr(config, n) is not None}
 
@@ -133,7 +136,7 @@ def test_the_config_of_a_run_reads_back_equal(options, tmp_path):
 def test_the_config_of_a_run_is_a_config_file_for_another(tmp_path):
     RunFolder(tmp_path).write_config(resolved(**EVERYTHING), {"note": "of the first run"})
     again = SearchConfig.from_options({"out": "runs/b"}, tmp_path / "config.toml")
-    assert again == SearchConfig(**{**EVERYTHING, "out": "runs/b"})
+    assert again.resolve() == resolved(**{**EVERYTHING, "out": "runs/b"})
 
 
 OLD_CONFIG = """\
@@ -169,8 +172,6 @@ out = "runs/old"
 
 def test_the_config_file_is_that_of_version_0_1_with_newer_options(tmp_path):
     """Keys, order and values: OLD_CONFIG was written before options were split in two types."""
-    out = 'out = "runs/old"\n'
-    written = OLD_CONFIG.replace(out, f"deterministic = false\n{out}")
     config = resolved(
         backbone="plain-8",
         width=4,
@@ -182,12 +183,67 @@ def test_the_config_file_is_that_of_version_0_1_with_newer_options(tmp_path):
         concurrent=1,
         out="runs/old",
     )
-    assert tomli_w.dumps(config.to_toml()) == written
+    assert tomli_w.dumps(without_new_options(config)) == OLD_CONFIG
     file = tmp_path / "old.toml"
     file.write_text(OLD_CONFIG)
     read = SearchConfig.from_options({}, file).resolve()
     assert read == config
-    assert tomli_w.dumps(read.to_toml()) == written
+    assert tomli_w.dumps(without_new_options(read)) == OLD_CONFIG
+
+
+def without_new_options(config):
+    """The table of a config without the options that version 0.1 did not have."""
+    table = config.to_toml()
+    assert table.pop("niceness") == 0
+    assert table.pop("deterministic") is False
+    return table
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder; `$RELU_SEARCH_DATA` is not set."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RELU_SEARCH_DATA", raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("options", "name", "value"),
+    [
+        ({"data": "folder:images"}, "data", "folder:{}/images"),
+        ({"data": "parquet:a/../images"}, "data", "parquet:{}/images"),
+        ({"data": "parquet:/images"}, "data", "parquet:/images"),
+        ({"data": "folder:~/images"}, "data", f"folder:{Path.home()}/images"),
+        ({"data": "cifar10", "data_dir": "sets"}, "data_dir", "{}/sets"),
+        ({"data": "cifar10"}, "data_dir", "{}/data"),
+        ({"data": "folder:images"}, "data_dir", None),
+        ({"exchange": "between"}, "exchange", "{}/between"),
+        ({"exchange": "s3://bucket/x"}, "exchange", "s3://bucket/x"),
+        ({"storage": "sqlite:///study.db"}, "storage", "sqlite:///{}/study.db"),
+        ({"storage": "sqlite:////a/study.db"}, "storage", "sqlite:////a/study.db"),
+        (
+            {"storage": "sqlite+pysqlite:///a/s.db?timeout=9"},
+            "storage",
+            "sqlite+pysqlite:///{}/a/s.db?timeout=9",
+        ),
+        (
+            {"storage": "sqlite:///file:s.db?uri=true"},
+            "storage",
+            "sqlite:///file:{}/s.db?uri=true",
+        ),
+        ({"storage": "postgresql://db/name"}, "storage", "postgresql://db/name"),
+    ],
+    ids=str,
+)
+def test_a_path_holds_in_every_working_directory(options, name, value, place):
+    expected = value if value is None else value.format(place)
+    assert getattr(resolved(**options), name) == expected
+
+
+@pytest.mark.parametrize(("set_to", "kept"), [("/sets", None), ("sets", "{}/sets")])
+def test_a_folder_of_data_sets_from_the_environment_stays_there(set_to, kept, place, monkeypatch):
+    monkeypatch.setenv("RELU_SEARCH_DATA", set_to)
+    assert resolved(data="cifar10").data_dir == (kept and kept.format(place))
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
+import ray
 
 from search_spaces import InputError
 from trials.on_ray.session import first_line, ray_session
@@ -10,6 +13,21 @@ from trials.on_ray.session import first_line, ray_session
 
 def test_a_session_tells_the_resources_of_its_nodes(cluster):
     assert [node["CPU"] for node in cluster] == [2]
+
+
+def test_workers_have_the_priority_of_the_driver(cluster):
+    @ray.remote
+    def of_a_task():
+        return os.nice(0)
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def niceness(self):
+            return os.nice(0)
+
+    actor = Actor.remote()
+    of_workers = ray.get([of_a_task.remote(), actor.niceness.remote()])
+    assert of_workers == [os.nice(0), os.nice(0)]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "127.0.0.1:99999"])

@@ -26,7 +26,10 @@ def test_bad_input_is_refused(arguments, says, cli, folder):
 
 def test_export_hands_over_the_best_trial_or_another_one(searched, cli_json, folder):
     run = searched.run.path
-    assert cli_json("export", run, "--out", "best")["training"]["trial"] == searched.best_trial["trial"]
+    assert (
+        cli_json("export", run, "--out", "best")["training"]["trial"]
+        == searched.best_trial["trial"]
+    )
     card = cli_json("export", run, "--trial", 2, "--out", "control")
     assert (card["module"], card["training"]["trial"]) == ("linear", 2)
     assert load_exported("control").placement.text == "0*6"
