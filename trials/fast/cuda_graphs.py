@@ -10,7 +10,14 @@ import torch
 from torch import Tensor
 
 WARM_UP = 3
-"""Calls before recording; in them libraries choose kernels and allocate memory."""
+"""Calls before recording; in them libraries are loaded, choose kernels and allocate memory."""
+WARM_UP_OF_SHORT = 1
+"""The same for the short last batch of an epoch, which is called once per epoch.
+
+One call is enough behind those of the whole batches. They have loaded the libraries and started the
+threads of autograd. What depends on the shape of a batch happens at the first call with it: cuDNN
+and cuBLAS choose kernels and CUDA loads them. Nothing else differs between the two.
+"""
 
 
 class Replay:
@@ -24,11 +31,15 @@ class Replay:
         function: its tensors must keep their addresses; it must not branch on their values nor
             wait for the device.
         captured: record the function; False, as on a CPU: each call is an ordinary call.
+        warm_up: calls before the recording.
     """
 
-    def __init__(self, function: Callable[[], None], *, captured: bool) -> None:
+    def __init__(
+        self, function: Callable[[], None], *, captured: bool, warm_up: int = WARM_UP
+    ) -> None:
         self._function = function
         self._captured = captured
+        self._eager_calls = warm_up
         self._calls = 0
         self._aside: torch.cuda.Stream | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
@@ -36,7 +47,7 @@ class Replay:
     def __call__(self) -> None:
         if not self._captured:
             self._function()
-        elif self._calls < WARM_UP:
+        elif self._calls < self._eager_calls:
             self._warm_up()
         else:
             if self._graph is None:
@@ -112,7 +123,7 @@ class ReplayedEpoch:
         self._rates = torch.zeros(self.steps, rates, device=device)
         whole, rest = divmod(images, batch_size)
         sizes = [batch_size] * whole + [rest] * (rest > 0)
-        replays = {size: self._replay(size, captured) for size in set(sizes)}
+        replays = {size: self._replay(size, captured, size == sizes[0]) for size in set(sizes)}
         self._replays = [replays[size] for size in sizes]
 
     def run(self, rates: Sequence[Sequence[float]]) -> None:
@@ -122,10 +133,10 @@ class ReplayedEpoch:
         for replay in self._replays:
             replay()
 
-    def _replay(self, size: int, captured: bool) -> Replay:
+    def _replay(self, size: int, captured: bool, is_first: bool) -> Replay:
         def take() -> None:
             places = self._done * self._batch_size + self._places[:size]
             self._step(places, self._rates.index_select(0, self._done).squeeze(0))
             self._done += 1
 
-        return Replay(take, captured=captured)
+        return Replay(take, captured=captured, warm_up=WARM_UP if is_first else WARM_UP_OF_SHORT)

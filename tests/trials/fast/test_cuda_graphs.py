@@ -41,3 +41,31 @@ def test_an_epoch_takes_every_image_once_at_the_rate_of_its_step(captured):
         seen.zero_()
         epoch.run([[scale * 0.5], [scale * 2.0], [scale * 1.0]])
         assert seen.tolist() == [scale * 0.5] * 4 + [scale * 2.0] * 4 + [scale * 1.0] * 2
+
+
+@pytest.mark.parametrize(
+    ("images", "epochs"),
+    [
+        (
+            10,
+            ["eager 4 eager 4 eager 2", "eager 4 record 4 record 2", "replay 4 replay 4 replay 2"],
+        ),
+        (6, ["eager 4 eager 2", "eager 4 record 2", "eager 4 replay 2", "record 4 replay 2"]),
+        (8, ["eager 4 eager 4", "eager 4 record 4", "replay 4 replay 4"]),
+        (3, ["eager 3", "eager 3", "eager 3", "record 3"]),
+    ],
+)
+def test_a_short_last_batch_is_recorded_in_the_second_epoch(records, images, epochs):
+    """With the sizes of the batches. A record alone runs nothing; its first replay follows."""
+    epoch = ReplayedEpoch(
+        lambda places, _rate: records.append(len(places)),
+        images=images,
+        batch_size=4,
+        rates=1,
+        device=torch.device("cpu"),
+        captured=True,
+    )
+    for expected in epochs:
+        records.clear()
+        epoch.run([[0.1]] * epoch.steps)
+        assert " ".join(map(str, records)).replace("record replay", "record") == expected

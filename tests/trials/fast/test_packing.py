@@ -267,10 +267,23 @@ def test_captured_epochs_equal_eager_ones(data, monkeypatch):
         training.join(0, spec(0, recipe=replace(RECIPE, epochs=6)))
         found[captured] = [training.epoch()[0]]
         training.join(1, spec(1, recipe=replace(RECIPE, epochs=6)))
-        for _ in range(4):  # short batches are recorded in the last
+        for _ in range(4):  # short batches are recorded in the second
             found[captured] += training.epoch().values()
     for ours, theirs in zip(found[True], found[False], strict=True):
         assert ours.val_loss == pytest.approx(theirs.val_loss, rel=1e-5)
+
+
+def test_a_pack_that_changes_every_second_epoch_records_its_short_batch(data, records):
+    """150 images are four batches of 32 and one of 22."""
+    training = PackedTraining(data)
+    for number in range(3):
+        training.join(number, spec(number, recipe=replace(RECIPE, epochs=4)))
+        records.clear()
+        training.epoch()
+        assert records == ["eager"] * 3 + ["record", "replay"] + ["eager"]
+        records.clear()
+        training.epoch()
+        assert records == ["replay"] * 4 + ["record", "replay"]
 
 
 @pytest.mark.slow
