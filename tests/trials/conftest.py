@@ -8,7 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
+
+from trials.training.loop import drop_device_data
 
 
 @pytest.fixture
@@ -59,3 +62,18 @@ def random_images():
         return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
     return draw
+
+
+@pytest.fixture
+def pinned(monkeypatch):
+    """Shapes of all that is pinned for uploads. No GPU is needed: the device is `meta`."""
+    shapes = []
+
+    def pin(tensor):
+        shapes.append(tuple(tensor.shape))
+        return tensor
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    drop_device_data()
+    yield shapes
+    drop_device_data()

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trials.data.uploads import upload
+
 
 def stream(seed: int, *purpose: int) -> torch.Generator:
     """An independent CPU random generator for (seed, purpose...)."""
@@ -44,7 +46,8 @@ class EpochDraws:
         return self.order, self.top, self.left, self.flipped
 
     def to(self, device: torch.device) -> EpochDraws:
-        return EpochDraws(*(tensor.to(device) for tensor in self.tensors))
+        """Draws of the host on a device. Does not wait for the device."""
+        return EpochDraws(*(upload(tensor, device) for tensor in self.tensors))
 
     def batch(self, start: int, size: int) -> EpochDraws:
         """The draws of images start to start + size of this epoch."""
@@ -90,8 +93,8 @@ class Normalise:
     def __init__(
         self, mean: tuple[float, ...], std: tuple[float, ...], width: int, device: torch.device
     ) -> None:
-        self.line_mean = torch.tensor(mean, device=device).repeat(width)
-        self.line_scale = (1 / torch.tensor(std, device=device)).repeat(width)
+        self.line_mean = upload(torch.tensor(mean).repeat(width), device)
+        self.line_scale = upload((1 / torch.tensor(std)).repeat(width), device)
 
     def __call__(self, images: Tensor) -> Tensor:
         batch, height, width, channels = images.shape

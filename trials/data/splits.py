@@ -20,9 +20,12 @@ VALIDATION_SHARE = 5
 MAX_VALIDATION = 5_000
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ImageSet:
-    """Images and their classes.
+    """Images and their classes. Two sets are equal if their arrays are the same memory.
+
+    So copies of equal images differ, but all objects that Ray makes from one object of a node's
+    store are equal, as Ray does not copy arrays.
 
     Attributes:
         images: uint8 (N, H, W, C).
@@ -38,6 +41,20 @@ class ImageSet:
     def first(self, count: int) -> ImageSet:
         """The first images, at most `count`."""
         return ImageSet(images=self.images[:count], labels=self.labels[:count])
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ImageSet) and self._memory == other._memory
+
+    def __hash__(self) -> int:
+        return hash(self._memory)
+
+    @property
+    def _memory(self) -> tuple[Any, ...]:
+        """Where both arrays are, and how they are laid out."""
+        return tuple(
+            (array.ctypes.data, array.shape, array.strides, array.dtype.str)
+            for array in (self.images, self.labels)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from trials.data.uploads import upload
+
 WARM_UP = 3
 """Calls before recording; in them libraries are loaded, choose kernels and allocate memory."""
 WARM_UP_OF_SHORT = 1
@@ -128,7 +130,7 @@ class ReplayedEpoch:
 
     def run(self, rates: Sequence[Sequence[float]]) -> None:
         """Run one epoch with these learning rates, (steps, R)."""
-        self._rates.copy_(torch.tensor(rates))
+        self._rates.copy_(upload(torch.tensor(rates), self._rates.device))
         self._done.zero_()
         for replay in self._replays:
             replay()

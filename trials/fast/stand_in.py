@@ -127,28 +127,21 @@ class _StandIn:
     """A gated network with its optimizer, and the tensors that its steps read and write."""
 
     def __init__(self, kind: _Kind) -> None:
-        self._recipe = kind.recipe
-        self._needs_fixed_addresses = kind.captured
+        self._kind = kind
         self.model = _gated_network(kind)
         self.optimizer = NesterovSGD(self.model, kind.recipe)
         self._sums = EpochSums(kind.device)
         self._data: DeviceData | None = None
         self._draws: EpochDraws | None = None
         self._loss_of = compiled_once(loss_and_logits) if kind.compiled else loss_and_logits
-        self._epoch = ReplayedEpoch(
-            self._step,
-            images=kind.images[0],
-            batch_size=kind.recipe.batch_size,
-            rates=1,
-            device=kind.device,
-            captured=kind.captured and kind.device.type == "cuda",
-        )
+        self._epoch = self._new_epoch()
 
     def train(self, data: DeviceData, draws: EpochDraws, epoch: int) -> tuple[float, float]:
         """Train an epoch with the weights and gates that it holds; see `TrainsEpoch`."""
         self._hold(data, draws)
         self._sums.reset()
-        self._epoch.run([[rate] for rate in self._recipe.learning_rates(epoch, self._epoch.steps)])
+        rates = self._kind.recipe.learning_rates(epoch, self._epoch.steps)
+        self._epoch.run([[rate] for rate in rates])
         return self._sums.means(len(data.labels))
 
     def take(self, model: Network, placement: Placement, optimizer: NesterovSGD) -> None:
@@ -169,25 +162,35 @@ class _StandIn:
         assert self._data is not None
         assert self._draws is not None
         batch = self._data.batch(self._draws.at(places))
-        is_whole = len(places) == self._recipe.batch_size
+        is_whole = len(places) == self._kind.recipe.batch_size
         loss_of = self._loss_of if is_whole else loss_and_logits
         training_step(
             self.model, self.optimizer, batch, rate=rate, sums=self._sums, loss_of=loss_of
         )
 
+    def _new_epoch(self) -> ReplayedEpoch:
+        kind = self._kind
+        return ReplayedEpoch(
+            self._step,
+            images=kind.images[0],
+            batch_size=kind.recipe.batch_size,
+            rates=1,
+            device=kind.device,
+            captured=kind.captured and kind.device.type == "cuda",
+        )
+
     def _hold(self, data: DeviceData, draws: EpochDraws) -> None:
-        """Keep data and draws for the steps; as copies if a record reads from fixed addresses."""
-        if not self._needs_fixed_addresses:
-            self._data, self._draws = data, draws
-        elif self._data is None or self._draws is None:
-            self._data, self._draws = copy.deepcopy(data), copy.deepcopy(draws)
-        else:
-            for mine, theirs in zip(
-                (*self._data.tensors, *self._draws.tensors),
-                (*data.tensors, *draws.tensors),
-                strict=True,
-            ):
-                mine.copy_(theirs)
+        """Keep data and draws for the steps, whose record reads from fixed addresses.
+
+        Draws are copied to where the first ones are. Data are not copied: other data need another
+        record.
+        """
+        if self._draws is None:
+            self._draws = copy.deepcopy(draws)
+        for mine, theirs in zip(self._draws.tensors, draws.tensors, strict=True):
+            mine.copy_(theirs)
+        if data is not self._data:
+            self._data, self._epoch = data, self._new_epoch()
 
 
 @lru_cache(maxsize=1)

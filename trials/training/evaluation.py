@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from torch.nn import functional
 from search_spaces.networks import Network
 from trials.data.augmentation import Normalise
 from trials.data.splits import ImageFacts, ImageSet, TrainingData
+from trials.data.uploads import upload
 from trials.training.process import in_precision
 from trials.training.recipe import Recipe
 
@@ -94,11 +96,33 @@ def precise_statistics(model: nn.Module, x: Tensor, recipe: Recipe) -> Iterator[
 
 
 def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Tensor]:
-    """Images and labels as tensors on a device; on the CPU they share the arrays' memory."""
+    """Images and labels as tensors on a device.
+
+    On the CPU they share the arrays' memory. On another device the last copy is kept: whoever asks
+    for the same images next gets the same tensors.
+    """
+    device = with_index(torch.device(device))
+    return _tensors(images, device) if device.type == "cpu" else _kept_tensors(images, device)
+
+
+def with_index(device: torch.device) -> torch.device:
+    """The device as tensors name theirs: `cuda:0` for `cuda`."""
+    return torch.empty(0, device=device).device
+
+
+def _tensors(images: ImageSet, device: torch.device) -> tuple[Tensor, Tensor]:
     with warnings.catch_warnings():  # Ray's shared arrays are read-only; they are not written here
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         pixels, labels = map(torch.from_numpy, (images.images, images.labels))
-        return pixels.to(device), labels.to(device)
+        return upload(pixels, device), upload(labels, device)
+
+
+_kept_tensors = lru_cache(maxsize=1)(_tensors)  # and the arrays, so no other has their memory
+
+
+def drop_kept_tensors() -> None:
+    """Free the device memory that `on_device` keeps."""
+    _kept_tensors.cache_clear()
 
 
 def autocast(recipe: Recipe, device: torch.device) -> AbstractContextManager[Any]:

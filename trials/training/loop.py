@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -15,7 +16,14 @@ from torch.nn import functional
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data.splits import TrainingData
 from trials.training.checkpoint import Checkpoint
-from trials.training.evaluation import EVALUATION_BATCH, autocast, evaluate, on_device
+from trials.training.evaluation import (
+    EVALUATION_BATCH,
+    autocast,
+    drop_kept_tensors,
+    evaluate,
+    on_device,
+    with_index,
+)
 from trials.training.metrics import EpochMetrics, require_finite
 from trials.training.optimizer import NesterovSGD
 from trials.training.process import in_precision, keep_freed_memory, require_precision
@@ -195,20 +203,13 @@ class DeviceData:
 
     @classmethod
     def of(cls, data: TrainingData, device: torch.device) -> DeviceData:
-        """Copy both splits to a device; on the CPU they share the arrays' memory."""
-        images, labels = on_device(data.train, device)
-        return cls(
-            images=images,
-            labels=labels,
-            validation=on_device(data.validation, device),
-            normalise=Normalise(data.mean, data.std, data.image_size[1], device),
-            image_size=data.image_size,
-        )
+        """Both splits on a device.
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        """The tensors that a training step reads."""
-        return self.images, self.labels, self.normalise.line_mean, self.normalise.line_scale
+        On the CPU the tensors share the arrays' memory. On another device there is one copy per
+        process: all that use the same data get the same object, until other data are asked for.
+        """
+        device = with_index(device)
+        return _device_data(data, device) if device.type == "cpu" else _kept_data(data, device)
 
     def few_images(self) -> Tensor:
         """At most 500 training images, spread over the set, without padding: (n, H, W, C)."""
@@ -223,3 +224,23 @@ class DeviceData:
         """Cropped, flipped and normalised images (B, C, H, W) in channels_last, and labels (B,)."""
         x = self.normalise(crop_and_flip(self.images, draws, *self.image_size))
         return x, self.labels[draws.order]
+
+
+def _device_data(data: TrainingData, device: torch.device) -> DeviceData:
+    images, labels = on_device(data.train, device)
+    return DeviceData(
+        images=images,
+        labels=labels,
+        validation=on_device(data.validation, device),
+        normalise=Normalise(data.mean, data.std, data.image_size[1], device),
+        image_size=data.image_size,
+    )
+
+
+_kept_data = lru_cache(maxsize=1)(_device_data)
+
+
+def drop_device_data() -> None:
+    """Free the memory of all images that this process keeps on its device between trainings."""
+    _kept_data.cache_clear()
+    drop_kept_tensors()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +18,10 @@ from torch import Tensor, nn
 from search_spaces import Placement
 from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
-from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
+from trials.data.augmentation import EpochDraws
 from trials.data.splits import TrainingData
-from trials.training.evaluation import evaluate, on_device
-from trials.training.loop import train
+from trials.training.evaluation import evaluate
+from trials.training.loop import DeviceData, train
 from trials.training.metrics import EpochMetrics
 from trials.training.process import in_precision, one_thread, own_random_numbers
 from trials.training.spec import TrialSpec, untrained_network
@@ -102,11 +103,8 @@ class Supernet:
         with one_thread(), in_precision(self.spec.recipe):
             _set_switches(self.switches, placement)
             self._recalibrate()
-            device = next(self.model.parameters()).device
-            data = self.data
-            normalise = Normalise(data.mean, data.std, data.image_size[1], device)
-            validation = on_device(data.validation, device)
-            return evaluate(self.model, *validation, normalise, self.spec.recipe)
+            data = self._on_device
+            return evaluate(self.model, *data.validation, data.normalise, self.spec.recipe)
 
     @torch.no_grad()
     def _recalibrate(self) -> None:
@@ -114,25 +112,30 @@ class Supernet:
         momenta = [norm.momentum for norm in norms]
         for norm in norms:
             norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the next batches
         self.model.train()
-        for images in self._batches():
+        for count, draws in enumerate(self._draws, start=1):
+            for norm in norms:
+                norm.momentum = 1 / count  # a plain average; with None each norm waits for a GPU
+            images, _ = self._on_device.batch(draws)
             self.model(images)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         self.model.eval()
 
-    def _batches(self) -> Iterator[Tensor]:
+    @cached_property
+    def _on_device(self) -> DeviceData:
+        return DeviceData.of(self.data, next(self.model.parameters()).device)
+
+    @cached_property
+    def _draws(self) -> list[EpochDraws]:
+        """The draws of the recalibration batches, on the device."""
         data, size = self.data, self.spec.recipe.batch_size
-        device = next(self.model.parameters()).device
-        normalise = Normalise(data.mean, data.std, data.image_size[1], device)
         draws = EpochDraws.draw(
             len(data.train), pad=data.pad, flip=data.flip, seed=self.spec.seed, epoch=1
-        ).to(device)
-        images, _ = on_device(data.train, device)
-        for step in range(min(RECALIBRATION_BATCHES, -(-len(images) // size))):
-            batch = draws.batch(step * size, size)
-            yield normalise(crop_and_flip(images, batch, *data.image_size))
+        )
+        used = min(RECALIBRATION_BATCHES * size, len(data.train))
+        there = draws.batch(0, used).to(self._on_device.images.device)
+        return [there.batch(start, size) for start in range(0, used, size)]
 
 
 def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement, float, float]]:

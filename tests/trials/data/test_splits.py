@@ -12,7 +12,13 @@ import torch
 from search_spaces import InputError
 from trials import load_data
 from trials.data import sources
-from trials.data.splits import data_directory, load_splits, pad_with_mean, split_rows
+from trials.data.splits import (
+    ImageSet,
+    data_directory,
+    load_splits,
+    pad_with_mean,
+    split_rows,
+)
 
 # unequal classes, shuffled: 200, 120, 60 and 20 images
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [200, 120, 60, 20]))
@@ -260,3 +266,21 @@ def test_facts_and_digest_are_those_of_the_whole_split(statistics, monkeypatch):
             assert getattr(facts, name) == getattr(whole, name)
         assert both.digest_of(seed) == whole.split_digest
     assert (wholes[0].mean == wholes[1].mean) == (statistics is not None)
+
+
+def test_image_sets_are_equal_if_they_are_the_same_memory():
+    images, labels = np.zeros((6, 2, 2, 1), np.uint8), np.zeros(6, np.int64)
+    one = ImageSet(images=images, labels=labels)
+    same = ImageSet(images=images[:], labels=labels.view())
+    assert one == same
+    assert hash(one) == hash(same)
+    for others in (
+        (images.copy(), labels),
+        (images, labels.copy()),
+        (images[:5], labels[:5]),
+        (images[::2], labels[::2]),
+        (images.transpose(0, 2, 1, 3), labels),
+        (images.view(np.int8), labels),
+    ):
+        assert one != ImageSet(images=others[0], labels=others[1])
+    assert one != images.tolist()

@@ -7,8 +7,6 @@ import torch
 
 from trials.fast.cuda_graphs import WARM_UP, Replay, ReplayedEpoch
 
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
-
 
 def test_without_a_record_each_call_is_a_call():
     calls = []
@@ -18,7 +16,7 @@ def test_without_a_record_each_call_is_a_call():
     assert calls == list(range(WARM_UP + 2))
 
 
-@needs_cuda
+@pytest.mark.cuda
 def test_a_replay_does_the_work_of_every_call():
     total, one = torch.zeros((), device="cuda"), torch.ones((), device="cuda")
     replay = Replay(lambda: total.add_(one), captured=True)
@@ -27,7 +25,7 @@ def test_a_replay_does_the_work_of_every_call():
         assert total.item() == call
 
 
-@pytest.mark.parametrize("captured", [False, pytest.param(True, marks=needs_cuda)])
+@pytest.mark.parametrize("captured", [False, pytest.param(True, marks=pytest.mark.cuda)])
 def test_an_epoch_takes_every_image_once_at_the_rate_of_its_step(captured):
     device = torch.device("cuda" if captured else "cpu")
     seen = torch.zeros(10, device=device)

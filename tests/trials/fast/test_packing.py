@@ -257,7 +257,7 @@ def test_a_pack_is_of_one_kind(data, changes):
     assert list(training.members) == [0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_captured_epochs_equal_eager_ones(data, monkeypatch):
     """Members of different epochs too: the second joins behind the first epoch."""
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)

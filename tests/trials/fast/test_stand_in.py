@@ -21,7 +21,6 @@ from trials.training.process import one_thread
 from trials.training.spec import untrained_network
 
 RECIPE = Recipe(epochs=2, batch_size=32, schedule="one-cycle")
-needs_cuda = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +61,7 @@ def trained(one, data, *, gated=False, device="cpu", **how):
     [("plain-8", False), ("plain-8", True), ("preresnet-8", True), ("dfn-14", False)],
 )
 def test_it_trains_as_the_ordinary_loop_to_the_bit(data, backbone, captured):
-    """One training after another with other seeds, placements and activations.
-
-    Without captured steps the data are held by reference, with them they are copied.
-    """
+    """One training after another with other seeds, placements and activations."""
     sites = len(untrained_network(spec("paired", backbone=backbone), data).placement)
     for seed, bits in enumerate(("1" * sites, "0" * sites, ("01" * sites)[:sites])):
         for activation in ("relu", "elu"):
@@ -83,6 +79,26 @@ def test_it_writes_into_no_data(data):
     for one in (data, other, data):
         trained(spec("2:1"), one, compiled=False, captured=True)
     assert (data.train.images == before).all()
+
+
+def test_trials_on_the_same_data_share_a_record_and_hold_no_copy(data, records, monkeypatch):
+    """Other data need another record, as a record reads from fixed addresses."""
+    other = load_data("digits", train_limit=100, seed=1)
+    cpu = torch.device("cpu")
+    shared = {id(one): DeviceData.of(one, cpu) for one in (data, other)}  # as they are on a GPU
+    monkeypatch.setattr(DeviceData, "of", lambda one, _device: shared[id(one)])
+    used, find = [], stand_in._stand_in
+    monkeypatch.setattr(stand_in, "_stand_in", lambda kind: used.append(find(kind)) or used[-1])
+    made = []
+    for seed, one in enumerate((data, data, other, other)):
+        this = spec(("2:1", "paired")[seed % 2], seed)
+        expected, _ = trained(this, one, gated=True)
+        found, _ = trained(this, one, compiled=False, captured=True)
+        assert found == expected
+        assert used[-1]._data.images.data_ptr() == one.train.images.ctypes.data
+        made.append(records.count("record"))
+    assert made == [2, 2, 4, 4]  # for whole batches and for the short one
+    assert len(set(map(id, used))) == 1
 
 
 @pytest.fixture(params=["eager", pytest.param("inductor", marks=pytest.mark.slow)])
@@ -156,7 +172,7 @@ def test_a_pyramidnet_is_refused_and_its_weights_stay_untouched(data, told):
     assert not any(momentum.any() for momentum in optimizer.momenta.values())
 
 
-@needs_cuda
+@pytest.mark.cuda
 @pytest.mark.parametrize("compiled", [False, True])
 def test_captured_steps_equal_eager_ones(data, monkeypatch, compiled):
     """Three trials by one record; deterministic kernels make eager and replay equal."""

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import os
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from helpers.asha_simulation import EPOCHS, asha, curve
 
 from search_spaces import InputError
@@ -20,6 +22,8 @@ from trials.running.early_stopping import EarlyStopping
 from trials.running.proposals import Proposal
 from trials.running.resources import Resources
 from trials.running.trial_files import TrialFiles
+from trials.training import loop
+from trials.training.loop import DeviceData
 from trials.training.metrics import EpochMetrics, NonFiniteLossError
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
@@ -227,3 +231,28 @@ def test_a_trial_that_asks_too_much_is_refused_before_it_starts(cluster, data):
     with pytest.raises(InputError, match="3 CPUs per trial are more than the 2"):
         run_trials(run, data, stopping=stopping(), resources=Resources(cpus_per_trial=3))
     assert run.epochs == {}
+
+
+def count_uploads(spec, data, *, device, save_to, checkpoint, on_epoch):
+    """Stands for `run_trial` on a device that is not the CPU; the loss is the number of uploads."""
+    torch.Tensor.pin_memory = lambda tensor: tensor  # there is no GPU
+    DeviceData.of(data, torch.device("meta"))
+    uploads = float(loop._kept_data.cache_info().misses)
+    on_epoch(replace(recorded(spec, data, 1), train_loss=uploads, seconds=float(os.getpid())))
+    return SimpleNamespace(failure=None)
+
+
+def test_the_trials_of_a_worker_upload_the_data_once(cluster, data):
+    """Ray gives each trial objects of its own, but in the same memory."""
+    pixels, labels = np.ones((3000, 8, 8, 1), np.uint8), np.zeros(3000, np.int64)
+    run = script(range(4))
+    run_trials(
+        run,
+        replace(data, train=ImageSet(images=pixels, labels=labels)),
+        stopping=None,
+        resources=Resources(concurrent=1),
+        runner=count_uploads,
+    )
+    ends = [epochs[-1] for epochs in run.epochs.values()]
+    assert len({metrics.seconds for metrics in ends}) < len(ends)  # processes
+    assert {metrics.train_loss - ends[0].train_loss for metrics in ends} == {0}

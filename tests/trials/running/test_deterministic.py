@@ -157,7 +157,7 @@ def alone(data, captured):
     return results(run_trial(one, data, device="cuda", **stand_in_or_not))[0]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 @pytest.mark.parametrize("captured", [False, True])
 @pytest.mark.parametrize("train_all", [alone, packed])
 def test_results_on_a_gpu_repeat_to_the_bit(data, train_all, captured):

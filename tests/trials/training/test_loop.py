@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +15,9 @@ from search_spaces import InputError, build
 from trials import EpochMetrics, Recipe, TrainingData, train
 from trials.data.augmentation import EpochDraws, Normalise
 from trials.data.splits import ImageSet
-from trials.training.evaluation import evaluate
+from trials.training import evaluation
+from trials.training.evaluation import evaluate, on_device
+from trials.training.loop import DeviceData, drop_device_data
 from trials.training.metrics import NonFiniteLossError
 
 MEAN, STD, PAD = (120.0, 100.0, 140.0), (60.0, 70.0, 65.0), 2
@@ -237,3 +242,81 @@ def test_a_validation_loss_that_is_not_finite_is_told_apart(data):
     model.register_forward_pre_hook(spoil)
     with pytest.raises(NonFiniteLossError, match="validation loss became nan in epoch 1"):
         next(train(model, data, Recipe(epochs=1, batch_size=8), seed=0))
+
+
+def test_who_trains_on_the_same_arrays_gets_the_same_tensors(data, pinned):
+    """By another object, by a device without its index; one upload of each array."""
+    meta = torch.device("meta")
+    first = DeviceData.of(data, meta)
+    views = {
+        part: ImageSet(images=getattr(data, part).images[:], labels=getattr(data, part).labels[:])
+        for part in ("train", "validation")
+    }
+    assert DeviceData.of(replace(data, **views), meta) is first
+    on_device(data.validation, meta)
+    assert first.images.shape == data.train.images.shape
+    assert len(pinned) == 6  # two splits of images and labels; mean and std
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mean": (1.0, 2.0, 3.0)},
+        {"flip": False},
+        {"pad": 1},
+        "fewer images",
+        "equal images in other memory",
+    ],
+    ids=str,
+)
+def test_other_data_are_uploaded_and_the_old_ones_dropped(data, pinned, changes):
+    meta = torch.device("meta")
+    old = weakref.ref(DeviceData.of(data, meta).images)
+    train = data.train
+    if changes == "fewer images":
+        changes = {"train": ImageSet(images=train.images[:9], labels=train.labels[:9])}
+    elif changes == "equal images in other memory":
+        changes = {"train": ImageSet(images=train.images.copy(), labels=train.labels)}
+    DeviceData.of(replace(data, **changes), meta)
+    assert old() is None
+    assert len(pinned) > 6
+
+
+def test_memory_that_is_used_again_is_not_taken_for_the_old_data(random_images, pinned):
+    """The arrays of one round are freed before the next, so the allocator gives them out again."""
+    for round_ in range(1, 6):
+        data = make_data(random_images(36, 8, 12, 3, seed=round_), np.arange(36) % 4, 10)
+        DeviceData.of(data, torch.device("meta"))
+        assert len(pinned) == 6 * round_
+
+
+def test_many_models_are_scored_with_one_upload_of_the_test_images(data, pinned, monkeypatch):
+    monkeypatch.setattr(evaluation, "evaluate", lambda *_: (0.5, 0.5))  # no numbers on `meta`
+    test = ImageSet(images=data.validation.images[:7], labels=data.validation.labels[:7])
+    DeviceData.of(data, torch.device("meta"))
+    for _ in range(5):
+        evaluation.score_on_test(network(), test, data, Recipe(epochs=1), "meta")
+    DeviceData.of(data, torch.device("meta"))
+    shapes = [part.images.shape for part in (test, data.train, data.validation)]
+    assert [pinned.count(shape) for shape in shapes] == [1, 1, 1]
+
+
+def test_on_the_cpu_the_tensors_are_the_arrays_and_nobody_keeps_them(data):
+    arrays = [weakref.ref(data.train.images), weakref.ref(data.validation.images)]
+    there = DeviceData.of(data, torch.device("cpu"))
+    assert there.images.data_ptr() == data.train.images.ctypes.data
+    assert there.validation[0].data_ptr() == data.validation.images.ctypes.data
+    del there
+    object.__setattr__(data, "train", None)
+    object.__setattr__(data, "validation", None)
+    assert [array() for array in arrays] == [None, None]
+
+
+@pytest.mark.cuda
+def test_a_gpu_has_the_values_of_the_arrays_once(data):
+    first = DeviceData.of(data, torch.device("cuda"))
+    assert DeviceData.of(data, first.images.device) is first
+    assert (first.images.cpu().numpy() == data.train.images).all()
+    assert (first.validation[1].cpu().numpy() == data.validation.labels).all()
+    drop_device_data()
+    assert DeviceData.of(data, torch.device("cuda")) is not first

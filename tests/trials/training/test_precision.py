@@ -197,7 +197,7 @@ def test_a_pack_refuses_a_precision_that_its_device_has_not(data):
     assert not training.members
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.cuda
 def test_fp32_convolutions_on_a_gpu_are_those_of_float64():
     """TensorFloat-32 has 10 bits after the point: errors of 1e-3 instead of 1e-6."""
     generator = torch.Generator().manual_seed(0)

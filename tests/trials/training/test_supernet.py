@@ -6,13 +6,17 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
 from search_spaces import Backbone, Placement, build
+from trials.data.augmentation import EpochDraws, crop_and_flip
 from trials.data.splits import load_data
 from trials.running.trial import run_trial
+from trials.training import supernet
+from trials.training.loop import DeviceData
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
-from trials.training.supernet import Supernet, rank
+from trials.training.supernet import RECALIBRATION_BATCHES, Supernet, rank
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +85,48 @@ def test_training_only_the_paired_placement_is_ordinary_training(data):
     ours = dict(net.model.named_parameters())
     for name, weight in trained.named_parameters():
         assert torch.equal(weight, ours[name])
+
+
+def test_512_scores_upload_the_data_once(data, pinned, monkeypatch):
+    """By two supernets. Nothing is computed, as `meta` is slow and has no numbers."""
+    monkeypatch.setattr(supernet, "evaluate", lambda *_: (0.5, 0.5))
+    monkeypatch.setattr(DeviceData, "batch", lambda *_: (torch.zeros(1, device="meta"), None))
+    spec = TrialSpec(
+        backbone="plain-5", placement="paired", recipe=Recipe(epochs=1, batch_size=200)
+    )
+    nets = [Supernet(nn.PReLU(device="meta"), (), spec, data) for _ in range(2)]
+    for net in nets:
+        for _ in range(256):
+            net.score([])
+    images = [data.train.images.shape, data.validation.images.shape]
+    assert [pinned.count(shape) for shape in images] == [1, 1]
+    assert len(pinned) == 6 + 2 * 4  # both splits with labels; mean and std; draws of each net
+
+
+@pytest.mark.parametrize("batch_size", [10, 150, 300])
+def test_statistics_are_those_of_the_first_batches(data, batch_size):
+    """With 20, 2 and 1 batches in an epoch."""
+    spec = TrialSpec(
+        backbone="plain-5",
+        width=2,
+        placement="paired",
+        recipe=Recipe(epochs=1, batch_size=batch_size),
+    )
+    net = Supernet.train(spec, data, _paired("plain-5"))
+    net.score(spec.placement)
+    draws = EpochDraws.draw(200, pad=data.pad, flip=data.flip, seed=spec.seed, epoch=1)
+    images = torch.from_numpy(data.train.images)
+    cropped = crop_and_flip(images, draws, *data.image_size).permute(0, 3, 1, 2).double()
+    cropped = (cropped - data.mean[0]) / data.std[0]
+    batches = cropped.split(batch_size)[:RECALIBRATION_BATCHES]
+    conv, norm = (
+        next(m for m in net.model.modules() if isinstance(m, kind))
+        for kind in (nn.Conv2d, nn.BatchNorm2d)
+    )
+    with torch.no_grad():
+        after = [
+            nn.functional.conv2d(x, conv.weight.double(), stride=conv.stride, padding=conv.padding)
+            for x in batches
+        ]
+    expected = torch.stack([x.mean((0, 2, 3)) for x in after]).mean(0)
+    torch.testing.assert_close(norm.running_mean.double(), expected, rtol=1e-4, atol=1e-5)
