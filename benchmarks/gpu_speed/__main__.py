@@ -20,14 +20,14 @@ from pathlib import Path
 
 import torch
 
-from benchmarks.gpu_speed.candidates import candidate_rows, long_rows
+from benchmarks.gpu_speed.candidates import candidate_rows, deterministic_rows, long_rows
 from benchmarks.gpu_speed.kernels import floor_rows
 from benchmarks.gpu_speed.reproduction import table1_rows
 from benchmarks.gpu_speed.scale import FULL, QUICK
 from benchmarks.speed.rows import Findings, Row
 
 PAGE = Path(__file__).parents[1] / "gpu_speed.md"
-SECTIONS = ("candidates", "long", "floor", "table1")
+SECTIONS = ("candidates", "long", "floor", "deterministic", "table1")
 
 
 def main() -> None:
@@ -75,6 +75,7 @@ def _sections(
         "candidates": partial(candidate_rows, device, scale),
         "long": partial(long_rows, device, scale),
         "floor": partial(floor_rows, device, scale),
+        "deterministic": partial(deterministic_rows, device, scale),
         "table1": table1,
     }
 

@@ -11,7 +11,7 @@ from multiprocessing.synchronize import Barrier
 from benchmarks.gpu_speed.scale import Scale
 from benchmarks.gpu_speed.ways import Way, pack_of
 from benchmarks.speed.colour_images import PAD, colour_images, without_padding
-from benchmarks.speed.rows import Row, seconds_of
+from benchmarks.speed.rows import Row, seconds_of, seconds_text
 from benchmarks.speed.usual_loop import UsualTraining, fastest_way, usual_training
 from relu_search.export.timing import Timing, time_side_by_side
 from trials.data.splits import TrainingData
@@ -101,6 +101,27 @@ def long_rows(device: str, scale: Scale) -> Iterator[Row]:
     )
 
 
+def deterministic_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """What `--deterministic` costs: an epoch of a pack with it (ours) and without it."""
+    backbone, images = next(iter(scale.images.items()))
+    data, members = colour_images(images), min(count for _, count in scale.packs[backbone])
+    for precision in dict.fromkeys(("fp32", scale.fast_precision)):
+        spec = _spec(backbone, precision)
+        on, off = (
+            _pack_seconds(spec, data, device, members, scale.rounds, deterministic=is_on)
+            for is_on in (True, False)
+        )
+        yield Row(
+            section="Cost of --deterministic",
+            what=f"{backbone}, {images:,} images, a pack of {members}, {precision}",
+            peer="without it",
+            ours=seconds_text(on),
+            theirs=seconds_text(off),
+            ratio=off / on,
+            n=scale.rounds,
+        )
+
+
 def _spec(backbone: str, precision: Precision) -> TrialSpec:
     return TrialSpec(backbone=backbone, placement="paired", recipe=Way(precision=precision).recipe)
 
@@ -128,9 +149,10 @@ def _pack_seconds(
     rounds: int,
     *,
     untimed: int = _UNTIMED,
+    deterministic: bool = False,
 ) -> float:
     """The median seconds of an epoch of a pack."""
-    training = pack_of(spec, data, device, members)
+    training = pack_of(spec, data, device, members, deterministic=deterministic)
     for _ in range(untimed):
         training.epoch()
     seconds = sorted(seconds_of(training.epoch) for _ in range(rounds))

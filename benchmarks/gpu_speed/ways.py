@@ -41,9 +41,16 @@ class Way:
         return train(model, data, spec.recipe, seed=0, device=device, epoch_by=epoch_by)
 
 
-def pack_of(spec: TrialSpec, data: TrainingData, device: str, members: int) -> PackedTraining:
+def pack_of(
+    spec: TrialSpec,
+    data: TrainingData,
+    device: str,
+    members: int,
+    *,
+    deterministic: bool = False,
+) -> PackedTraining:
     """A captured pack of trainings that differ in their seeds."""
-    training = PackedTraining(data, device, captured=True)
+    training = PackedTraining(data, device, captured=True, deterministic=deterministic)
     for number in range(members):
         training.join(number, replace(spec, seed=number))
     return training

@@ -113,7 +113,7 @@ def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
         [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "candidates, long, floor, table1" in done.stdout
+    assert "candidates, long, floor, deterministic, table1" in done.stdout
 
 
 @pytest.mark.slow
