@@ -24,10 +24,11 @@ from benchmarks.gpu_speed.candidates import candidate_rows, deterministic_rows, 
 from benchmarks.gpu_speed.kernels import floor_rows
 from benchmarks.gpu_speed.reproduction import table1_rows
 from benchmarks.gpu_speed.scale import FULL, QUICK
+from benchmarks.gpu_speed.steps import step_rows
 from benchmarks.speed.rows import Findings, Row
 
 PAGE = Path(__file__).parents[1] / "gpu_speed.md"
-SECTIONS = ("candidates", "long", "floor", "deterministic", "table1")
+SECTIONS = ("steps", "candidates", "long", "floor", "deterministic", "table1")
 
 
 def main() -> None:
@@ -72,6 +73,7 @@ def _sections(
     if is_quick:
         table1 = partial(table1, depths=(8, 14), images=200, seeds=2, precision="fp32")
     return {
+        "steps": partial(step_rows, device, scale),
         "candidates": partial(candidate_rows, device, scale),
         "long": partial(long_rows, device, scale),
         "floor": partial(floor_rows, device, scale),

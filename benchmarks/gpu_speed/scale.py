@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import get_args
 
 from benchmarks.gpu_speed.ways import Way
 from benchmarks.speed.usual_loop import UsualWay
@@ -27,6 +28,8 @@ class Scale:
 
     Attributes:
         images: backbone -> images of a timed epoch.
+        steps: (precision, members of the pack) of each timed step, of the first backbone.
+        step_images: of the epochs from which a step is timed.
         ways: backbone -> ways of training one candidate.
         packs: backbone -> (precision, members) of each pack.
         processes: backbone -> (processes, members of the pack of each), in `shared_precision`.
@@ -37,6 +40,8 @@ class Scale:
     """
 
     images: Mapping[str, int]
+    steps: tuple[tuple[Precision, int], ...]
+    step_images: int
     ways: Mapping[str, tuple[Way, ...]]
     packs: Mapping[str, tuple[tuple[Precision, int], ...]]
     processes: Mapping[str, tuple[tuple[int, int], ...]]
@@ -49,6 +54,8 @@ class Scale:
 
 FULL = Scale(
     images={"plain-20": 3200, "preresnet-110": 1600},
+    steps=tuple((p, members) for members in (1, 8, 32) for p in get_args(Precision)),
+    step_images=12_800,
     ways={
         "plain-20": (Way(), _FP32, _TF32, _BF16, _COMPILED),
         "preresnet-110": (_FP32, _TF32, _BF16),
@@ -76,6 +83,8 @@ FULL = Scale(
 )
 QUICK = Scale(
     images={"plain-5": 128, "preresnet-8": 128},
+    steps=(("fp32", 1), ("fp32", 2)),
+    step_images=128,
     ways={"plain-5": (Way(), _FP32), "preresnet-8": (_FP32,)},
     packs={"plain-5": (("fp32", 2),), "preresnet-8": (("fp32", 2),)},
     processes={"plain-5": ((2, 2),), "preresnet-8": ()},

@@ -55,6 +55,17 @@ def test_candidates_beside_the_usual_loop():
     assert all(row.ratio > 0 and "workers" in row.peer for row in rows)
 
 
+def test_the_time_of_a_step_is_that_of_an_epoch_for_each_step_and_candidate(monkeypatch):
+    from benchmarks.gpu_speed import steps
+
+    monkeypatch.setattr(steps, "seconds_of", lambda epoch: epoch() and 3.0)
+    rows = list(steps.step_rows("cpu", QUICK))
+    assert [(row.what, row.ours) for row in rows] == [
+        ("plain-5, fp32, no pack", "1,500,000"),  # two steps
+        ("plain-5, fp32, a pack of 2", "750,000"),
+    ]
+
+
 def test_candidates_per_hour_follow_from_an_epoch_of_a_pack(monkeypatch):
     from benchmarks.gpu_speed import candidates
 
@@ -113,7 +124,7 @@ def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
         [sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    assert "candidates, long, floor, deterministic, table1" in done.stdout
+    assert "steps, candidates, long, floor, deterministic, table1" in done.stdout
 
 
 @pytest.mark.slow

@@ -16,6 +16,7 @@ from trials.fast.stand_in import drop_stand_in
 from trials.running.faults import ALONE, out_of_memory
 from trials.running.resources import GpusPerTrial
 from trials.running.trial import run_trial
+from trials.training.loop import drop_device_data
 from trials.training.spec import TrialSpec
 
 Say: TypeAlias = Callable[[Any], None]
@@ -38,8 +39,9 @@ def local_device(gpus_per_trial: GpusPerTrial = None) -> str:
 
 
 def free_device_memory() -> None:
-    """Free what this process keeps on its device between trainings: the stand-in, unused blocks."""
+    """Free what this process keeps on a GPU between trainings: stand-in, images, unused blocks."""
     drop_stand_in()
+    drop_device_data()
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
@@ -91,8 +93,7 @@ def measured_memory(
         whole.images.nbytes - part.images.nbytes
         for whole, part in ((data.train, short.train), (data.validation, short.validation))
     )
-    copies = 2 if captured else 1  # a stand-in with recorded steps has its own
-    needed = torch.cuda.max_memory_reserved() + copies * left_out + CONTEXT_BYTES
+    needed = torch.cuda.max_memory_reserved() + left_out + CONTEXT_BYTES
     return needed, torch.cuda.get_device_properties(0).total_memory
 
 
