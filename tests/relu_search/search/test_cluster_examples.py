@@ -104,7 +104,7 @@ def test_the_image_runs_as_the_user_of_the_pods_with_a_home_and_an_init():
     assert lines.index(("USER", user)) < lines.index(("WORKDIR", f"/home/{made[-1]}"))
     entry = json.loads(steps["ENTRYPOINT"])
     installed = next(rest for word, rest in lines if "apt-get install" in rest).split()
-    assert entry == ["tini", "--"]
+    assert entry == ["tini", "-s", "--"]
     assert {"tini", "wget"} <= {*installed}
     assert json.loads(steps["CMD"])[0] in PROJECT["project"]["scripts"]
 
