@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
 
-EXAMPLES = Path(__file__).parents[3] / "examples" / "cluster"
+ROOT = Path(__file__).parents[3]
+EXAMPLES = ROOT / "examples" / "cluster"
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 ON_DIGITS = """search=(
     --data digits --backbone plain-8 --width 4 --train-limit 100 --epochs 2
     --trials "$TRIALS"
@@ -21,6 +28,10 @@ ON_DIGITS = """search=(
 SRUN = """#!/bin/bash
 while [[ $1 == --* ]]; do shift; done
 exec "$@"
+"""
+APPTAINER = """#!/bin/bash
+[[ "$1 $2 $3 $5" == "exec --nv --bind image.sif" && -d $4 ]] || exit 9
+PATH=$IN_IMAGE/bin:$PATH exec "${@:6}"
 """
 SCONTROL = """#!/bin/bash
 [[ "$1 $2" == "show hostnames" ]] && tr , '\\n' <<<"$3"
@@ -51,6 +62,7 @@ def test_the_pods_of_the_rayjob_agree_and_are_not_root():
     assert head["image"] == worker["image"] == submitter["image"]
     for pod in pods:
         assert pod["securityContext"]["runAsNonRoot"]
+        assert pod["shareProcessNamespace"]  # the pod's process 1 collects ended workers
         (container,) = pod["containers"]
         assert container["securityContext"]["allowPrivilegeEscalation"] is False
         assert container["resources"].keys() == {"requests", "limits"}
@@ -61,8 +73,62 @@ def test_the_pods_of_the_rayjob_agree_and_are_not_root():
     assert f"--gpus-per-trial 0.25 --concurrent {trials}" in script["data"]["search.sh"]
 
 
+def instructions():
+    """(word, rest) of every instruction of the Dockerfile, without comments."""
+    text = re.sub(r"(?m)^#.*\n", "", (EXAMPLES / "Dockerfile").read_text()).replace("\\\n", " ")
+    return [tuple(line.split(maxsplit=1)) for line in text.splitlines() if line.strip()]
+
+
+def test_the_image_copies_what_exists_and_all_that_the_package_is_made_of():
+    copied = [rest.split()[:-1] for word, rest in instructions() if word == "COPY"]
+    names = {name for some in copied for name in some}
+    assert all((ROOT / name).exists() for name in names)
+    wheel = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    project = PROJECT["project"]
+    needed = {*wheel["packages"], project["readme"], *project["license-files"], "pyproject.toml"}
+    assert names == needed
+
+
+def test_the_image_runs_as_the_user_of_the_pods_with_a_home_and_an_init():
+    lines = instructions()
+    steps = dict(lines)
+    (user,) = [rest for word, rest in lines if word == "USER"]
+    _, _, job = yaml.safe_load_all((EXAMPLES / "kuberay.yaml").read_text())
+    security = job["spec"]["submitterPodTemplate"]["spec"]["securityContext"]
+    assert user == f"{security['runAsUser']}:{security['runAsGroup']}"
+    assert int(user.split(":")[0]) > 0
+    made = next(rest for word, rest in lines if word == "RUN" and "useradd" in rest).split()
+    assert made[made.index("--uid") + 1] == user.split(":")[0]
+    assert "--create-home" in made
+    assert f"HOME=/home/{made[-1]}" in steps["ENV"].split()
+    assert lines.index(("USER", user)) < lines.index(("WORKDIR", f"/home/{made[-1]}"))
+    entry = json.loads(steps["ENTRYPOINT"])
+    installed = next(rest for word, rest in lines if "apt-get install" in rest).split()
+    assert entry == ["tini", "-s", "--"]
+    assert {"tini", "wget"} <= {*installed}
+    assert json.loads(steps["CMD"])[0] in PROJECT["project"]["scripts"]
+
+
+def test_the_image_has_the_versions_of_the_other_files():
+    defaults = dict(rest.split("=") for word, rest in instructions() if word == "ARG")
+    _, _, job = yaml.safe_load_all((EXAMPLES / "kuberay.yaml").read_text())
+    for_ray_up = yaml.safe_load((EXAMPLES / "ray-cluster.yaml").read_text())["docker"]["image"]
+    ray = defaults["RAY"]
+    assert job["spec"]["rayClusterSpec"]["rayVersion"] == ray
+    assert for_ray_up.startswith(f"rayproject/ray:{ray}-py{defaults['PYTHON'].replace('.', '')}")
+    required = {r.name: r for r in map(Requirement, PROJECT["project"]["dependencies"])}
+    assert ray in required["ray"].specifier
+    assert defaults["PYTHON"] in SpecifierSet(PROJECT["project"]["requires-python"])
+    assert defaults["TORCH"] == "cpu"
+    run = " ".join(rest for word, rest in instructions() if word == "RUN")
+    assert "https://download.pytorch.org/whl/${TORCH}" in run
+    extras = re.search(r"/opt/relu-search\[(.*?)\]", run)[1].split(",")
+    assert {*extras} <= PROJECT["project"]["optional-dependencies"].keys()
+
+
 @pytest.mark.slow
-def test_the_slurm_script_runs_a_search_on_two_nodes_and_goes_on(tmp_path):
+@pytest.mark.parametrize("inside", ["a virtual environment", "an image"])
+def test_the_slurm_script_runs_a_search_on_two_nodes_and_goes_on(inside, tmp_path):
     """The whole script but for the search's options, with both Ray nodes on this machine."""
     if not (Path(sys.prefix) / "bin/activate").exists():
         pytest.skip("needs a virtual environment to activate")
@@ -70,14 +136,18 @@ def test_the_slurm_script_runs_a_search_on_two_nodes_and_goes_on(tmp_path):
     start = script.index("search=(\n")
     end = script.index(")\n", script.index("--cpus-per-trial", start)) + 2
     (tmp_path / "job").write_text(script[:start] + ON_DIGITS + script[end:])
-    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL), ("apptainer", APPTAINER)):
         (tmp_path / name).write_text(text)
         (tmp_path / name).chmod(0o755)
     environment = {
         **os.environ,
         "PATH": f"{tmp_path}:{os.environ['PATH']}",
         "USER": "relu",
-        "VENV": sys.prefix,
+        **(
+            {"IMAGE": "image.sif", "IN_IMAGE": sys.prefix}
+            if inside == "an image"
+            else {"VENV": sys.prefix}
+        ),
         "RUN": str(tmp_path / "run"),
         "SLURM_SUBMIT_DIR": str(tmp_path),
         "SLURM_JOB_NODELIST": "localhost,127.0.0.1",
