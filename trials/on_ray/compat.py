@@ -1,19 +1,23 @@
-"""Uses of Ray Tune that its documentation does not promise.
+"""Uses of Ray that its documentation does not promise.
 
 Ray documents a scheduler as an object that Ray's own controller calls with Ray's own trials. A
 packed search has neither, and the rungs of a resumed search are filled before Ray starts. So ASHA
 is called here, and in `asha.py`, with trials that have a `trial_id` and a `config` only, and
 without a controller.
+The processes that a private Ray does not need are left out here.
 `tests/trials/on_ray/test_compat.py` checks this and says what a new version of Ray has changed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
+from unittest import mock
 
 import ray
+from ray._private.node import Node as RayNode
 from ray.tune.schedulers import TrialScheduler
 
 from trials.running.proposals import Proposal
@@ -69,3 +73,26 @@ def node_resources() -> list[dict[str, float]]:
     `ray.nodes` is for developers only; the documented `ray.cluster_resources` has totals.
     """
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+UNNEEDED = ("start_monitor", "start_log_monitor", "start_api_server")
+"""Methods of Ray's node that start its autoscaler, log monitor and web server."""
+
+
+@contextlib.contextmanager
+def few_processes() -> Iterator[None]:
+    """Within the block, `ray.init` starts a Ray without autoscaler, log monitor and web server.
+
+    Each of them imports Ray before the first worker can start, and the autoscaler takes a second to
+    stop. `ray.init` has no argument for this. A version of Ray without these methods starts as it
+    is.
+    """
+    with contextlib.ExitStack() as stack:
+        for name in UNNEEDED:
+            if hasattr(RayNode, name):
+                stack.enter_context(mock.patch.object(RayNode, name, _start_nothing))
+        yield
+
+
+def _start_nothing(_node: RayNode, **_options: Any) -> None:
+    pass

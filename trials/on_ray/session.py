@@ -16,7 +16,7 @@ from search_spaces import InputError
 from trials.files.home import is_writable
 from trials.on_ray import QUIET
 from trials.on_ray.addresses import require_ray, unreachable
-from trials.on_ray.compat import node_resources
+from trials.on_ray.compat import few_processes, node_resources
 from trials.on_ray.session_folder import session_folder
 from trials.running.resources import Node
 
@@ -82,15 +82,17 @@ def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbo
         "TUNE_FUNCTION_THREAD_TIMEOUT_S": "30",
         "MALLOC_ARENA_MAX": "1",  # trials run in threads; their own arenas give memory back
     }
+    shows_more = address is not None or verbose or options["include_dashboard"]
     try:
-        ray.init(
-            address=address or "local",
-            log_to_driver=verbose,
-            logging_level=level,
-            configure_logging=verbose,
-            runtime_env={"env_vars": worker_env},
-            **options,
-        )
+        with contextlib.nullcontext() if shows_more else few_processes():
+            ray.init(
+                address=address or "local",
+                log_to_driver=verbose,
+                logging_level=level,
+                configure_logging=verbose,
+                runtime_env={"env_vars": worker_env},
+                **options,
+            )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
             raise

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 import ray
 from helpers.asha_simulation import EPOCHS, asha, curve
@@ -65,3 +68,16 @@ def test_nodes_tell_their_resources(cluster):
     assert total == ray.cluster_resources()["CPU"] == 2, BROKEN.format(
         "ray.nodes() has other fields than Alive and Resources."
     )
+
+
+def test_a_private_ray_has_no_autoscaler_log_monitor_and_web_server(cluster):
+    children = [
+        stat.parent.joinpath("cmdline").read_text()
+        for stat in Path("/proc").glob("[0-9]*/stat")
+        if int(stat.read_text().rpartition(")")[2].split()[1]) == os.getpid()
+    ]
+    assert any("raylet" in command for command in children)
+    for name in ("/monitor.py", "/log_monitor.py", "/dashboard.py"):
+        assert not any(name in command for command in children), BROKEN.format(
+            f"Its node starts {name} in another method."
+        )

@@ -6,8 +6,10 @@ import os
 
 import pytest
 import ray
+from ray._private.node import Node as RayNode
 
 from search_spaces import InputError
+from trials.on_ray.compat import UNNEEDED
 from trials.on_ray.session import first_line, ray_session
 
 
@@ -46,3 +48,23 @@ def test_an_unreachable_address_is_one_clear_line(address):
 )
 def test_the_first_line_of_an_error(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("options", "few"),
+    [({}, True), ({"verbose": True}, False), ({"dashboard": True}, False)],
+    ids=["quiet", "verbose", "dashboard"],
+)
+def test_ray_starts_with_few_processes_unless_more_is_shown(options, few, monkeypatch):
+    original = {name: getattr(RayNode, name) for name in UNNEEDED}
+    started = {}
+
+    def init(**_options):
+        started.update({name: getattr(RayNode, name) for name in UNNEEDED})
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr(ray, "nodes", list)
+    with ray_session(**options):
+        assert all((started[name] is original[name]) != few for name in UNNEEDED)
+        assert {name: getattr(RayNode, name) for name in UNNEEDED} == original
