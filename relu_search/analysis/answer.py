@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from relu_search.analysis.estimates import estimate_words, estimates, full_length
-from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_table
+from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_note, leaderboard_table
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
 from relu_search.run_folder.folder import RunFolder
@@ -92,5 +92,5 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     images = int(record["data"]["validation_images"])
     return (
         leaderboard_table(trials, config.optimised),
-        "\n".join([*answer, caveat(trials, config, images)]),
+        "\n".join([leaderboard_note(trials), *answer, caveat(trials, config, images)]),
     )

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.metrics import METRICS, Metric
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -14,20 +13,23 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+STATE_WORDS = {"COMPLETE": "full length", "PRUNED": "stopped early", "FAIL": "failed"}
+"""State of a trial in `trials.csv` -> what every text calls it."""
 FOUND_SHOWN = 10
 """Found placements shown; hand-designed modules and the control are always shown."""
-LEADERBOARD_COLUMNS = (
+COLUMNS = (
     "#",
     "placement",
     "ratio",
     "ReLUs",
-    "n",
+    "seeds",
     "val acc",
     "val loss",
     "estimate",
     "epochs",
-    "state",
+    "failure",
 )
+"""Of the leaderboard; the last one is left out if no trial failed."""
 
 
 def is_control(module: str) -> bool:
@@ -92,55 +94,75 @@ def leaderboard_table(trials: pd.DataFrame, metric: Metric) -> Table:
     from rich.table import Table
 
     table = Table(header_style="bold", box=None, pad_edge=False)
-    for name in LEADERBOARD_COLUMNS:
-        is_text = name in ("placement", "state")
-        table.add_column(name, justify="left" if is_text else "right", no_wrap=name != "placement")
-    for is_module, cells in leaderboard_rows(trials, metric):
+    columns, rows = leaderboard(trials, metric)
+    for name in columns:
+        is_text = name in ("placement", "failure")
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(name, justify=justify, no_wrap=not is_text, overflow="fold")
+    for is_module, cells in rows:
         table.add_row(*cells, style="cyan" if is_module else None)
     return table
 
 
-def leaderboard_rows(trials: pd.DataFrame, metric: Metric) -> Iterator[tuple[bool, list[str]]]:
-    """For each row shown: whether it is a hand-designed module, and its `LEADERBOARD_COLUMNS`.
+def leaderboard(
+    trials: pd.DataFrame, metric: Metric
+) -> tuple[tuple[str, ...], list[tuple[bool, list[str]]]]:
+    """The columns; and for each row whether it is a hand-designed module, and its cells.
 
-    Several full-length runs of one placement are one row with their means.
+    A placement is one row. Its metrics are means over its full-length seeds. Without such a seed
+    they are those of the seed that trained longest.
     """
     from relu_search.analysis.estimates import estimate_text, estimates
 
     known = estimates(trials, metric)
     order = ranked(trials, metric)
-    repeated = order.duplicated("placement") & (order["state"] == "COMPLETE")
+    seeds = order.groupby("placement")
+    rows: list[tuple[bool, list[str]]] = []
     found = 0
-    for rank, row in enumerate(rows_of(order[~repeated]), start=1):
-        if not row["module"]:
-            found += 1
-            if found > FOUND_SHOWN:
-                continue
-        seeds, estimate = 1, "-"
-        if row["state"] == "COMPLETE" and row["placement"] in known.index:
-            of_it = known.loc[row["placement"]]
-            seeds, estimate = int(of_it["n"]), estimate_text(known, row["placement"], metric)
-            row |= {"val_accuracy": of_it["val_accuracy"], "val_loss": of_it["val_loss"]}
-        yield bool(row["module"]), _cells(rank, row, seeds, estimate)
+    for rank, first in enumerate(rows_of(order.drop_duplicates("placement")), start=1):
+        found += not first["module"]
+        if not first["module"] and found > FOUND_SHOWN:
+            continue
+        placement = first["placement"]
+        means = known.loc[known.index == placement, ["val_accuracy", "val_loss"]]
+        row = first | next(iter(rows_of(means)), {})
+        own = rows_of(seeds.get_group(placement))
+        cells = _cells(rank, row, own, estimate_text(known, placement, metric))
+        rows.append((bool(row["module"]), cells))
+    if any(cells[-1] for _, cells in rows):
+        return COLUMNS, rows
+    return COLUMNS[:-1], [(is_module, cells[:-1]) for is_module, cells in rows]
 
 
-def _cells(rank: int, row: dict[str, Any], seeds: int, estimate: str) -> list[str]:
+def leaderboard_note(trials: pd.DataFrame) -> str:
+    """What the column `seeds` counts, and how many placements the leaderboard leaves out."""
+    line = "seeds: trained to full length"
+    if (trials["state"] == "PRUNED").any():
+        line += " + stopped early"
+    more = trials.loc[trials["module"] == "", "placement"].nunique() - FOUND_SHOWN
+    if more > 0:
+        line += f"; {more} more placement{' is' if more == 1 else 's are'} in trials.csv"
+    return f"{line}."
+
+
+def _cells(rank: int, row: dict[str, Any], seeds: list[dict[str, Any]], estimate: str) -> list[str]:
     name = row["module"] or row["placement"]
     if is_control(row["module"]):
         name = f"{row['module']} (control)"
-    state = {"COMPLETE": "full length", "PRUNED": "stopped early"}.get(
-        row["state"], f"failed: {row['reason']}"
+    whole, stopped, failed = (
+        [seed for seed in seeds if seed["state"] == state] for state in STATE_WORDS
     )
+    count = f"{len(failed)} " if len(failed) > 1 else ""
     return [
         str(rank),
         name,
         row["ratio"],
         str(row["relus"]),
-        str(seeds),
+        f"{len(whole)}+{len(stopped)}" if stopped else str(len(whole)),
         *(_number(row[name], METRICS[name]) for name in ("val_accuracy", "val_loss")),
         estimate,
         str(row["epochs"]),
-        state,
+        f"{count}failed: {failed[0]['reason']}" if failed else "",
     ]
 
 

@@ -12,17 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from relu_search.analysis.leaderboard import is_control
+from relu_search.analysis.leaderboard import STATE_WORDS, is_control
 from relu_search.run_folder.study import history_of
 from relu_search.settings.metrics import METRICS, MetricName
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics
-
-_STATES = {
-    TrialState.COMPLETE: "full length",
-    TrialState.PRUNED: "stopped early",
-    TrialState.FAIL: "failed",
-}
 
 
 class LiveView:
@@ -54,7 +48,7 @@ class LiveView:
         self._metric: MetricName = metric
         self._earlier = earlier
         self._began = time.monotonic()
-        self._counts = dict.fromkeys(_STATES, 0)
+        self._counts = dict.fromkeys(STATE_WORDS, 0)
         self._running: dict[int, tuple[Proposal, EpochMetrics | None]] = {}
         self._best: tuple[float, FrozenTrial] | None = None
         self._live = Live(console=console, get_renderable=self._panel, refresh_per_second=4)
@@ -83,7 +77,7 @@ class LiveView:
 
     def finished(self, trial: FrozenTrial) -> None:
         self._running.pop(trial.number, None)
-        self._counts[trial.state] += 1
+        self._counts[trial.state.name] += 1
         if trial.state == TrialState.COMPLETE:
             value = METRICS[self._metric].sign * trial.values[0]
             found = not is_control(trial.user_attrs["module"])
@@ -100,8 +94,8 @@ class LiveView:
         head.add_row(
             ProgressBar(total=self._trials, completed=done, width=30),
             f"{done}/{self._trials} trials",
-            f"{self._counts[TrialState.PRUNED]} stopped early",
-            f"{self._counts[TrialState.FAIL]} failed",
+            f"{self._counts['PRUNED']} stopped early",
+            f"{self._counts['FAIL']} failed",
             f"{len(self._running)} running",
             self._time_left(done),
         )
@@ -135,5 +129,5 @@ def _summary(trial: FrozenTrial) -> str:
     reason = f" ({trial.user_attrs['reason']})" if "reason" in trial.user_attrs else ""
     return (
         f"trial {trial.number}  {name}  {score}  epoch {len(history)}  "
-        f"{_STATES[trial.state]}{reason}"
+        f"{STATE_WORDS[trial.state.name]}{reason}"
     )

@@ -54,6 +54,8 @@ def newly_dropped(
     found: list[Dropped] = []
     while True:
         shared = set.intersection(*map(set, racing.values()))
+        if len(shared) >= planned_seeds:
+            return found  # there are no more seeds to save
         best = max(
             (name for name in racing if name in designed),
             key=lambda name: sum(racing[name][seed] for seed in shared),

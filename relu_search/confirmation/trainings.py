@@ -198,7 +198,8 @@ class Trainings:
         self._report(
             f"{len(self._done)}/{len(self._arms) * len(self._seeds)}  {arm.name}  seed {seed}  "
             + score
-            + (f"  {state.lower()}: {failure}" if failure else "")
+            + ("  failed: " if state == "FAIL" else "  ")
+            + (failure or "")
         )
         self._race()
 

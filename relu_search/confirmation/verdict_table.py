@@ -29,7 +29,8 @@ def verdict_rows(
         runs: `confirm.csv`.
         arms: in the order of the table.
         margin: of equivalence, in 0 to 1.
-        dropped_after: arm -> number of seeds after which the race dropped it.
+        dropped_after: arm -> number of seeds after which the race dropped it. An arm whose other
+            trainings had already begun may have all seeds; then the table does not say it.
     """
     rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
     scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
@@ -51,6 +52,7 @@ def verdict_rows(
             if arm.name not in judgements:
                 continue
             judged = judgements[arm.name]
+            lacks_seeds = len(scores[arm.name]) < len(scores[reference])
             g = judged.comparison.hedges_g
             confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
             found = arm.search_accuracy
@@ -69,7 +71,7 @@ def verdict_rows(
                     "verdict": judged.verdict,
                     "more_seeds": judged.more_seeds,
                     "diverged": diverged[arm.name],
-                    "dropped_after": dropped_after.get(arm.name),
+                    "dropped_after": dropped_after.get(arm.name) if lacks_seeds else None,
                     "search_accuracy": found,
                     "confirmed_val_accuracy": confirmed,
                     "shrinkage": shrunk,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relu_search.analysis.leaderboard import rows_of
+from relu_search.analysis.leaderboard import STATE_WORDS, rows_of
 from relu_search.export.card import CARD, read_card
 from relu_search.export.exported_model import check_options, export_model
 from relu_search.run_folder.folder import RunFolder
@@ -85,9 +85,9 @@ def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
         trial = (read_card(run.best).get("training") or {}).get("trial")
     rows = [row for row in rows_of(run.read_trials()) if row["trial"] == trial]
     if not rows or rows[0]["state"] != "COMPLETE":
-        state = rows[0]["state"] if rows else "not in trials.csv"
+        state = STATE_WORDS[rows[0]["state"]] if rows else "not in trials.csv"
         raise InputError(
-            f"trial {trial} of {run.path} is {state}; only trials of full length have weights, "
+            f"trial {trial} of {run.path} is {state}; only full-length trials have weights, "
             "see relu-search report"
         )
     return rows[0]

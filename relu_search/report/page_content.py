@@ -11,10 +11,10 @@ import pandas as pd
 from relu_search.analysis.answer import answer_lines
 from relu_search.analysis.estimates import estimate_text, estimates, full_length
 from relu_search.analysis.leaderboard import (
-    LEADERBOARD_COLUMNS,
     admitted,
     caveat,
-    leaderboard_rows,
+    leaderboard,
+    leaderboard_note,
     ranked,
     rows_of,
 )
@@ -108,11 +108,12 @@ def page_content(tables: RunSnapshot, correlation: pd.DataFrame) -> PageContent:
     config, trials, verdicts = tables.config, tables.trials, tables.verdicts
     images = int(tables.record["data"]["validation_images"])
     note = grace_warning(correlation, config.grace_epochs)
-    leaderboard = PageTable(
-        "Validation results; means over n seeds. All hand-designed modules and the best found "
-        "placements, ranked by the estimate.",
-        _name_first(LEADERBOARD_COLUMNS),
-        [list(_name_first(cells)) for _, cells in leaderboard_rows(trials, config.optimised)],
+    columns, rows = leaderboard(trials, config.optimised)
+    board = PageTable(
+        "Validation results; means over full-length seeds. All hand-designed modules and the best "
+        f"found placements, ranked by the estimate; {leaderboard_note(trials)}",
+        _name_first(columns),
+        [list(_name_first(cells)) for _, cells in rows],
     )
     return PageContent(
         title=f"relu-search: {config.network.name} on {config.data}",
@@ -121,7 +122,7 @@ def page_content(tables: RunSnapshot, correlation: pd.DataFrame) -> PageContent:
         note_is_warning=note.startswith("WARNING"),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
-        leaderboard=leaderboard,
+        leaderboard=board,
         caveat=caveat(trials, config, images),
         facts=list(_facts(tables)),
         advice=[*_HOW_TO_READ, *(() if verdicts is None else _HOW_TO_READ_VERDICTS)],

@@ -10,7 +10,7 @@ from helpers.trial_tables import loss_table, noisy_losses
 from relu_search import RunFolder, SearchConfig
 from relu_search.analysis.answer import answer_lines, report_text
 from relu_search.analysis.estimates import estimates
-from relu_search.analysis.leaderboard import caveat, leaderboard_rows
+from relu_search.analysis.leaderboard import caveat, leaderboard
 from relu_search.settings.metrics import METRICS
 from search_spaces import InputError
 
@@ -29,7 +29,8 @@ def test_the_headline_has_the_number_of_the_first_row_also_when_another_run_is_l
         backbone="plain-8", granularity="site", metric=name, grace_epochs=1
     ).resolve()
     line = next(answer_lines(trials, NO_EPOCHS, config))
-    _, first = next(leaderboard_rows(trials, metric))
+    _, rows = leaderboard(trials, metric)
+    _, first = rows[0]
     number = metric.text(estimates(trials, metric)["estimate"][first[1]])
     assert f"({first[1]}) at {number} " in line
     assert first[7].split()[0] == number.split()[0]

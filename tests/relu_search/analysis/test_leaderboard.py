@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.trial_tables import FAILED, LINEAR, loss_table, noisy_losses, rows_like
+from rich.console import Console
 
 from relu_search import SearchConfig
 from relu_search.analysis.leaderboard import (
     best_trial,
     caveat,
-    leaderboard_rows,
+    leaderboard,
+    leaderboard_note,
     leaderboard_table,
     ranked,
 )
@@ -101,7 +105,7 @@ def test_repeated_seeds_are_one_row_of_their_mean():
     bits, losses, _ = noisy_losses(3, count=20)
     best = int(np.argmin(losses))
     trials = loss_table([*bits, bits[best]], [*losses, losses[best] * 1.05])
-    rows = [cells for _, cells in leaderboard_rows(trials, LOSS)]
+    rows = [cells for _, cells in leaderboard(trials, LOSS)[1]]
     row = next(cells for cells in rows if cells[1] == bits[best])
     runs = trials[trials["placement"] == bits[best]]
     assert row[4] == str(len(runs))
@@ -116,3 +120,68 @@ def test_a_lucky_run_does_not_lead(metric):
     worst = bits[int(np.argmax(losses))]
     trials = loss_table([*bits, worst], [*losses, losses.min() * 0.9], seeds=[0] * 40 + [1])
     assert ranked(trials, METRICS[metric])["placement"].iloc[0] != worst
+
+
+SAME = {"placement": "111000"}
+
+
+def rows_by_placement(trials, metric=ACCURACY):
+    columns, rows = leaderboard(trials, metric)
+    return {cells[1]: dict(zip(columns, cells, strict=True)) for _, cells in rows}
+
+
+def test_a_placement_is_one_row_whatever_became_of_its_seeds():
+    stopped = {"state": "PRUNED", "epochs": 1, "val_accuracy": 0.9}
+    trials = table(
+        {**SAME, "val_accuracy": 0.6},
+        {**SAME, **stopped},
+        {"placement": "000001", **stopped},
+        {**SAME, "val_accuracy": 0.4},
+        {"placement": "000001", **stopped, "epochs": 2, "val_accuracy": 0.7},
+        {**FAILED, **SAME},
+        {**FAILED, "placement": "000010"},
+        {**FAILED, "placement": "000010"},
+        {"module": "2:1", "placement": "010101"},
+        {**stopped, "module": "2:1", "placement": "010101"},
+    )
+    rows = rows_by_placement(trials)
+    seeds = {"111000": "2+1", "2:1": "1+1", "000001": "0+2", "000010": "0"}
+    assert {name: row["seeds"] for name, row in rows.items()} == seeds
+    assert [row["#"] for row in rows.values()] == ["1", "2", "3", "4"]
+    assert (rows["111000"]["val acc"], rows["111000"]["epochs"]) == ("50.0 %", "3")
+    assert (rows["000001"]["val acc"], rows["000001"]["epochs"]) == ("70.0 %", "2")
+    reason = 'ValueError: "no", such\nluck'
+    assert rows["111000"]["failure"] == f"failed: {reason}"
+    assert rows["000010"]["failure"] == f"2 failed: {reason}"
+    assert rows["2:1"]["failure"] == ""
+
+
+def test_without_a_failed_trial_there_is_no_column_for_it():
+    assert "failure" not in rows_by_placement(table({}))["000000"]
+    assert leaderboard_note(table({})) == "seeds: trained to full length."
+
+
+@pytest.mark.parametrize(
+    ("found", "words"),
+    [(10, ""), (11, "; 1 more placement is in trials.csv"), (17, "; 7 more placements are in")],
+)
+def test_the_note_counts_the_placements_that_are_not_shown(found, words):
+    seeds = [{"placement": f"{i % found:06b}", "state": "PRUNED"} for i in range(2 * found)]
+    modules = [{"module": "paired", "placement": "1" * 6}, LINEAR]
+    trials = table(*seeds, *modules)
+    shown = rows_by_placement(trials)
+    assert len(shown) == min(found, 10) + 2
+    assert leaderboard_note(trials).startswith(
+        f"seeds: trained to full length + stopped early{words}"
+    )
+    assert ("more" in leaderboard_note(trials)) == (found > 10)
+
+
+def test_a_long_placement_is_shown_whole_on_a_narrow_terminal():
+    bits = "0110100110010110"
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(leaderboard_table(loss_table([bits, "1" * 16], [0.1, 0.2]), LOSS))
+    text = console.export_text()
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+    assert "".join(line[3:20].strip() for line in text.splitlines()[1:]).startswith(bits)

@@ -91,11 +91,20 @@ def test_without_a_dropped_arm_the_others_may_share_more_seeds():
     """`far` has three seeds, so `late` is compared on three first, and then on four."""
     scores = {
         "paired": by_seed([0.90, 0.92, 0.91, 0.90]),
-        "late": by_seed([0.80, 0.81, 0.60, 0.80]),
+        "late": by_seed([0.80, 0.81, 0.65, 0.80]),
         "far": by_seed([0.10, 0.12, 0.10]),
     }
-    found = newly_dropped(scores, designed={"paired"}, dropped=(), planned_seeds=4)
-    first = upper_bound([0.80, 0.81, 0.60], [0.90, 0.92, 0.91], 2, 1)
-    then = upper_bound([0.80, 0.81, 0.60, 0.80], [0.90, 0.92, 0.91, 0.90], 1, 1)
+    found = newly_dropped(scores, designed={"paired"}, dropped=(), planned_seeds=5)
+    first = upper_bound([0.80, 0.81, 0.65], [0.90, 0.92, 0.91], 2, 2)
+    then = upper_bound([0.80, 0.81, 0.65, 0.80], [0.90, 0.92, 0.91, 0.90], 1, 2)
     assert first > 0 > then
     assert [(drop.name, drop.after) for drop in found] == [("far", 3), ("late", 4)]
+
+
+def test_after_the_last_seed_no_arm_is_dropped():
+    """Then there is no seed left that it could be spared."""
+    scores = {"paired": by_seed([0.30, 0.31, 0.30, 0.31]), "a": by_seed([0.90, 0.92, 0.91, 0.90])}
+    scores["b"] = by_seed([0.10, 0.12, 0.10, 0.11])
+    dropped = newly_dropped(scores, designed={"paired"}, dropped=(), planned_seeds=5)
+    assert [(drop.name, drop.after) for drop in dropped] == [("b", 4)]
+    assert newly_dropped(scores, designed={"paired"}, dropped=(), planned_seeds=4) == []

@@ -35,13 +35,15 @@ def test_export_hands_over_the_best_trial_or_another_one(searched, cli_json, fol
     assert load_exported("control").placement.text == "0*6"
 
 
-@pytest.mark.parametrize("trial", ["99", "stopped"])
-def test_a_trial_without_weights_cannot_be_exported(trial, searched, cli, folder):
+@pytest.mark.parametrize(
+    ("trial", "says"), [("99", "is not in trials.csv; only"), ("stopped", "is stopped early; only")]
+)
+def test_a_trial_without_weights_cannot_be_exported(trial, says, searched, cli, folder):
     if trial == "stopped":
         table = searched.run.read_trials()
         trial = str(table[table["state"] == "PRUNED"]["trial"].iloc[0])
     arguments = ["export", searched.run.path, "--trial", trial, "--out", "x"]
-    check_refused(cli, folder, arguments, "only trials of full length")
+    check_refused(cli, folder, arguments, says)
 
 
 def test_an_unknown_format_is_refused(searched, cli, folder):
