@@ -45,9 +45,12 @@ class UsualWay:
     workers: int = 2
     channels_last: bool = False
 
+    @property
+    def loading(self) -> str:
+        return f"{self.transforms} transforms, {self.workers or 'no'} workers"
+
     def __str__(self) -> str:
-        layout = "channels_last" if self.channels_last else "NCHW"
-        return f"{self.transforms} transforms, {self.workers} workers, {layout}"
+        return f"{self.loading}, {'channels_last' if self.channels_last else 'NCHW'}"
 
 
 _OTHER_WORKERS = 8 if (os.cpu_count() or 1) >= 8 else 0
