@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from search_spaces import InputError
@@ -24,3 +25,12 @@ def user_path(text: str | Path) -> Path:
             f"path {str(text)[:80]!r} cannot be used ({reason}); give another path"
         ) from error
     return path
+
+
+def readable(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8 and control characters are escaped.
+
+    Archives of old systems have names in other encodings. Such a name cannot be written to a file.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
