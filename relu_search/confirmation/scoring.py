@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 from relu_search.confirmation.trainings import Trainings
 from relu_search.run_folder.folder import RunFolder
@@ -11,7 +12,7 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
 from trials.data.held_out import check_test_split, load_test_split
 from trials.data.splits import Splits
-from trials.training.checkpoint import load_weights
+from trials.training.checkpoint import load_network
 from trials.training.evaluation import score_on_test
 from trials.training.recipe import Recipe
 
@@ -57,13 +58,14 @@ def score_on_test_split(
             trainings.save_score(row, None, 1 / training.num_classes)
             continue
         arm = trainings.arms_by_text[row["placement"]]
-        model = build(
+        network = partial(
+            build,
             config.network,
             arm.placement,
             num_classes=training.num_classes,
             in_channels=training.in_channels,
             activation=config.activation,
         )
-        load_weights(model, trainings.weights_of(arm, row["seed"]))
+        model = load_network(network, trainings.weights_of(arm, row["seed"]))
         loss, accuracy = score_on_test(model, test, training, recipe, local_device())
         trainings.save_score(row, loss, accuracy)

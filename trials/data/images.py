@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +89,7 @@ def _decode(source: Path | bytes, where: str) -> Images:
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
 
-def _opened(source: Path | bytes) -> contextlib.AbstractContextManager[BinaryIO]:
+def _opened(source: Path | bytes) -> io.BytesIO | io.BufferedReader:
     file = io.BytesIO(source) if isinstance(source, bytes) else open_given(source)
     size = len(source) if isinstance(source, bytes) else os.fstat(file.fileno()).st_size
     if size > MAX_FILE:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 from search_spaces import InputError
 
@@ -15,7 +15,7 @@ DEEPEST = 32
 """Folders within folders below the first one."""
 
 
-def open_given(path: Path) -> BinaryIO:
+def open_given(path: Path) -> io.BufferedReader:
     """Open a regular file to read its bytes. It never waits, as an open of a FIFO would.
 
     Raises:

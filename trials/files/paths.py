@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from search_spaces import InputError
+from search_spaces.errors import printable
 
 
 def user_path(text: str | Path) -> Path:
@@ -32,5 +33,4 @@ def readable(name: str) -> str:
 
     Archives of old systems have names in other encodings. Such a name cannot be written to a file.
     """
-    text = os.fsencode(name).decode("utf-8", "backslashreplace")
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))
