@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from relu_search.run_folder.record import check_record
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
@@ -59,6 +60,7 @@ _ENTRIES = (
     "confirm.toml",
     "confirm.csv",
     "confirm_epochs.csv",
+    "confirm/checkpoints",
     "confirm",
     "verdict.csv",
     "report.html",
@@ -66,17 +68,7 @@ _ENTRIES = (
     "config.toml",
 )
 _LOCK = ".lock"
-_DATA_FACTS = {
-    "name",
-    "classes",
-    "in_channels",
-    "image_size",
-    "mean",
-    "std",
-    "split_digest",
-    "train_images",
-    "validation_images",
-}
+_MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
 
 
 class RunFolder:
@@ -132,7 +124,7 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{refused} ({error.strerror or error})") from error
-        with run.lock():
+        with locked(run.path):
             try:
                 for name in _ENTRIES:
                     _remove(run.path / name)
@@ -166,9 +158,23 @@ class RunFolder:
         """Lock the folder for this process; the system unlocks it when the process ends.
 
         Raises:
-            InputError: another process has locked it.
+            InputError: another process has locked it, or what is written lies elsewhere.
         """
+        self.require_no_links()
         return locked(self.path)
+
+    def require_no_links(self) -> None:
+        """Check that no file or folder that is written is a link: it may lead anywhere.
+
+        Raises:
+            InputError: one is.
+        """
+        for name in _ENTRIES:
+            if name not in _MAY_BE_LINKS and (self.path / name).is_symlink():
+                raise InputError(
+                    f"{self.path / name} is a link, and nothing is written through it; put what it "
+                    "points to in its place"
+                )
 
     def sweep(self) -> None:
         """Remove files that a killed process left incomplete."""
@@ -216,13 +222,7 @@ class RunFolder:
             InputError: `config.toml` is damaged.
         """
         file = self.path / "config.toml"
-        record = read_toml(file).get(RECORD)
-        facts = record.get("data") if isinstance(record, dict) else None
-        if not (isinstance(record, dict) and "study" in record and isinstance(facts, dict)):
-            raise InputError(f"{file} has no [{RECORD}] of a search; it is not a run's config")
-        missing = _DATA_FACTS - facts.keys()
-        if missing:
-            raise InputError(f"{file}: [{RECORD}.data] lacks {', '.join(sorted(missing))}")
+        record = check_record(read_toml(file).get(RECORD), str(file))
         return SearchConfig.from_options({}, file).resolve(), record
 
     def start_tables(
