@@ -24,7 +24,7 @@ from relu_search.run_folder.study import (
 )
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.proposer import SearchListener, StudyProposer
+from relu_search.search.proposer import SearchListener, StudyProposer, choices_of
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, require_same_data, says_what_is_safe
 from relu_search.search.training_lists import check_precision, local_device
@@ -129,7 +129,7 @@ def resume_search(
         require_same_data(run, setting.data)
         if run.read_supernet() is None:
             check_warm_start(config)
-        _open_earlier_study(run, config)  # finds damage before Ray starts
+        _check_earlier_study(run, config, setting.space)
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         config = with_pack_chosen(config, setting.data, local_device(), _progress(listeners))
         return _search(config, run, setting, cluster, verbose=verbose, listeners=listeners)
@@ -247,6 +247,28 @@ def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optu
     }
     run.write_config(config, record)
     return study or open_study(run.journal, name, config.directions, storage=config.storage)
+
+
+def _check_earlier_study(run: RunFolder, config: ResolvedConfig, space: SearchSpace) -> None:
+    """Find what is wrong with the study of a resumed run before Ray starts.
+
+    Raises:
+        InputError: something is.
+    """
+    study = _open_earlier_study(run, config)
+    if study is None:
+        return
+    for trial in finished_trials(study):
+        space.backbone.check(Placement.parse(trial.user_attrs["placement"]))
+    for trial in study.get_trials(deepcopy=False):
+        choices = choices_of(trial)
+        if not isinstance(choices, dict) or any(
+            name in choices and choices[name] not in known for name, known in space.choices.items()
+        ):
+            raise InputError(
+                f"the study of {run.path} is damaged: trial {trial.number} has choices that the "
+                "search space lacks; restore the study, or search again"
+            )
 
 
 def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study | None:

@@ -32,6 +32,10 @@ def relus_at_ratio(backbone: Backbone, ratio: str) -> int:
 def count_of(name: str, text: str, sites: int) -> int:
     """A limit on ReLUs, written as a number or as a share of all sites (rounded down)."""
     number, percent, rest = text.strip().partition("%")
-    if rest or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", number) or ("." in number and not percent):
+    if (
+        rest
+        or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number)
+        or ("." in number and not percent)
+    ):
         raise InputError(f"{name} is {text!r:.60}; write a whole number, or a share such as 60%")
     return math.floor(sites * float(number) / 100) if percent else int(number)

@@ -32,3 +32,15 @@ def test_other_texts_are_no_limit():
     for text in ("60 %x", "%", "-3", "1.5", "many"):
         with pytest.raises(InputError, match=r"max_relus is .*share"):
             count_of("max_relus", text, 36)
+
+
+@pytest.mark.parametrize("text", ["٣", "٣٠%", "９", "9" * 5_000, "9" * 5_000 + "%", "3.٥%"])
+def test_other_digits_and_too_many_digits_are_no_limit(text):
+    with pytest.raises(InputError, match="write a whole number, or a share"):
+        count_of("max_relus", text, 36)
+
+
+@pytest.mark.parametrize("text", ["٢:١", "9" * 5_000 + ":1", "1:" + "9" * 5_000])
+def test_other_digits_and_too_many_digits_are_no_ratio(text):
+    with pytest.raises(InputError, match="is no N:M"):
+        relus_at_ratio(Backbone.parse("plain-20"), text)
