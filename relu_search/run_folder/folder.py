@@ -36,7 +36,7 @@ from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
 from relu_search.settings.toml_files import read_toml
-from search_spaces import InputError
+from search_spaces import Backbone, InputError, Placement
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import user_path
@@ -248,15 +248,17 @@ class RunFolder:
         """
         return read_table(self.path / "trials.csv")
 
-    def read_some_trials(self) -> pd.DataFrame:
-        """`trials.csv` with at least one row.
+    def read_some_trials(self, network: Backbone) -> pd.DataFrame:
+        """`trials.csv` with at least one row, and with placements of this network.
 
         Raises:
-            InputError: the table is missing, damaged or empty.
+            InputError: the table is missing, damaged or empty, or has another network's placements.
         """
         trials = self.read_trials()
         if trials.empty:
             raise InputError(f"{self.path} has no finished trial yet; let the search run longer")
+        for placement in trials["placement"].unique():
+            network.check(Placement.parse(placement))
         return trials
 
     def count_trials(self) -> int:
