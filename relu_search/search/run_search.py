@@ -148,7 +148,7 @@ class _Setting:
     def of(cls, config: ResolvedConfig) -> _Setting:
         data, space = config.load_data(), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
-        facts.of(Placement("1" * len(space.backbone.sites)))  # refuses images that are too small
+        facts.require_memory()  # refuses images that are too small, too
         check_storage(config.storage)
         check_exchange(config.exchange)
         costs = Costs(config.costs, facts)

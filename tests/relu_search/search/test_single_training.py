@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from relu_search import SearchConfig
 from relu_search.export.card import read_card
 from relu_search.search.single_training import train_single
 from search_spaces import InputError
@@ -34,3 +35,14 @@ def test_a_search_trains_a_placement_as_train_single_does(searched, small_config
     row = train_single(small_config(), best["placement"], device="cpu")
     for name in ("val_accuracy", "val_loss", "train_loss", "params", "macs", "relu_elements"):
         assert row[name] == best[name]
+
+
+def test_a_network_that_fits_no_memory_is_refused_before_it_is_built(monkeypatch):
+    def built(*_arguments, **_options):
+        raise AssertionError("built")
+
+    monkeypatch.setattr("relu_search.search.single_training.run_trial", built)
+    monkeypatch.setattr("trials.files.memory.memory_limit", lambda: 2**30)
+    config = SearchConfig(backbone="plain-302", width=1024)
+    with pytest.raises(InputError, match=r"training plain-302 of width 1024 would take .* GiB"):
+        train_single(config, "paired")
