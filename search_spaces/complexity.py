@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import torch
 from torch import nn
@@ -48,7 +48,9 @@ def measure_complexity(
 ) -> Complexity:
     """Build the network without memory for its weights, run it on an empty batch, and count.
 
-    A forward pass on the meta device would load the compiler of torch, which takes 2 s.
+    Convolutions and the classifier give only the shape of their output: torch would copy their
+    weights, gigabytes in a wide network. A forward pass on the meta device would load the compiler
+    of torch, which takes 2 s.
 
     Args:
         image_size: (height, width) in pixels.
@@ -106,6 +108,7 @@ def _measure(
         module.register_forward_hook(count)
     for module in model.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
+            module.forward = partial(_shape_only, module)  # type: ignore[method-assign]
             module.register_forward_hook(count_macs)
     zeros = {name: torch.zeros(()).expand(t.shape) for name, t in model.state_dict().items()}
     with torch.no_grad():
@@ -117,6 +120,20 @@ def _measure(
         relu_elements=sum(leaving[module] for module in relus),
         site_elements=tuple(entering[module] for module in sites),
     )
+
+
+def _shape_only(module: nn.Conv2d | nn.Linear, batch: torch.Tensor) -> torch.Tensor:
+    """An empty batch of the shape that the module gives."""
+    if isinstance(module, nn.Linear):
+        return batch.new_empty(0, module.out_features)
+    assert isinstance(module.padding, tuple)
+    size = (
+        (side + 2 * pad - kernel) // stride + 1
+        for side, pad, kernel, stride in zip(
+            batch.shape[2:], module.padding, module.kernel_size, module.stride, strict=True
+        )
+    )
+    return batch.new_empty(0, module.out_channels, *size)
 
 
 def _values(batch: torch.Tensor) -> int:

@@ -25,8 +25,7 @@ class InputError(ValueError):
 
 def one_line(text: str) -> str:
     """The text as one line of at most 1,000 characters, with control characters escaped."""
-    line = " ".join(text[: 4 * _LONGEST].split())
-    line = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = printable(" ".join(text[: 4 * _LONGEST].split()))
     return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"
 
 
@@ -63,3 +62,13 @@ class _ShortRepr(reprlib.Repr):
 
 _SHORT = _ShortRepr()
 _SHORT.maxstring = 60
+
+
+def printable(text: str, keep: str = "") -> str:
+    """The text with control characters, but for those of `keep`, and lone surrogates escaped.
+
+    A terminal obeys some control characters, and no file can hold a lone surrogate.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)

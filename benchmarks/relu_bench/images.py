@@ -9,7 +9,7 @@ import numpy as np
 from benchmarks.relu_bench.specs import TableSpec
 from trials import TrainingData, load_data
 from trials.data.held_out import load_test_split
-from trials.data.sources import Images
+from trials.data.images import Images
 from trials.data.splits import ImageSet, channel_statistics, pad_with_mean, split_rows
 
 

@@ -87,7 +87,7 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
         InputError: the folder is damaged or has no finished trial yet.
     """
     config, record = run.read_config()
-    trials = run.read_some_trials()
+    trials = run.read_some_trials(config.network)
     answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
     images = int(record["data"]["validation_images"])
     return (

@@ -19,6 +19,9 @@ from search_spaces import (
 )
 from search_spaces.complexity import Complexity
 from trials.data.splits import TrainingData
+from trials.files.memory import require_memory
+
+_WHILE_TRAINED = 3 * 4  # bytes per parameter: weight, gradient and momentum, in float32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +70,19 @@ class PlacementFacts:
             "params": cost.params,
             "macs": cost.macs,
         }
+
+    def require_memory(self) -> None:
+        """Check that a network of this backbone can be trained, before one is built.
+
+        Raises:
+            InputError: its weights, gradients and momenta do not fit into memory.
+        """
+        params = self.complexity(Placement("1" * len(self.backbone.sites))).params
+        require_memory(
+            f"training {self.backbone.name} of width {self.backbone.width}",
+            _WHILE_TRAINED * params,
+            "use a smaller width or depth",
+        )
 
     def complexity(self, placement: Placement, activation: Activation | None = None) -> Complexity:
         """Parameters, MACs and ReLU elements, also with another activation."""

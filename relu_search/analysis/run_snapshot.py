@@ -47,7 +47,7 @@ class RunSnapshot:
             run,
             config,
             record,
-            run.read_some_trials(),
+            run.read_some_trials(config.network),
             run.read_epochs().drop_duplicates(["trial", "epoch"], keep="last"),
             _optional_table(run.table("confirm.csv")),
             _optional_table(run.table("verdict.csv")),

@@ -10,7 +10,13 @@ import sys
 
 import typer
 
-from relu_search.cli.console import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, say
+from relu_search.cli.console import (
+    EXIT_BAD_INPUT,
+    EXIT_FAILURE,
+    EXIT_INTERRUPTED,
+    checked_output,
+    say,
+)
 from relu_search.cli.streams import open_closed_streams
 from relu_search.cli.verbs.bench import bench
 from relu_search.cli.verbs.confirm import confirm
@@ -21,7 +27,7 @@ from relu_search.cli.verbs.search import search
 from relu_search.cli.verbs.show import show
 from relu_search.cli.verbs.train import train
 from relu_search.compat import usage_error_class
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, one_line
 from trials.files.durable import StorageError
 from trials.files.home import provide_home
 from trials.running.faults import RunStoppedError
@@ -50,11 +56,12 @@ def main(arguments: list[str] | None = None) -> None:
     # while the program runs nor when it ends, which would take most of a second.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
+    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = app(arguments, prog_name="relu-search", standalone_mode=False)
+        code = _run(arguments)
     except _UsageError as error:
         message = error.format_message()
         code = _fail(f"{message} (see relu-search --help)" if message else "", EXIT_BAD_INPUT)
@@ -74,8 +81,25 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code if isinstance(code, int) else 0)
 
 
+def _run(arguments: list[str] | None) -> object:
+    """The exit code of a command line, after all of its output has been written."""
+    given = sys.argv[1:] if arguments is None else arguments
+    if not given or "--help" in given:  # it only prints
+        with checked_output():
+            return app(given, prog_name="relu-search", standalone_mode=False)
+    code = app(given, prog_name="relu-search", standalone_mode=False)
+    with checked_output():
+        return code
+
+
+def _replace_closed_streams() -> None:
+    """Where the caller closed stdout or stderr, Python has None, and every print would fail."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
 def _fail(message: str, code: int) -> int:
     if message:
-        one_line = " ".join(message.split())
-        say(f"relu-search: {one_line}")
+        say(f"relu-search: {one_line(message)}")
     return code

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
 
+from search_spaces.errors import InputError, printable
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
 
@@ -27,12 +29,11 @@ def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
     Args:
         earlier: trials that were finished before, on a resume.
     """
-    from rich.console import Console
-
     from relu_search.cli.live_view import LiveView
+    from relu_search.cli.plain_console import PlainConsole
 
     return LiveView(
-        Console(stderr=True),
+        PlainConsole(stderr=True),
         headline=_headline(config),
         trials=config.trials,
         epochs=config.training_recipe.epochs,
@@ -85,24 +86,56 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
 
 
 def print_parts(*parts: Any) -> None:
-    """Print to stdout; to a file or pipe without folding lines."""
-    from rich.console import Console
+    """Print to stdout; to a file or pipe without folding lines.
 
-    console = Console(highlight=False)
+    Raises:
+        InputError: the output cannot be written.
+    """
+    from relu_search.cli.plain_console import PlainConsole
+
+    console = PlainConsole()
     if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    for part in parts:
-        console.print(part, markup=False)
+        console = PlainConsole(width=200)
+    with checked_output():
+        for part in parts:
+            console.print(part)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON to stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    """Print a value as JSON to stdout.
+
+    Raises:
+        InputError: the output cannot be written.
+    """
+    with checked_output():
+        sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def say(line: str) -> None:
-    """Print a line to stderr."""
-    sys.stderr.write(line + "\n")
+    """Print a line to stderr, with control characters escaped; nothing if it is closed or full."""
+    with contextlib.suppress(OSError):
+        sys.stderr.write(printable(line, keep="\n") + "\n")
+
+
+@contextlib.contextmanager
+def checked_output() -> Iterator[None]:
+    """Let all that the block prints reach its destination. The block must do nothing else.
+
+    Raises:
+        InputError: it does not, as on a full disk.
+        BrokenPipeError: nobody reads it.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        with contextlib.suppress(OSError):  # Python would try again when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            raise
+        raise InputError(
+            f"the output cannot be written ({error.strerror or error}); send it elsewhere"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
-from rich.text import Text
 
 from relu_search.analysis.leaderboard import STATE_WORDS, is_control
 from relu_search.run_folder.study import history_of
@@ -23,7 +22,7 @@ class LiveView:
     """Shows a search on a console; a `SearchListener` and a context manager.
 
     Args:
-        console: where to draw; stderr, so that stdout stays for results.
+        console: where to draw; stderr, so that stdout stays for results. It must not read markup.
         headline: printed once, when the first trial starts.
         trials: budget of the search.
         epochs: full length of a trial.
@@ -66,7 +65,7 @@ class LiveView:
 
     def started(self, proposal: Proposal) -> None:
         if self._headline is not None:
-            self._console.print(self._headline, highlight=False, soft_wrap=True)
+            self._console.print(self._headline, soft_wrap=True)
             self._headline = None
             if self._console.is_terminal:
                 self._live.start()
@@ -86,7 +85,7 @@ class LiveView:
         if not self._console.is_terminal:
             done = self._earlier + sum(self._counts.values())
             line = f"{done}/{self._trials}  {_summary(trial)}"
-            self._console.print(line, highlight=False, soft_wrap=True)
+            self._console.print(line, soft_wrap=True)
 
     def _panel(self) -> Group:
         done = self._earlier + sum(self._counts.values())
@@ -112,7 +111,7 @@ class LiveView:
                 score,
                 proposal.spec.placement.text,
             )
-        return Group(head, Text(best), rows)
+        return Group(head, best, rows)
 
     def _time_left(self, done: int) -> str:
         here = done - self._earlier

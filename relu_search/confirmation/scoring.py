@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from relu_search.confirmation.trainings import Trainings
@@ -15,7 +16,7 @@ from search_spaces.networks import Network
 from trials.data.held_out import check_test_split, load_test_split
 from trials.data.splits import ImageFacts, ImageSet, Splits
 from trials.running.devices import Say
-from trials.training.checkpoint import load_weights
+from trials.training.checkpoint import load_network
 from trials.training.evaluation import score_on_test
 from trials.training.process import deterministic_algorithms
 from trials.training.recipe import Recipe
@@ -95,15 +96,15 @@ def _trained(
 ) -> Network:
     """The network of a finished training, with its weights."""
     arm = trainings.arms_by_text[row["placement"]]
-    model = build(
+    network = partial(
+        build,
         config.network,
         arm.placement,
         num_classes=training.num_classes,
         in_channels=training.in_channels,
         activation=config.activation,
     )
-    load_weights(model, trainings.weights_of(arm, row["seed"]))
-    return model
+    return load_network(network, trainings.weights_of(arm, row["seed"]))
 
 
 def _scores(

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from relu_search.export.card import CARD, image_size_of, read_card, versions
 from relu_search.export.equivalence import Forward
-from relu_search.export.exported_model import DEFAULT_IMAGE_SIZE, load_exported
+from relu_search.export.exported_model import DEFAULT_IMAGE_SIZE, load_exported, require_room
 from relu_search.export.folded_pairs import fold_all_pairs
 from relu_search.export.formats import export_graph, require_onnx, run_module, run_onnx, write_onnx
 from relu_search.export.timing import WARM_UP, time_side_by_side
@@ -71,6 +71,7 @@ def run_bench(
             raise InputError(f"{source} has no trial of full length yet; let the search run longer")
     card, network = read_card(path), load_exported(path)
     size = image_size_of(card) or DEFAULT_IMAGE_SIZE
+    require_room(network, size, max(batches))
     networks = {network.placement.text: network}
     paired = build(
         network.backbone, num_classes=network.num_classes, in_channels=network.in_channels

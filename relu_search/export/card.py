@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from search_spaces import InputError
+from trials.files.given import open_given, read_given
 from trials.files.paths import user_path
 
 CARD = "card.json"
@@ -16,6 +18,8 @@ WEIGHTS = "model.safetensors"
 CARD_SCHEMA = 2
 
 _MAX_CARD_BYTES = 1_000_000
+_MAX_DIGITS = 18
+"""Of a whole number, so that it fits into 64 bits."""
 _REQUIRED = {
     "schema": int,
     "backbone": str,
@@ -25,6 +29,7 @@ _REQUIRED = {
     "in_channels": int,
     "files": dict,
 }
+_OPTIONAL = {"activation": str, "classes": list, "training": dict, "verdict": dict}
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -34,38 +39,80 @@ def read_card(path: str | Path) -> dict[str, Any]:
         path: path of the card or of its folder.
 
     Raises:
-        InputError: the card is missing, not JSON, of a newer schema, or lacks a required entry.
+        InputError: the card is missing, not JSON, of a newer schema, lacks a required entry, or has
+            an entry of another type.
     """
     file = card_path(path)
     try:
-        if file.exists() and not file.is_file():
-            raise InputError(f"card {file} is not a regular file; give a card.json or its folder")
-        if file.stat().st_size > _MAX_CARD_BYTES:
-            raise InputError(
-                f"card {file} is larger than {_MAX_CARD_BYTES} bytes, so it is not a card; give a "
-                "card.json"
-            )
-        text = file.read_text(encoding="utf-8-sig")
-        card = json.loads(text, parse_float=_finite, parse_constant=_finite)
-    except InputError:
-        raise
+        content = read_given(file, _MAX_CARD_BYTES)
     except OSError as error:
-        raise InputError(f"card {file} cannot be read: {error.strerror or error}") from error
+        raise InputError(
+            f"card {file} cannot be read: {error.strerror or error}; give a card.json or its folder"
+        ) from error
+    return _checked(content, f"card {file}")
+
+
+def card_text(card: Mapping[str, Any]) -> str:
+    """The text of a card file, which `read_card` accepts.
+
+    Raises:
+        InputError: an entry cannot be in a card, or the card is too large.
+    """
+    try:
+        text = json.dumps(card, indent=2, allow_nan=False) + "\n"
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InputError(f"the card cannot be written: {error}; correct its entries") from error
+    if len(text) > _MAX_CARD_BYTES:
+        raise InputError(
+            f"the card would have {len(text):,} bytes, at most {_MAX_CARD_BYTES:,} are possible; "
+            "leave out entries that are not needed"
+        )
+    _checked(text.encode(), "the card")
+    return text
+
+
+def _checked(content: bytes, where: str) -> dict[str, Any]:
+    try:
+        card = json.loads(
+            content.decode("utf-8-sig"),
+            parse_int=_whole,
+            parse_float=_finite,
+            parse_constant=_finite,
+        )
+        json.dumps(card, ensure_ascii=False).encode()  # fails if it has a lone surrogate
     except (ValueError, RecursionError) as error:
-        raise InputError(f"card {file} is not valid JSON: {error}") from error
+        raise InputError(f"{where} is not valid JSON: {error}") from error
     if not isinstance(card, dict):
-        raise InputError(f"card {file} must be a JSON object")
+        raise InputError(f"{where} must be a JSON object")
     for key, kind in _REQUIRED.items():
         if type(card.get(key)) is not kind:
             raise InputError(
-                f"card {file}: {key!r} is {card.get(key)!r:.80}; it must be a {kind.__name__}"
+                f"{where}: {key!r} is {card.get(key)!r:.80}; it must be a {kind.__name__}"
             )
     if not 1 <= card["schema"] <= CARD_SCHEMA:
         raise InputError(
-            f"card {file} has schema {card['schema']}; this version reads 1 to {CARD_SCHEMA}, "
+            f"{where} has schema {card['schema']}; this version reads 1 to {CARD_SCHEMA}, "
             "so update relu-search"
         )
+    for key, kind in _OPTIONAL.items():
+        if not isinstance(card.get(key), kind | None):
+            raise InputError(
+                f"{where}: {key!r} is {card[key]!r:.80}; it must be a {kind.__name__} or null"
+            )
+    classes = card.get("classes")
+    if classes is not None and not (
+        all(isinstance(name, str) for name in classes) and len(classes) == card["num_classes"]
+    ):
+        raise InputError(
+            f"{where}: 'classes' is {classes!r:.80}; it must have {card['num_classes']} texts"
+        )
     return card
+
+
+def _whole(text: str) -> int:
+    if len(text) > _MAX_DIGITS:
+        raise ValueError(f"{text[:20]}... has more than {_MAX_DIGITS} digits")
+    return int(text)
 
 
 def _finite(text: str) -> float:
@@ -147,5 +194,5 @@ def card_path(path: str | Path) -> Path:
 
 def sha256(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
+    with open_given(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from relu_search.export.card import (
     CARD_SCHEMA,
     WEIGHTS,
     card_path,
+    card_text,
     image_size_of,
     normalisation_of,
     read_card,
@@ -39,8 +40,9 @@ from search_spaces import (
 )
 from search_spaces.errors import require_type, shown
 from search_spaces.networks import Network
+from trials.files.memory import require_memory
 from trials.files.paths import user_path
-from trials.training.checkpoint import load_weights, require_fit, save_weights
+from trials.training.checkpoint import load_network, save_weights
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +60,10 @@ FOLDS = ("never", "auto", "always")
 DEFAULT_IMAGE_SIZE = (32, 32)
 
 _GRAPHS = ("onnx", "pt2")
+_LARGEST_ONNX = 2**31 - 2**20  # bytes of weights; protobuf's limit is 2 GiB
+_FLOAT = 4  # bytes
+_LAYERS_AT_ONCE = 4
+"""Outputs of the largest layer that a forward pass holds at the same time, at most."""
 
 
 def export_model(
@@ -138,8 +144,7 @@ def export_model(
         )
         card |= proven
         card["files"] = {FORMATS[name]: sha256(staging / FORMATS[name]) for name in formats}
-        text = json.dumps(card, indent=2, allow_nan=False) + "\n"
-        (staging / CARD).write_text(text, encoding="utf-8")
+        (staging / CARD).write_text(card_text(card), encoding="utf-8")
     return folder / CARD
 
 
@@ -161,6 +166,34 @@ def load_exported(path: str | Path) -> Network:
             f"weights {weights} have another checksum than {file} records; export the model again"
         )
     return model.eval()
+
+
+def require_room(network: Network, size: tuple[int, int], batch: int) -> None:
+    """Check that a forward pass fits into memory.
+
+    Args:
+        size: (height, width) of the images in pixels.
+        batch: number of images.
+
+    Raises:
+        InputError: it does not fit.
+    """
+    cost = measure_complexity(
+        network.backbone,
+        network.placement,
+        num_classes=network.num_classes,
+        in_channels=network.in_channels,
+        image_size=size,
+        activation=network.activation,
+    )
+    pixels = size[0] * size[1]
+    layer = max(*cost.site_elements, network.backbone.width * pixels)
+    values = 2 * network.in_channels * pixels + _LAYERS_AT_ONCE * layer
+    require_memory(
+        f"a forward pass of {batch} images of {size[0]}x{size[1]} pixels",
+        batch * _FLOAT * values,
+        "correct the card's image_size, or use a larger machine",
+    )
 
 
 def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) -> None:
@@ -185,29 +218,17 @@ def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) 
 
 
 def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
-    """The network of a card with its weights.
+    """The network of a card with its weights."""
 
-    It is built only after the header of the weights file shows the shapes of the card's network, so
-    that a wrong card cannot use up the memory.
-    """
-
-    def network() -> Network:
-        return build(
-            Backbone.parse(card["backbone"], card["width"]),
-            Placement.parse(card["placement"]),
-            num_classes=card["num_classes"],
-            in_channels=card["in_channels"],
-            activation=card.get("activation", "relu"),
-        )
-
-    import torch
-
-    with torch.device("meta"):
-        skeleton = network()
-    require_fit(skeleton, weights)
-    model = network()
-    load_weights(model, weights)
-    return model
+    network = partial(
+        build,
+        Backbone.parse(card["backbone"], card["width"]),
+        Placement.parse(card["placement"]),
+        num_classes=card["num_classes"],
+        in_channels=card["in_channels"],
+        activation=card.get("activation", "relu"),
+    )
+    return load_network(network, weights)
 
 
 def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
@@ -266,10 +287,16 @@ def _write_forms(
 ) -> dict[str, Any]:
     """Write and check every form; returns the entries `forms` and `folding` of the card."""
     from relu_search.export import formats as forms
-    from relu_search.export.equivalence import ProofImages, prove, reference_logits
+    from relu_search.export.equivalence import BATCHES, ProofImages, prove, reference_logits
 
     size, normalisation = image_size_of(dict(card)), normalisation_of(dict(card))
     assert size is not None
+    require_room(network, size, max(BATCHES))
+    if "onnx" in formats and _FLOAT * card["params"] > _LARGEST_ONNX:
+        raise InputError(
+            f"format onnx cannot hold {card['params']:,} parameters, its files have at most 2 GiB; "
+            "leave it out"
+        )
     normalise = forms.InputNormalisation(*normalisation) if normalisation else None
     images = ProofImages.make(
         channels=network.in_channels, size=size, normalise=normalise, real=real_images

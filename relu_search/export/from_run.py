@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +16,9 @@ from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
 from trials.data.splits import TrainingData
+from trials.files.durable import read_lines
 from trials.files.paths import user_path
-from trials.training.checkpoint import load_weights
+from trials.training.checkpoint import load_network
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,14 +111,15 @@ def export_trial(
     """
     config, record = run.read_config()
     data = record["data"]
-    model = build(
+    network = partial(
+        build,
         config.network,
         row["placement"],
         num_classes=len(data["classes"]),
         in_channels=data["in_channels"],
         activation=config.activation,
     )
-    load_weights(model, run.trial_weights(row["trial"]))
+    model = load_network(network, run.trial_weights(row["trial"]))
     details = {**card_details(config, data, row), "verdict": _verdict(run, row["placement"])}
     return export_model(model, out, formats, details=details, **options)
 
@@ -126,8 +130,7 @@ def _verdict(run: RunFolder, placement: str) -> dict[str, str] | None:
     If there are several references, the comparison with paired is chosen.
     """
     try:
-        with (run.path / "verdict.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        rows = list(csv.DictReader(io.StringIO(read_lines(run.table("verdict.csv")))))
     except FileNotFoundError:
         return None
     except (OSError, ValueError, csv.Error) as error:

@@ -34,6 +34,7 @@ def write_report(run: RunFolder) -> Path:
     Raises:
         InputError: the folder is damaged, cannot be written, or has no finished trial yet.
     """
+    run.require_no_links()
     tables = RunSnapshot.read(run)
     metric = tables.config.optimised
     correlation = rank_correlation(tables.trials, tables.epochs, metric)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from relu_search.settings.option_fields import option, same_option
+from relu_search.settings.option_fields import check_text, option, same_option
 from relu_search.settings.search_options import MAX_SEED, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
 from trials.files.paths import absolute_data
@@ -173,6 +173,7 @@ class ReproduceSettings:
                 f"experiment {self.experiment!r:.60} is unknown; use one of "
                 + ", ".join(EXPERIMENTS)
             )
+        check_text("data", self.data)
         if not 2 <= self.seeds <= 1_000:
             raise InputError(
                 f"seeds is {self.seeds}; it must be 2 to 1000 (one run has no standard deviation)"

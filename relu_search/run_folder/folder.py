@@ -32,11 +32,12 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from relu_search.run_folder.record import check_record
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
 from relu_search.settings.toml_files import read_toml
-from search_spaces import InputError
+from search_spaces import Backbone, InputError, Placement
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_path, user_path
@@ -60,6 +61,7 @@ _ENTRIES = (
     "confirm.toml",
     "confirm.csv",
     "confirm_epochs.csv",
+    "confirm/checkpoints",
     "confirm",
     "verdict.csv",
     "report.html",
@@ -67,17 +69,7 @@ _ENTRIES = (
     "config.toml",
 )
 _LOCK = ".lock"
-_DATA_FACTS = {
-    "name",
-    "classes",
-    "in_channels",
-    "image_size",
-    "mean",
-    "std",
-    "split_digest",
-    "train_images",
-    "validation_images",
-}
+_MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
 
 
 class RunFolder:
@@ -133,7 +125,7 @@ class RunFolder:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{refused} ({error.strerror or error})") from error
-        with run.lock():
+        with locked(run.path):
             try:
                 for name in _ENTRIES:
                     _remove(run.path / name)
@@ -167,9 +159,23 @@ class RunFolder:
         """Lock the folder for this process; the system unlocks it when the process ends.
 
         Raises:
-            InputError: another process has locked it.
+            InputError: another process has locked it, or what is written lies elsewhere.
         """
+        self.require_no_links()
         return locked(self.path)
+
+    def require_no_links(self) -> None:
+        """Check that no file or folder that is written is a link: it may lead anywhere.
+
+        Raises:
+            InputError: one is.
+        """
+        for name in _ENTRIES:
+            if name not in _MAY_BE_LINKS and (self.path / name).is_symlink():
+                raise InputError(
+                    f"{self.path / name} is a link, and nothing is written through it; put what it "
+                    "points to in its place"
+                )
 
     def sweep(self) -> None:
         """Remove files that a killed process left incomplete."""
@@ -219,13 +225,7 @@ class RunFolder:
             InputError: `config.toml` is damaged.
         """
         file = self.path / "config.toml"
-        record = read_toml(file).get(RECORD)
-        facts = record.get("data") if isinstance(record, dict) else None
-        if not (isinstance(record, dict) and "study" in record and isinstance(facts, dict)):
-            raise InputError(f"{file} has no [{RECORD}] of a search; it is not a run's config")
-        missing = _DATA_FACTS - facts.keys()
-        if missing:
-            raise InputError(f"{file}: [{RECORD}.data] lacks {', '.join(sorted(missing))}")
+        record = check_record(read_toml(file).get(RECORD), str(file))
         return SearchConfig.from_options({}, file).resolve(), record
 
     def start_tables(
@@ -251,15 +251,17 @@ class RunFolder:
         """
         return read_table(self.path / "trials.csv")
 
-    def read_some_trials(self) -> pd.DataFrame:
-        """`trials.csv` with at least one row.
+    def read_some_trials(self, network: Backbone) -> pd.DataFrame:
+        """`trials.csv` with at least one row, and with placements of this network.
 
         Raises:
-            InputError: the table is missing, damaged or empty.
+            InputError: the table is missing, damaged or empty, or has another network's placements.
         """
         trials = self.read_trials()
         if trials.empty:
             raise InputError(f"{self.path} has no finished trial yet; let the search run longer")
+        for placement in trials["placement"].unique():
+            network.check(Placement.parse(placement))
         return trials
 
     def count_trials(self) -> int:

@@ -19,6 +19,10 @@ from optuna.storages.journal import JournalFileBackend
 from relu_search.compat import JOURNAL_LOCK, journal_of
 from search_spaces import InputError
 from trials.files.durable import cut_half_line, storage_errors
+from trials.files.given import read_given
+from trials.files.memory import memory_limit
+
+_MEMORY_PER_BYTE = 20  # of a study, for each byte of its journal
 
 
 class GroupingJournal(JournalFileBackend):
@@ -81,8 +85,12 @@ def open_journal(file: Path) -> JournalStorage:
     """
     lines = []
     if file.exists():
+        try:
+            content = read_given(file, memory_limit() // _MEMORY_PER_BYTE)
+        except OSError as error:
+            raise InputError(f"{file} cannot be read ({error.strerror or error})") from error
+        lines = content[: content.rfind(b"\n") + 1].splitlines()
         cut_half_line(file)
-        lines = file.read_bytes().splitlines()
     file.with_name(f"{file.name}{JOURNAL_LOCK}").unlink(missing_ok=True)
     whole = next((n for n, line in enumerate(lines) if not _is_record(line)), len(lines))
     if whole < len(lines):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,13 +16,29 @@ from optuna.trial import FrozenTrial
 from relu_search.run_folder.journal import open_journal
 from relu_search.settings.storage_urls import sqlite_file, without_password
 from search_spaces import InputError
+from trials.files.durable import StorageError
+from trials.training.metrics import EpochMetrics
 
 METRIC_ATTRIBUTE = "metric"
 """User attribute of a study with several objectives: the name of its metric."""
 COSTS_ATTRIBUTE = "costs"
 """User attribute of a study with several objectives: True; of its trials: their costs."""
 SCHEMES = ("sqlite", "postgresql", "mysql")
-_REQUIRED_ATTRIBUTES = {"placement", "module", "seed", "history"}
+_RECORDED: dict[str, Callable[[Any], bool]] = {
+    "placement": lambda value: isinstance(value, str),
+    "module": lambda value: isinstance(value, str),
+    "seed": lambda value: type(value) is int and 0 <= value < 2**63,
+    "history": lambda value: isinstance(value, list),
+}
+"""User attributes of every finished trial, and whether a value is one."""
+_OPTIONAL: dict[str, Callable[[Any], bool]] = {
+    "reason": lambda value: isinstance(value, str),
+    COSTS_ATTRIBUTE: lambda value: (
+        isinstance(value, list)
+        and all(type(one) in (int, float) and abs(one) < _LARGEST for one in value)
+    ),
+}
+_LARGEST = 1e40  # of a number that is measured; a loss of float32 is below
 _PIECE = 100
 """Epochs per attribute of a trial: about 20 KB. MySQL allows 64 KB."""
 
@@ -76,7 +94,7 @@ def open_study(
         ) from KeyError(name)
     try:
         backend: BaseStorage = _database(storage) if storage else open_journal(journal)
-    except InputError:
+    except (InputError, StorageError):
         raise
     except Exception as error:  # any record of a journal may be wrong
         raise InputError(f"storage {where} is damaged: {error!r:.160}") from error
@@ -132,16 +150,46 @@ def finished_trials(study: optuna.Study) -> list[FrozenTrial]:
     """The trials of a search that have ended, in order.
 
     Raises:
-        InputError: the study has trials that no search recorded.
+        InputError: the study has trials that no search recorded, or an attribute of a trial has
+            another type or value than a search gives it.
     """
     finished = [trial for trial in study.trials if trial.state.is_finished()]
-    strange = [t.number for t in finished if not t.user_attrs.keys() >= _REQUIRED_ATTRIBUTES]
-    if strange:
-        raise InputError(
-            f"study {study.study_name!r} has trials that no search recorded, such as number "
-            f"{strange[0]}; give a search a study of its own"
-        )
+    for trial in finished:
+        if not trial.user_attrs.keys() >= _RECORDED.keys():
+            raise InputError(
+                f"study {study.study_name!r} has trials that no search recorded, such as number "
+                f"{trial.number}; give a search a study of its own"
+            )
+        for name, holds in (*_RECORDED.items(), *_OPTIONAL.items()):
+            value = trial.user_attrs.get(name)
+            if (value is not None or name in _RECORDED) and not holds(value):
+                raise InputError(
+                    f"study {study.study_name!r} is damaged: {name} of trial {trial.number} is "
+                    f"{value!r:.80}; restore the study, or search again"
+                )
+        _check_history(study, trial)
     return finished
+
+
+def _check_history(study: optuna.Study, trial: FrozenTrial) -> None:
+    pieces = [v for name, v in trial.user_attrs.items() if name.startswith("history")]
+    if not all(isinstance(piece, list) and all(map(_are_metrics, piece)) for piece in pieces):
+        raise InputError(
+            f"study {study.study_name!r} is damaged: trial {trial.number} has a history that is no "
+            "list of metrics; restore the study, or search again"
+        )
+
+
+def _are_metrics(epoch: Any) -> bool:
+    """Whether these are the metrics of an epoch, and finite."""
+    names = {one.name for one in fields(EpochMetrics)}
+    return (
+        isinstance(epoch, dict)
+        and epoch.keys() == names
+        and all(type(value) in (int, float) and abs(value) < _LARGEST for value in epoch.values())
+        and epoch["epoch"] >= 1
+        and epoch["epoch"] % 1 == 0
+    )
 
 
 def _database(url: str) -> RDBStorage:
@@ -152,9 +200,12 @@ def _database(url: str) -> RDBStorage:
             f"storage {shown!r} is not a database of {', '.join(SCHEMES)} on disk or on a server; "
             "write for example sqlite:///study.db, or omit --storage for a journal file"
         )
-    options = {} if scheme == "sqlite" else {"pool_pre_ping": True}  # a server may restart
+    # A server may restart, so connections to it are tested before they are used.
+    options: dict[str, Any] = {} if scheme == "sqlite" else {"pool_pre_ping": True}
     try:
-        return RDBStorage(url, engine_kwargs=options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of options in the URL that are not used
+            storage = RDBStorage(url, engine_kwargs=options)
     except ImportError as error:
         driver = {"postgresql": "postgresql+psycopg", "mysql": "mysql+pymysql"}.get(scheme, scheme)
         raise InputError(
@@ -167,3 +218,16 @@ def _database(url: str) -> RDBStorage:
         raise InputError(
             f"storage {shown} cannot be opened: {lines[0][:160]}{hint if options else ''}"
         ) from error
+    if scheme == "sqlite" and not _is_on_disk(storage):
+        raise InputError(
+            f"storage {shown!r} is in memory alone, and the study would be lost; write for example "
+            "sqlite:///study.db, or omit --storage for a journal file"
+        )
+    return storage
+
+
+def _is_on_disk(storage: RDBStorage) -> bool:
+    """Whether SQLite keeps a database in a file. Many spellings of a URL mean that it does not."""
+    with storage.engine.connect() as connection:
+        rows = connection.exec_driver_sql("PRAGMA database_list").all()
+    return all(file and Path(file).is_file() for _, name, file in rows if name == "main")

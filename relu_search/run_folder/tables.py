@@ -8,7 +8,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from search_spaces import InputError
+from search_spaces import InputError, Placement
+from search_spaces.errors import printable
 from trials.files.durable import append_lines, read_lines, write_whole
 
 if TYPE_CHECKING:
@@ -131,6 +132,9 @@ TEXTS = {
     *("arm", "origin", "versus", "verdict"),
     *("data", "backbone", "sign"),
 }
+COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
+"""Columns of whole numbers without a gap."""
+_LARGEST_COUNT, _LARGEST_NUMBER = 2**53, 1e40  # a loss of float32 is below
 
 
 def write_table(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -156,10 +160,12 @@ def append_rows(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def read_table(path: Path) -> pd.DataFrame:
     """Read a table; columns in `TEXTS` are texts, all others numbers.
 
-    An incomplete last line, which a crash leaves, is ignored.
+    An incomplete last line, which a crash leaves, is ignored. Control characters in texts are
+    escaped.
 
     Raises:
-        InputError: the table is missing or damaged.
+        InputError: the table is missing or damaged, or a number, or the placement of a trial, is
+            impossible.
     """
     import pandas as pd
 
@@ -171,19 +177,47 @@ def read_table(path: Path) -> pd.DataFrame:
         unknown = [column for column in table if column not in COLUMNS[path.name]]
         if unknown:
             raise ValueError(f"column {unknown[0]!r:.60} is unknown, of another version")
-        for column in COLUMNS[path.name]:
-            if column not in TEXTS:
-                table[column] = pd.to_numeric(table[column])  # also in a table without rows
-    except (OSError, ValueError) as error:
+        for column in COLUMNS[path.name]:  # also in a table without rows
+            if column in TEXTS:
+                table[column] = table[column].map(printable)
+            else:
+                table[column] = _numbers(table[column])
+        if path.name == "trials.csv":
+            for placement in table["placement"].unique():
+                Placement.parse(placement)
+    except (OSError, ValueError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{path} cannot be read ({str(error).splitlines()[0]}); the run folder is damaged"
+            f"{path} cannot be read ({reason.splitlines()[0]}); the run folder is damaged"
         ) from error
     return table
+
+
+def _numbers(texts: pd.Series[str]) -> pd.Series[Any]:
+    """A column as numbers; an empty cell is a missing one.
+
+    Raises:
+        ValueError: a text that is no number, a number too large to be measured, or a fraction or a
+            gap in a column of counts.
+    """
+    import numpy as np
+    import pandas as pd
+
+    values = pd.to_numeric(texts)
+    sizes = values.astype(float).abs()
+    if (sizes > (_LARGEST_COUNT if texts.name in COUNTS else _LARGEST_NUMBER)).any():
+        raise ValueError(f"column {texts.name} has a number of {sizes.max():.0e}")
+    known = values.dropna()
+    if texts.name in COUNTS and not (
+        len(known) == len(values) and (known.astype(float) == np.floor(known.astype(float))).all()
+    ):
+        raise ValueError(f"column {texts.name} must have whole numbers")
+    return values
 
 
 def _one_line(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row without line breaks in its texts, so that every line of a table is a row."""
     return {
-        name: " ".join(value.split()) if isinstance(value, str) else value
+        name: printable(" ".join(value.split())) if isinstance(value, str) else value
         for name, value in row.items()
     }

@@ -228,7 +228,7 @@ class StudyProposer:
                 self._waiting += 1
             else:
                 self._cut_off.append(trial)
-            params = _params(trial)
+            params = choices_of(trial)
             if params.keys() == self._distributions.keys():  # else interrupted within `ask`
                 self._mark_tried(self._space.decode(params), trial.number)
 
@@ -266,7 +266,7 @@ class StudyProposer:
         self._tried[canonical].add(number)
 
 
-def _params(trial: FrozenTrial) -> dict[str, Any]:
+def choices_of(trial: FrozenTrial) -> dict[str, Any]:
     """The choices of a trial, also of one that is enqueued and not started yet."""
     enqueued = enqueued_choices(trial)
     return trial.params if enqueued is None else enqueued

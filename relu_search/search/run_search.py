@@ -25,7 +25,7 @@ from relu_search.run_folder.study import (
 )
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.proposer import SearchListener, StudyProposer
+from relu_search.search.proposer import SearchListener, StudyProposer, choices_of
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import changed_config, same_data, says_what_is_safe
 from relu_search.search.training_lists import check_precision
@@ -130,7 +130,7 @@ def resume_search(
         config = changed_config(run, changes)
         setting = _Setting.of(config)
         setting = replace(setting, data=same_data(run, setting.data))
-        _open_earlier_study(run, config)  # finds damage before Ray starts
+        _check_earlier_study(run, config, setting.space)
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         config, places = _measured(config, setting, cluster, _progress(listeners))
         return _search(config, run, setting, places, verbose=verbose, listeners=listeners)
@@ -149,7 +149,7 @@ class _Setting:
     def of(cls, config: ResolvedConfig) -> _Setting:
         data, space = config.load_data(), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
-        facts.of(Placement("1" * len(space.backbone.sites)))  # refuses images that are too small
+        facts.require_memory()  # refuses images that are too small, too
         check_storage(config.storage)
         check_exchange(config.exchange)
         costs = Costs(config.costs, facts)
@@ -296,6 +296,28 @@ def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optu
     }
     run.write_config(config, record)
     return study or open_study(run.journal, name, config.directions, storage=config.storage)
+
+
+def _check_earlier_study(run: RunFolder, config: ResolvedConfig, space: SearchSpace) -> None:
+    """Find what is wrong with the study of a resumed run before Ray starts.
+
+    Raises:
+        InputError: something is.
+    """
+    study = _open_earlier_study(run, config)
+    if study is None:
+        return
+    for trial in finished_trials(study):
+        space.backbone.check(Placement.parse(trial.user_attrs["placement"]))
+    for trial in study.get_trials(deepcopy=False):
+        choices = choices_of(trial)
+        if not isinstance(choices, dict) or any(
+            name in choices and choices[name] not in known for name, known in space.choices.items()
+        ):
+            raise InputError(
+                f"the study of {run.path} is damaged: trial {trial.number} has choices that the "
+                "search space lacks; restore the study, or search again"
+            )
 
 
 def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study | None:

@@ -45,7 +45,9 @@ def train_single(
     chosen = resolve_placement(network, placement, config.norm)
     on = _device(device)
     data = resolved.load_data()
-    facts = PlacementFacts.on(data, network, config.activation).of(chosen)
+    of_network = PlacementFacts.on(data, network, config.activation)
+    of_network.require_memory()
+    facts = of_network.of(chosen)
     report(
         f"training {network.name}, width {network.width}, {facts['placement']} "
         f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {on}"

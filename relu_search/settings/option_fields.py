@@ -103,12 +103,14 @@ def check_options(values: Any) -> None:
     for name, about in options_of(values).items():
         value = getattr(values, name)
         _check_type(name, value, hints[name], secret=about.secret)
+        check_text(name, value)
         if type(value) in (int, float):
             _check_range(name.replace("_", " "), value, about)
 
 
 def _check_range(name: str, value: float, about: Option) -> None:
     rules = [
+        ("at most 64 bits long", type(value) is float or -(2**63) <= value < 2**63),
         (f"at least {about.least}", about.least is None or value >= about.least),
         (f"above {about.above}", about.above is None or value > about.above),
         (f"at most {about.most}", about.most is None or value <= about.most),
@@ -141,6 +143,18 @@ def _is_finite(value: float) -> bool:
     if type(value) is int:
         return abs(value) <= sys.float_info.max
     return math.isfinite(value)
+
+
+def check_text(name: str, value: object) -> None:
+    """Check that a value, if it is a text, can be written to a file of options.
+
+    Raises:
+        InputError: it comes from bytes that are no UTF-8.
+    """
+    try:
+        _ = value.encode() if isinstance(value, str) else None
+    except UnicodeEncodeError as error:
+        raise InputError(f"{name} has bytes that are no UTF-8; use names in UTF-8") from error
 
 
 def alternatives(expected: Any) -> tuple[Any, ...]:

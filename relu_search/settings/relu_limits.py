@@ -48,6 +48,10 @@ def most_count(text: str, sites: int) -> int:
 
 def _count(name: str, text: str, sites: int) -> Fraction:
     number, percent, rest = text.strip().partition("%")
-    if rest or not re.fullmatch(r"\d{1,9}(\.\d{1,9})?", number) or ("." in number and not percent):
+    if (
+        rest
+        or not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?", number)
+        or ("." in number and not percent)
+    ):
         raise InputError(f"{name} is {text!r:.60}; write a whole number, or a share such as 60%")
     return sites * Fraction(number) / 100 if percent else Fraction(number)

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
-from collections.abc import Callable
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -32,8 +37,58 @@ NASTY = [
 texts = st.one_of(
     st.sampled_from(NASTY), st.text(max_size=40), st.text("01*+@:-/ 239", max_size=30)
 )
+digits = st.sampled_from(
+    [
+        *("9" * 20, "9" * 400, "9" * 5_000, "-" + "9" * 400, "0x" + "f" * 400, "1e400", "1_000"),
+        *("٣", "٣٨", "９", "३", "𝟗", "½", "²", "inf", "-inf", "nan", "NaN", "1e38", "1e300", "0"),
+        *("-1", "0.5", "1e-320", "9" * 15, "+7", " 7 ", "", "True", "None"),
+    ]
+)
+"""Texts that some parsers take for a number."""
+acting = st.sampled_from(
+    [
+        *(
+            "[bold]x[/bold]",
+            "[/red]",
+            "[link=file:///etc/passwd]x[/link]",
+            ":smile:",
+            "$x^{",
+            "\\x1b",
+        ),
+        *(
+            "\x1b[31mred",
+            "\x1b[2J",
+            "\x1b]0;title\x07",
+            "\x1b]8;;http://x\x1b\\\\",
+            "\x9b5n",
+            "\x90q",
+        ),
+        *(
+            "\u202eabc",
+            "a\u2066b",
+            "\ufeff",
+            "\x7f",
+            "a\rb",
+            "a\tb",
+            "\x00",
+            "{x}",
+            "%(x)s",
+            "&lt;b&gt;",
+        ),
+    ]
+)
+"""Texts that act where they are shown: markup, escape codes, directions of writing."""
+names = st.one_of(
+    st.sampled_from(
+        [b"caf\xe9", b"\xff", b"a\x1b[31m", b"a\nb", b"[red]", b"x" * 255, b"-x", b" "]
+    ),
+    st.binary(min_size=1, max_size=12).filter(
+        lambda name: not set(name) & set(b"\x00/") and name not in (b".", b"..")
+    ),
+)
+"""Names of files, as the bytes that a file system takes."""
 numbers = st.one_of(
-    st.sampled_from([0, -1, 1, 2**31, 2**63, 10**30, -(10**30), 0.5, -0.0]),
+    st.sampled_from([0, -1, 1, 2**31, 2**63, 10**30, -(10**30), 0.5, -0.0, 10**400, -(10**400)]),
     st.sampled_from([float("nan"), float("inf"), float("-inf"), 1e308]),
     st.integers(),
     st.floats(),
@@ -89,6 +144,57 @@ def corrupted(draw: Any, content: bytes) -> bytes:
     return bytes(data)
 
 
+odd_files = st.sampled_from(
+    ["fifo", "link to a fifo", "loop", "device", "folder", "nothing", "link"]
+)
+"""What may stand in the place of a file or folder."""
+
+
+def make_odd(path: Path, kind: str) -> None:
+    """Put something odd in the place of a file or folder, which is moved aside."""
+    aside = path.with_name("aside")
+    if path.exists():
+        path.rename(aside)
+    match kind:
+        case "fifo":
+            os.mkfifo(path)
+        case "link to a fifo":
+            os.mkfifo(path.with_name("fifo"))
+            path.symlink_to("fifo")
+        case "loop":
+            path.symlink_to(path.name)
+        case "device":
+            path.symlink_to("/dev/zero")
+        case "folder":
+            path.mkdir()
+            for name in ("l0", "l1"):
+                (path / name).symlink_to(".")
+        case "link":
+            path.symlink_to("aside")
+
+
+@contextlib.contextmanager
+def bounded(seconds: int = 20, size: int = 2 * 2**30) -> Iterator[None]:
+    """Fail if the block waits, or needs more time of the processor or more memory than this."""
+
+    def late(*_: object) -> None:
+        raise AssertionError(f"it has not ended after {9 * seconds} s")
+
+    before = resource.getrusage(resource.RUSAGE_SELF)
+    handler = signal.signal(signal.SIGALRM, late)
+    left = signal.setitimer(signal.ITIMER_REAL, 9 * seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, *left)
+        signal.signal(signal.SIGALRM, handler)
+    after = resource.getrusage(resource.RUSAGE_SELF)
+    taken = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    assert taken < seconds, f"it took {taken:.1f} s"
+    memory = 1024 * (after.ru_maxrss - before.ru_maxrss)
+    assert memory < size, f"it took {memory} bytes of memory"
+
+
 def _encoded(text: str) -> bytes:
     return text.encode(errors="replace")
 
@@ -96,7 +202,8 @@ def _encoded(text: str) -> bytes:
 def clean(call: Callable[[], Any]) -> Any:
     """What a call returns; an `InputError` must be one short, printable line, and gives None."""
     try:
-        return call()
+        with bounded():
+            return call()
     except InputError as error:
         check_line(str(error))
         return None
@@ -105,3 +212,4 @@ def clean(call: Callable[[], Any]) -> Any:
 def check_line(line: str) -> None:
     assert 0 < len(line) <= 2_000, f"{len(line)} characters"
     assert "Traceback" not in line
+    assert line.isprintable()

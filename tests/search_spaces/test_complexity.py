@@ -168,3 +168,16 @@ def test_too_small_images_are_refused(size):
 def test_a_placement_that_does_not_fit_is_refused():
     with pytest.raises(InputError, match="has 2 sites but plain-5 has 3"):
         measure_complexity(Backbone.parse("plain-5"), Placement("11"))
+
+
+@pytest.mark.timeout(40)
+def test_a_very_wide_network_is_counted_without_its_weights():
+    """torch would copy 3 GB of weights, layer by layer."""
+    wide = Backbone.parse("preresnet-302", 1024)
+    cost = measure_complexity(wide, Placement("1" * 300), image_size=(4096, 4096))
+    assert cost.params == sum(p.numel() for p in _meta(wide).parameters())
+
+
+def _meta(backbone):
+    with torch.device("meta"):
+        return build(backbone)

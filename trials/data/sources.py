@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -17,15 +15,15 @@ from numpy.typing import NDArray
 from search_spaces import InputError
 from search_spaces.errors import require_type
 from trials.data.idx_files import packed_split
-from trials.files.paths import user_path
+from trials.data.images import EXTENSIONS, Images, decode_images, first_line
+from trials.data.parquet_images import ParquetImages
+from trials.files.given import files_under
+from trials.files.paths import readable, user_path
 
 Split = Literal["train", "test"]
-Images = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
 MAX_CLASSES = 10_000
-MAX_SIDE = 4096
-"""Longest side of an image in pixels; a small damaged file can announce a huge image."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +151,7 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
             dataset = SimpleNamespace(data=packed[0], targets=packed[1], classes=names)
     except Exception as error:  # torchvision raises many types
         raise InputError(
-            f"data set {name} cannot be read from {data_dir} ({_first_line(error)}); pass "
+            f"data set {name} cannot be read from {data_dir} ({first_line(error)}); pass "
             "--download to fetch it or to unpack its archive, or --data-dir with its folder"
         ) from error
     images = np.asarray(dataset.data)
@@ -177,75 +175,49 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
 
 
 def _parquet(folder: Path, split: Split) -> Source:
-    """The image layout of the Hugging Face hub: encoded `bytes` in a struct, and a label column."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+    """The image layout of the Hugging Face hub, in one file or in shards."""
     files = sorted(folder.glob(f"{split}.parquet")) or sorted(folder.glob(f"{split}-*.parquet"))
     if not files:
         raise InputError(
             f"no {split}.parquet (or {split}-*.parquet) in {folder}; put the split there, in the "
             "image layout of the Hugging Face hub"
         )
-    announced = re.search(r"-of-([0-9]+)\.parquet$", files[0].name)
+    announced = re.search(r"-of-([0-9]{1,9})\.parquet$", files[0].name)
     if announced and int(announced[1]) != len(files):
         raise InputError(
             f"{folder} holds {len(files)} of the {int(announced[1])} {split} files that "
             f"{files[0].name} announces; fetch the missing ones"
         )
-    try:
-        for metadata in map(pq.read_metadata, files):
-            groups = (metadata.row_group(i) for i in range(metadata.num_row_groups))
-            _require_memory(folder, sum(group.total_byte_size for group in groups))
-        table = pa.concat_tables([pq.read_table(file) for file in files])
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(
-            f"{folder}/{split}*.parquet cannot be read ({_first_line(error)}); "
-            "the file is truncated or not parquet"
-        ) from error
-    image_column = _one_column(folder, table, ("img", "image"))
-    label_column = _one_column(folder, table, ("label", "fine_label", "labels"))
-    images, labels = table[image_column].combine_chunks(), table[label_column].combine_chunks()
-    if not (pa.types.is_struct(images.type) and images.type.get_field_index("bytes") >= 0):
-        raise InputError(
-            f"{folder}: column {image_column!r} is {images.type}; it must be a struct with the "
-            "encoded image in a field 'bytes'"
-        )
-    if not pa.types.is_integer(labels.type) or labels.null_count or images.null_count:
-        raise InputError(
-            f"{folder}: {label_column!r} must hold integers and {image_column!r} images, without "
-            f"nulls; got {labels.type} with {labels.null_count + images.null_count} nulls"
-        )
-    encoded = images.field("bytes")
-
-    def read(indices: NDArray[np.int64]) -> Images:
-        rows = [int(i) for i in indices]
-        return _decode(
-            [(io.BytesIO(encoded[i].as_py()), f"{folder}/{split}, row {i}") for i in rows]
-        )
-
-    values = labels.to_numpy(zero_copy_only=False).astype(np.int64)
-    return Source(labels=values, classes=_numbered_classes(values), read=read)
+    images = ParquetImages(tuple(files), f"{folder}/{split}")
+    labels = images.labels()
+    return Source(labels=labels, classes=_numbered_classes(labels), read=images.read)
 
 
 def _image_folder(folder: Path, split: Split) -> Source:
     """torchvision's ImageFolder layout: `train/CLASS/*.png` and `test/CLASS/*.png`."""
-    from torchvision.datasets import ImageFolder
-
+    paths: list[Path] = []
+    labels: list[int] = []
     try:
-        dataset = ImageFolder(str(folder / split))
+        folders = sorted(path for path in (folder / split).iterdir() if path.is_dir())
+        if not folders:
+            raise OSError("it has no sub-folder")
+        for label, one in enumerate(folders):
+            mine = [path for path in files_under(one) if path.name.lower().endswith(EXTENSIONS)]
+            if not mine:
+                raise OSError(f"no image in {one.name}")
+            paths += mine
+            labels += [label] * len(mine)
     except OSError as error:
         raise InputError(
-            f"{folder / split} is not an image folder ({_first_line(error)}); it needs one "
+            f"{folder / split} is not an image folder ({first_line(error)}); it needs one "
             "sub-folder of images for each class"
         ) from error
-    paths = [Path(path) for path, _ in dataset.samples]
 
     def read(indices: NDArray[np.int64]) -> Images:
-        return _decode([(paths[i], str(paths[i])) for i in indices])
+        return decode_images(((paths[i], str(paths[i])) for i in indices), len(indices))
 
-    labels = np.asarray([label for _, label in dataset.samples], dtype=np.int64)
-    return Source(labels=labels, classes=tuple(dataset.classes), read=read)
+    names = tuple(readable(one.name) for one in folders)
+    return Source(labels=np.asarray(labels, dtype=np.int64), classes=names, read=read)
 
 
 _FOLDER_SOURCES: dict[str, Callable[[Path, Split], Source]] = {
@@ -263,73 +235,9 @@ def _existing_folder(name: str, where: str) -> Path:
     return folder
 
 
-def _one_column(folder: Path, table: Any, names: Sequence[str]) -> str:
-    for name in names:
-        if name in table.column_names:
-            return name
-    raise InputError(
-        f"{folder}: no column {' or '.join(names)} among {table.column_names[:8]}; "
-        "use the hub's image layout"
-    )
-
-
 def _numbered_classes(labels: Labels) -> tuple[str, ...]:
     highest = int(labels.max()) if len(labels) else 0
     return tuple(str(c) for c in range(min(highest + 1, MAX_CLASSES + 1)))
-
-
-_GREY, _COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
-
-
-def _decode(encoded: list[tuple[Path | io.BytesIO, str]]) -> Images:
-    """Decode 8-bit images, all of one size and all grey or all colour."""
-    from PIL import Image
-
-    images: list[Images] = []
-    for file, where in encoded:
-        try:
-            with Image.open(file) as image:
-                mode = image.mode
-                if max(image.size) > MAX_SIDE:
-                    raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE}")
-                if not images:
-                    _require_memory(where, 3 * image.width * image.height * len(encoded))
-                pixels = np.asarray(image.convert("L" if mode in _GREY else "RGB"), dtype=np.uint8)
-        except InputError:
-            raise
-        except Exception as error:  # Pillow raises many types on damaged files
-            raise InputError(
-                f"{where}: image cannot be decoded ({_first_line(error)}); replace or remove it"
-            ) from error
-        if mode not in _GREY + _COLOUR:
-            raise InputError(f"{where}: image has mode {mode!r}; convert it to 8 bits per channel")
-        pixels = pixels[..., None] if pixels.ndim == 2 else pixels
-        if images and pixels.shape != images[0].shape:
-            raise InputError(
-                f"{where}: image is {_form(pixels)} but the first one is {_form(images[0])}; bring "
-                "all images to one size, all grey or all colour"
-            )
-        images.append(pixels)
-    return np.stack(images)
-
-
-def _require_memory(where: object, size: int) -> None:
-    """Refuse data that do not fit into memory, before they are read.
-
-    Raises:
-        InputError: they need more bytes than this machine has.
-    """
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if size > memory:
-        raise InputError(
-            f"{where}: the data take {size / 2**30:,.0f} GiB, and this machine has "
-            f"{memory / 2**30:,.0f}; a data set is held in memory, so use a smaller one"
-        )
-
-
-def _form(pixels: Images) -> str:
-    height, width, channels = pixels.shape
-    return f"{width}x{height} pixels in {'grey' if channels == 1 else 'colour'}"
 
 
 def _check_labels(name: str, split: Split, source: Source) -> None:
@@ -351,8 +259,3 @@ def _check_labels(name: str, split: Split, source: Source) -> None:
             f"data {name!r}: the {split} split has no image of class {missing[0]} (of {classes}); "
             "labels must be 0, 1, 2, ... without gaps"
         )
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:160] if lines else type(error).__name__

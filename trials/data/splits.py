@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
-from trials.data.sources import Images, Labels, open_source
+from trials.data.images import Images
+from trials.data.sources import Labels, open_source
 from trials.files.paths import data_directory
 
 VALIDATION_SHARE = 5
 """One image in five is used for validation, at most `MAX_VALIDATION`."""
 MAX_VALIDATION = 5_000
+_PIECE = 2**22  # bytes
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -222,12 +224,13 @@ class Splits:
     def of(self, seed: int) -> TrainingData:
         """The training and the validation split of one seed, copied and padded."""
         train_rows, validation_rows = self.split[seed]
-        train, validation = self._images(train_rows), self._images(validation_rows)
-        mean, std = self.statistics or channel_statistics(train)
+        train, validation = self._places(train_rows), self._images(validation_rows)
+        mean, std = self.statistics or channel_statistics(self.images, train)
         return TrainingData(
             name=self.name,
             train=ImageSet(
-                images=pad_with_mean(train, self.pad, mean), labels=self.labels[train_rows]
+                images=pad_with_mean(self.images, self.pad, mean, train),
+                labels=self.labels[train_rows],
             ),
             validation=ImageSet(images=validation, labels=self.labels[validation_rows]),
             pad=self.pad,
@@ -242,7 +245,8 @@ class Splits:
     def facts_of(self, seed: int) -> ImageFacts:
         """The facts of one seed's split, for scoring a model; no image is padded or kept."""
         height, width, channels = self.images.shape[1:]
-        mean, std = self.statistics or channel_statistics(self._images(self.split[seed][0]))
+        train = self._places(self.split[seed][0])
+        mean, std = self.statistics or channel_statistics(self.images, train)
         return ImageFacts(
             name=self.name,
             image_size=(int(height), int(width)),
@@ -258,13 +262,16 @@ class Splits:
         return _digest(rows, self.labels, self._images(rows))
 
     def _images(self, rows: NDArray[np.int64]) -> Images:
-        return self.images[np.searchsorted(self.rows, rows)]
+        return self.images[self._places(rows)]
+
+    def _places(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        return np.searchsorted(self.rows, rows)
 
 
 def _digest(*arrays: NDArray[Any]) -> str:
     digest = hashlib.sha256()
     for array in arrays:
-        digest.update(np.ascontiguousarray(array).tobytes())
+        digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()[:16]
 
 
@@ -308,18 +315,35 @@ def split_rows(
     return np.sort(rest), np.sort(validation)
 
 
-def pad_with_mean(images: Images, pad: int, mean: tuple[float, ...]) -> Images:
-    """(N, H, W, C) -> (N, H+2*pad, W+2*pad, C), the border in the mean colour."""
-    n, height, width, channels = images.shape
-    padded = np.empty((n, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+def pad_with_mean(
+    images: Images, pad: int, mean: tuple[float, ...], rows: NDArray[np.int64] | None = None
+) -> Images:
+    """(N, H, W, C) -> (n, H+2*pad, W+2*pad, C), the border in the mean colour.
+
+    Args:
+        rows: (n,) which of the images; None: all.
+    """
+    _, height, width, channels = images.shape
+    count = len(images) if rows is None else len(rows)
+    padded = np.empty((count, height + 2 * pad, width + 2 * pad, channels), np.uint8)
     padded[...] = np.round(mean).astype(np.uint8)
-    padded[:, pad : pad + height, pad : pad + width] = images
+    for start, part in _pieces(images, rows):
+        padded[start : start + len(part), pad : pad + height, pad : pad + width] = part
     return padded
 
 
-def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std (at least 1) per channel of uint8 (N, H, W, C), in 0-255."""
-    counts = [np.bincount(images[..., c].ravel(), minlength=256) for c in range(images.shape[3])]
+def channel_statistics(
+    images: Images, rows: NDArray[np.int64] | None = None
+) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and std (at least 1) per channel of uint8 (N, H, W, C), in 0-255.
+
+    Args:
+        rows: which of the images count; None: all.
+    """
+    counts = np.zeros((images.shape[3], 256), np.int64)
+    for _, part in _pieces(images, rows):
+        for channel in range(images.shape[3]):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
     values = np.arange(256)
     means = [float((count * values).sum() / count.sum()) for count in counts]
     variances = [
@@ -327,3 +351,12 @@ def channel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, 
         for count, mean in zip(counts, means, strict=True)
     ]
     return tuple(means), tuple(max(variance**0.5, 1.0) for variance in variances)
+
+
+def _pieces(images: Images, rows: NDArray[np.int64] | None) -> Iterator[tuple[int, Images]]:
+    """Images in pieces of about 4 MB, each with its start: copies of all would fill the memory."""
+    count = len(images) if rows is None else len(rows)
+    step = max(1, _PIECE // max(1, images[:1].size))
+    for start in range(0, count, step):
+        piece = slice(start, start + step)
+        yield start, images[piece] if rows is None else images[rows[piece]]

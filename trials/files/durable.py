@@ -5,12 +5,18 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
+
+from trials.files.given import read_given
+from trials.files.memory import memory_limit
 
 _PARTIAL = ".partial"
+_MEMORY_PER_BYTE = 20
+"""Memory of a table in bytes, for each byte of its file."""
 
 
 class StorageError(OSError):
@@ -46,7 +52,7 @@ def append_lines(path: Path, lines: str) -> None:
     Raises:
         StorageError: the disk refuses or there is no such file; none of the lines is in the file.
     """
-    with storage_errors(path), path.open("r+b", buffering=0) as file:
+    with storage_errors(path), _open_to_change(path) as file:
         end = _end_of_last_line(file)
         file.truncate(end)
         file.seek(end)
@@ -61,10 +67,10 @@ def read_lines(path: Path) -> str:
     """The whole lines of a file as text; a half-written last line is left out.
 
     Raises:
-        OSError: the file cannot be read.
+        OSError: the file cannot be read, is no regular file, or is too large for this machine.
         UnicodeDecodeError: it is not UTF-8.
     """
-    content = path.read_bytes()
+    content = read_given(path, memory_limit() // _MEMORY_PER_BYTE)
     return content[: content.rfind(b"\n") + 1].decode()
 
 
@@ -74,7 +80,7 @@ def cut_half_line(path: Path) -> None:
     Raises:
         StorageError: the disk refuses.
     """
-    with storage_errors(path), path.open("r+b", buffering=0) as file:
+    with storage_errors(path), _open_to_change(path) as file:
         file.truncate(_end_of_last_line(file))
 
 
@@ -91,6 +97,15 @@ def storage_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _open_to_change(path: Path) -> BinaryIO:
+    """An existing regular file. A link is refused: it may lead out of the folder."""
+    descriptor = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+    return cast(BinaryIO, os.fdopen(descriptor, "r+b", buffering=0))
 
 
 def _write_all(file: BinaryIO, content: bytes) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from search_spaces import InputError
+
+# A link may lead out of the folder, and the open of a FIFO may wait.
+_FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextlib.contextmanager
@@ -26,14 +30,14 @@ def locked(folder: Path) -> Iterator[None]:
             system has no locks.
     """
     try:
-        file = (folder / ".lock").open("w")
+        descriptor = os.open(folder / ".lock", _FLAGS, 0o666)
     except OSError as error:
         raise InputError(
             f"folder {folder} cannot be written ({error.strerror or error}); make it writable"
         ) from error
-    with file:
+    try:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise InputError(
                 f"another process is at work in {folder}; wait for it or stop it"
@@ -44,3 +48,5 @@ def locked(folder: Path) -> Iterator[None]:
                 "another file system, or mount this one with locks"
             ) from error
         yield
+    finally:
+        os.close(descriptor)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from search_spaces import InputError
-from search_spaces.errors import require_type
+from search_spaces.errors import printable, require_type
 
 DATA_DIR_VARIABLE = "RELU_SEARCH_DATA"
 
@@ -56,3 +56,11 @@ def absolute_data(name: str) -> str:
     """
     kind, colon, folder = name.partition(":")
     return f"{kind}:{absolute_path(folder)}" if colon and folder else name
+
+
+def readable(name: str) -> str:
+    """A file name as text: bytes that are no UTF-8 and control characters are escaped.
+
+    Archives of old systems have names in other encodings. Such a name cannot be written to a file.
+    """
+    return printable(os.fsencode(name).decode("utf-8", "backslashreplace"))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 
 from search_spaces import InputError
 
 _PATIENCE = 5  # seconds
+_LARGEST_PORT = 2**16 - 1
 # Ray's servers speak gRPC over HTTP/2 (RFC 9113). They answer the client's preface and an empty
 # SETTINGS frame with a SETTINGS frame; the fourth byte of a frame is its type, 4.
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes([0, 0, 0, 4, 0, 0, 0, 0, 0])
@@ -34,6 +36,8 @@ def require_ray(address: str) -> None:
     if address in ("auto", "local"):
         return
     host, _, port = address.rpartition(":")
+    if not re.fullmatch(r"0*[0-9]{1,5}", port) or not 1 <= int(port) <= _LARGEST_PORT:
+        raise unreachable(address, f"a port is a number from 1 to {_LARGEST_PORT}")
     answer = b""
     try:
         with contextlib.closing(socket.create_connection((host, int(port)), _PATIENCE)) as server:

@@ -81,6 +81,12 @@ def check_exchange(url: str | None) -> None:
     """
     if url is None:
         return
+    last = url.rpartition("::")[2]  # of a chain such as simplecache::s3://bucket/folder
+    if not (last.partition("://")[2] if "://" in last else last).strip():
+        raise InputError(
+            f"exchange {url!r:.200} names no folder; give a folder that all nodes see, or a URL "
+            "such as s3://bucket/folder"
+        )
     with tempfile.TemporaryDirectory(prefix="relu-search-") as scratch:
         probe = Path(scratch) / "relu-search-probe"
         probe.write_text("probe")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -15,9 +16,18 @@ from torch import Tensor, nn
 
 from search_spaces import InputError
 from trials.files.durable import write_whole
+from trials.files.given import open_given
+from trials.files.memory import require_memory
 from trials.training.optimizer import NesterovSGD
 
 _CPU_RANDOM, _CUDA_RANDOM = "random.cpu", "random.cuda"
+_FLOATS, _INTEGERS = ("F64", "F32", "F16", "BF16"), ("I64", "I32", "I16", "I8", "U8")
+"""Types of the tensors in a file of weights, as safetensors names them."""
+_MAX_HEADER = 2**24
+_COPIES = 3
+"""Memory of a network while its weights are loaded and used, in sizes of the network."""
+
+Module = TypeVar("Module", bound=nn.Module)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -27,6 +37,28 @@ def save_weights(model: nn.Module, path: Path) -> None:
         StorageError: the disk refuses.
     """
     write_whole(path, save(_stored(model.state_dict())))
+
+
+def load_network(make: Callable[[], Module], path: Path) -> Module:
+    """A network with the weights of a file.
+
+    It is made only after the header of the file shows its names and shapes, so that a description
+    of a huge network cannot use up the memory.
+
+    Args:
+        make: makes the network, on torch's default device.
+
+    Raises:
+        InputError: as `load_weights`; or the network does not fit into memory.
+    """
+    with torch.device("meta"):
+        skeleton = make()
+    require_fit(skeleton, path)
+    size = sum(value.numel() * value.element_size() for value in skeleton.state_dict().values())
+    require_memory(f"the network of {path}", _COPIES * size, "load it on a larger machine")
+    model = make()
+    load_weights(model, path)
+    return model
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -50,9 +82,11 @@ def require_fit(model: nn.Module, path: Path) -> None:
         InputError: as `load_weights`.
     """
     try:
+        _check_header(path)
         with safe_open(path, "pt") as file:
-            names = file.keys()
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in names}
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            found = {name: tuple(one.get_shape()) for name, one in slices.items()}
+            types = {name: str(one.get_dtype()) for name, one in slices.items()}
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"weights {path} cannot be read ({error}); a complete safetensors file is needed"
@@ -70,6 +104,13 @@ def require_fit(model: nn.Module, path: Path) -> None:
             f"weights {path} do not fit the network: {len(differ)} mismatches, first {details}; "
             "give the weights that belong to this backbone, width, placement and class count"
         )
+    for name, value in model.state_dict().items():
+        known = _FLOATS if value.is_floating_point() else _INTEGERS
+        if types[name] not in known:
+            raise InputError(
+                f"weights {path}: {name:.80} has the type {types[name]}; it must be one of "
+                f"{', '.join(known)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -134,6 +175,7 @@ class Checkpoint:
 
     def _read(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
         try:
+            _check_header(self.path)
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("key") != self.key:
@@ -143,6 +185,18 @@ class Checkpoint:
             return tensors, json.loads(metadata["epochs"])
         except (OSError, SafetensorError, KeyError, ValueError):
             return None
+
+
+def _check_header(path: Path) -> None:
+    """Check that a safetensors file is a regular file with a header of usual size.
+
+    Raises:
+        OSError: it is not.
+    """
+    with open_given(path) as file:
+        size = int.from_bytes(file.read(8), "little")
+    if size > _MAX_HEADER:
+        raise OSError(errno.EFBIG, f"its header announces {size:,} bytes", str(path))
 
 
 def _model(name: str) -> str:

@@ -29,12 +29,13 @@ def report(
     folder = RunFolder.open(run)
     table, caveat = report_text(folder)
     written = None
-    if not as_json:
-        print_parts(table, caveat)
-    if page:
+    if page:  # before anything is printed: it may find damage
         from relu_search.report.run_report import write_report
 
         written = str(write_report(folder))
+    if not as_json:
+        print_parts(table, caveat)
+    if written is not None:
         say(f"Report: {written}")
     if as_json:
         metric = METRICS[folder.read_config()[0].metric]

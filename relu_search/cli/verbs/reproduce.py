@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 import typer
@@ -79,9 +80,7 @@ def reproduce(
 
 
 def _numbers(what: str, text: str) -> tuple[int, ...]:
-    try:
-        return tuple(dict.fromkeys(int(part) for part in text.split(",")))
-    except ValueError as error:
-        raise InputError(
-            f"{what} is {text!r:.60}; write whole numbers with commas, such as 38,62"
-        ) from error
+    parts = [part.strip() for part in text.split(",")]
+    if not all(re.fullmatch(r"[0-9]{1,9}", part) for part in parts):
+        raise InputError(f"{what} is {text!r:.60}; write whole numbers with commas, such as 38,62")
+    return tuple(dict.fromkeys(map(int, parts)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
 from relu_search import RunFolder, SearchConfig
+from relu_search.report.run_report import write_report
 from search_spaces import InputError
 
 
@@ -98,3 +100,39 @@ def test_a_folder_that_cannot_be_written_is_refused():
 def test_open_wants_a_run_folder(tmp_path):
     with pytest.raises(InputError, match="not a run folder"):
         RunFolder.open(tmp_path)
+
+
+# --- links, which may lead out of the folder --------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "name", ["trials.csv", "study.journal", "weights", "checkpoints", "best", "figures", "confirm"]
+)
+def test_nothing_is_written_through_a_link(name, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    (run.path / name).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match=f"{name} is a link"), run.lock():
+        pass
+    with pytest.raises(InputError, match=f"{name} is a link"):
+        write_report(run)
+    assert os.listdir(tmp_path / "elsewhere") == []
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("kind", ["link", "fifo"])
+def test_the_lock_is_no_way_out_either(kind, tmp_path):
+    run = RunFolder(tmp_path / "run")
+    run.path.mkdir()
+    mine = tmp_path / "mine"
+    mine.write_text("mine")
+    if kind == "link":
+        (run.path / ".lock").symlink_to(mine)
+        with pytest.raises(InputError, match="cannot be written"), run.lock():
+            pass
+    else:
+        os.mkfifo(run.path / ".lock")
+        with run.lock():
+            pass
+    assert mine.read_text() == "mine"

@@ -61,6 +61,27 @@ def test_a_damaged_study_is_one_line_and_nothing_is_changed(damage, run):
     assert contents(run) == before
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'{"module":"paired"}', b'{"module":5}'),
+        (b'{"seed":0}', b'{"seed":"0"}'),
+        (b'{"placement":"1*6"}', b'{"placement":"1*7"}'),
+        (b'{"placement":"1*6"}', b'{"placement":["1*6"]}'),
+        (b'{"history":[', b'{"history":[5,'),
+    ],
+    ids=str,
+)
+def test_an_attribute_of_another_type_is_found_before_ray_starts(old, new, run):
+    journal = run / "study.journal"
+    assert old in journal.read_bytes()
+    journal.write_bytes(journal.read_bytes().replace(old, new))
+    before = contents(run)
+    with pytest.raises(InputError, match=r"restore the study|has 7 sites"):
+        resume_search(run, trials=20)
+    assert contents(run) == before
+
+
 def test_a_study_cut_within_its_last_line_goes_on(run):
     journal = run / "study.journal"
     journal.write_bytes(journal.read_bytes() + b'{"op_code": 4, "wor')

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from relu_search import SearchConfig
 from relu_search.export.card import read_card
 from relu_search.search.single_training import train_single
 from search_spaces import InputError
@@ -49,3 +50,14 @@ def test_a_network_too_large_for_the_gpu_is_one_line(cli, monkeypatch):
         "relu-search: out of GPU memory: CUDA out of memory. Tried to allocate 2.00 GiB, alone on "
         "the card; lower --width or the batch size"
     )
+
+
+def test_a_network_that_fits_no_memory_is_refused_before_it_is_built(monkeypatch):
+    def built(*_arguments, **_options):
+        raise AssertionError("built")
+
+    monkeypatch.setattr("relu_search.search.single_training.run_trial", built)
+    monkeypatch.setattr("trials.files.memory.memory_limit", lambda: 2**30)
+    config = SearchConfig(backbone="plain-302", width=1024)
+    with pytest.raises(InputError, match=r"training plain-302 of width 1024 would take .* GiB"):
+        train_single(config, "paired")

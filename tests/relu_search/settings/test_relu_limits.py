@@ -63,3 +63,16 @@ def test_other_texts_are_no_limit():
             most_count(text, 36)
         with pytest.raises(InputError, match=r"min_relus is .*share"):
             least_count(text, 36)
+
+
+@pytest.mark.parametrize("text", ["٣", "٣٠%", "９", "9" * 5_000, "9" * 5_000 + "%", "3.٥%"])
+def test_other_digits_and_too_many_digits_are_no_limit(text):
+    for count in (most_count, least_count):
+        with pytest.raises(InputError, match="write a whole number, or a share"):
+            count(text, 36)
+
+
+@pytest.mark.parametrize("text", ["٢:١", "9" * 5_000 + ":1", "1:" + "9" * 5_000])
+def test_other_digits_and_too_many_digits_are_no_ratio(text):
+    with pytest.raises(InputError, match="is no N:M"):
+        relus_at_ratio(Backbone.parse("plain-20"), text)

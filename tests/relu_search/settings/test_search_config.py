@@ -114,3 +114,27 @@ def test_a_value_of_another_type_is_one_short_line_that_names_its_option(name, v
 def test_a_search_of_something_else_is_refused():
     with pytest.raises(InputError, match="config is 3; it must be a SearchConfig"):
         run_search(3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"train_limit": 10**400},
+        {"validation_images": 10**400},
+        {"concurrent": 10**400},
+        {"max_failures": 2**63},
+        {"min_relus": -(10**400)},
+        {"pack": "9" * 5_000},
+        {"pack": "٨"},
+    ],
+    ids=lambda options: next(iter(options)),
+)
+def test_whole_numbers_that_no_machine_can_count_are_refused(options):
+    with pytest.raises(InputError):
+        SearchConfig.from_options(options)
+
+
+@pytest.mark.parametrize("option", ["out", "data", "data_dir", "exchange", "address", "storage"])
+def test_bytes_that_are_no_utf_8_are_refused_before_anything_is_written(option):
+    with pytest.raises(InputError, match="no UTF-8"):
+        SearchConfig.from_options({option: "caf\udce9"})

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from relu_search.settings.toml_files import read_toml
@@ -40,3 +43,21 @@ def test_a_folder_or_nothing_is_refused(tmp_path):
     for path in (tmp_path, tmp_path / "none.toml"):
         with pytest.raises(InputError, match=f"{path.name} cannot be read"):
             read_toml(path)
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_or_a_device_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    (tmp_path / "link").symlink_to("fifo")
+    for path in (tmp_path / "fifo", tmp_path / "link", Path("/dev/zero"), Path("a\0b")):
+        with pytest.raises(InputError, match=r"cannot be read: it is (not|no)"):
+            read_toml(path)
+
+
+@pytest.mark.parametrize(
+    "number", ["9" * 400, "-" + "9" * 400, "0x" + "f" * 9_000, "[[[9" + "9" * 40 + "]]]"]
+)
+def test_numbers_of_more_than_64_bits_are_refused(number, tmp_path):
+    (tmp_path / "a.toml").write_text(f"[a]\nb = {number}\n")
+    with pytest.raises(InputError, match=r"whole number of \d+ bits"):
+        read_toml(tmp_path / "a.toml")

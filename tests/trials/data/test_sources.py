@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -418,3 +419,104 @@ def test_an_empty_folder_is_refused(tmp_path, kind, way_out, split):
     message = refuse(f"{kind}:{tmp_path}", split)
     assert way_out in message
     assert split in message
+
+
+# --- what others put into their files ---------------------------------------------------------
+
+
+def test_a_value_that_is_there_once_is_not_expanded_for_all_rows(good):
+    """One value of 1 MB, dictionary-encoded over 20,000 rows: 20 GB if all were decoded at once."""
+    value = bytes(1_000_000)
+    index = pa.array(np.zeros(20_000, np.int32))
+    repeated = pa.DictionaryArray.from_arrays(index, pa.array([value], pa.binary()))
+    image = pa.StructArray.from_arrays([repeated], ["bytes"])
+    pq.write_table(pa.table({"img": image, "label": [0, 1] * 10_000}), good.path)
+    before = pa.total_allocated_bytes()
+    assert "row 0: image cannot be decoded" in refuse(good.name)
+    assert pa.default_memory_pool().max_memory() - before < 10**9
+
+
+@pytest.mark.parametrize("encoding", ["PLAIN", "DELTA_LENGTH_BYTE_ARRAY", "DELTA_BYTE_ARRAY"])
+def test_every_encoding_of_the_column_gives_the_same_images(good, encoding):
+    expected, _ = read_all(good.name)
+    image = pa.StructArray.from_arrays([pa.array(good.encoded, pa.binary())], ["bytes"])
+    table = pa.table({"img": image, "label": [0, 1, 2] * 4})
+    pq.write_table(table, good.path, use_dictionary=False, column_encoding={"img.bytes": encoding})
+    np.testing.assert_array_equal(read_all(good.name)[0], expected)
+
+
+@pytest.mark.parametrize("kind", [pa.large_binary(), pa.dictionary(pa.int32(), pa.binary())])
+def test_other_types_of_bytes_are_read(good, kind):
+    expected, _ = read_all(good.name)
+    image = pa.StructArray.from_arrays([pa.array(good.encoded, kind)], ["bytes"])
+    pq.write_table(pa.table({"img": image, "label": [0, 1, 2] * 4}), good.path)
+    np.testing.assert_array_equal(read_all(good.name)[0], expected)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["text"] * 12,
+        [7] * 12,
+        [True] * 12,
+        [[1]] * 12,
+        [[b"x"]] * 12,
+        [{"a": b"x"}] * 12,
+        [1.5] * 12,
+    ],
+    ids=["string", "int", "bool", "list", "list of bytes", "struct", "float"],
+)
+def test_bytes_that_are_none_are_refused(good, values):
+    image = pa.StructArray.from_arrays([pa.array(values * 12)], ["bytes"])
+    pq.write_table(pa.table({"img": image, "label": [0, 1, 2] * 4}), good.path)
+    assert "it must be binary" in refuse(good.name)
+
+
+def test_more_rows_than_a_data_set_can_have_are_refused(good, monkeypatch):
+    monkeypatch.setattr("trials.data.parquet_images.MOST_FILES", 11)
+    assert "more than 11 rows" in refuse(good.name)
+
+
+@pytest.mark.timeout(20)
+def test_a_fifo_in_a_data_set_is_not_waited_for(good, tmp_path, write_folder, random_images):
+    good.path.unlink()
+    os.mkfifo(good.path)
+    assert "it is not a regular file" in refuse(good.name)
+    write_folder(tmp_path / "train", dict.fromkeys("ab", random_images(3, 8, 8, 3)))
+    os.mkfifo(tmp_path / "train" / "b" / "009.png")
+    assert "it is not a regular file" in refuse(f"folder:{tmp_path}")
+
+
+@pytest.mark.timeout(20)
+def test_links_in_circles_in_a_class_folder_are_refused(tmp_path, write_folder, random_images):
+    write_folder(tmp_path / "train", dict.fromkeys("ab", random_images(3, 8, 8, 3)))
+    for name in ("l0", "l1"):
+        (tmp_path / "train" / "a" / name).symlink_to(".")
+    assert "remove the link" in refuse(f"folder:{tmp_path}")
+
+
+def test_names_in_another_encoding_are_read_and_shown_escaped(tmp_path, encode, random_images):
+    """Old archives have file names that are no UTF-8."""
+    images = random_images(6, 5, 7, 3)
+    for number, image in enumerate(images):
+        name = [b"caf\xe9", b"b\x1b[31m"][number % 2]
+        folder = os.path.join(os.fsencode(tmp_path), b"train", name)
+        os.makedirs(folder, exist_ok=True)
+        with open(os.path.join(folder, b"\xff%d.png" % number), "wb") as file:
+            file.write(encode(image))
+    read, source = read_all(f"folder:{tmp_path}")
+    assert source.classes == ("b\\x1b[31m", "caf\\xe9")
+    np.testing.assert_array_equal(read, images[[1, 3, 5, 0, 2, 4]])
+
+
+def test_folders_are_read_in_the_order_of_torchvision(tmp_path, write_folder, random_images):
+    write_folder(
+        tmp_path / "train", dict.fromkeys(["b", "B", "a-c", "a"], random_images(3, 8, 8, 3))
+    )
+    write_folder(tmp_path / "train" / "a", {"z": random_images(2, 8, 8, 3, seed=1)})
+    (tmp_path / "train" / "a" / "notes.txt").write_text("no image")
+    expected = torchvision.datasets.ImageFolder(str(tmp_path / "train"))
+    read, source = read_all(f"folder:{tmp_path}")
+    assert source.classes == tuple(expected.classes)
+    assert source.labels.tolist() == expected.targets
+    np.testing.assert_array_equal(read, np.stack([np.asarray(image) for image, _ in expected]))

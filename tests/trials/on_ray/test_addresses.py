@@ -66,3 +66,15 @@ def test_ray_client_is_refused_with_the_way_out():
 
 def test_auto_is_left_to_ray():
     require_ray("auto")
+
+
+@pytest.mark.parametrize(
+    "port", ["99999999", "65536", "0", "-1", "٦٣٧٩", "", "1e3", "6379 ", "9" * 400]
+)
+def test_what_is_no_port_is_refused_before_anything_is_asked(port, monkeypatch):
+    def connect(*_arguments):
+        raise AssertionError("connected")
+
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(InputError, match="a port is a number from 1 to 65535"):
+        require_ray(f"127.0.0.1:{port}")

@@ -124,3 +124,13 @@ def test_a_folder_is_the_same_for_workers_that_run_elsewhere(tmp_path, monkeypat
     assert TrialFiles().through("shared/runs", "a").exchange == f"{tmp_path}/shared/runs/a"
     assert TrialFiles().through("s3://bucket/runs/", "a").exchange == "s3://bucket/runs/a"
     assert TrialFiles().through(None, "a").exchange is None
+
+
+@pytest.mark.parametrize(
+    "url", ["", " ", "file://", "local://", "simplecache::", "simplecache::file://"]
+)
+def test_an_exchange_without_a_folder_is_refused(url, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="names no folder"):
+        check_exchange(url)
+    assert list(tmp_path.iterdir()) == []
