@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -19,7 +20,7 @@ from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
 from relu_search.cli.verbs.show import show
 from relu_search.cli.verbs.train import train
-from relu_search.compat import usage_error_class
+from relu_search.compat import usage_error_class, usage_error_text
 from search_spaces.errors import InputError
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
@@ -36,7 +37,34 @@ app = typer.Typer(
 )
 
 
-for _verb in (search, train, show, report, confirm, reproduce, export, bench):
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"relu-search {version('relu-search')}")
+        except PackageNotFoundError:
+            print("relu-search, not installed as a package")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_the_verb(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+_VERBS = (search, train, show, report, confirm, reproduce, export, bench)
+for _verb in _VERBS:
     app.command()(_verb)
 
 
@@ -52,8 +80,10 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments, prog_name="relu-search", standalone_mode=False)
     except _UsageError as error:
-        message = error.format_message()
-        code = _fail(f"{message} (see relu-search --help)" if message else "", EXIT_BAD_INPUT)
+        message = usage_error_text(error)
+        code = _fail(
+            f"{message} (see {_command(arguments)} --help)" if message else "", EXIT_BAD_INPUT
+        )
     except InputError as error:
         code = _fail(str(error), EXIT_BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
@@ -68,6 +98,13 @@ def main(arguments: list[str] | None = None) -> None:
         hint = f"set {TRACEBACK_VARIABLE}=1 to see where"
         code = _fail(f"{type(error).__name__}: {error} ({hint})", EXIT_FAILURE)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _command(arguments: list[str] | None) -> str:
+    """The program with its verb, if it was called with one."""
+    typed = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    verbs = {verb.__name__ for verb in _VERBS}
+    return f"relu-search {typed}" if typed in verbs else "relu-search"
 
 
 def _fail(message: str, code: int) -> int:

@@ -78,11 +78,8 @@ def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
         InputError: there is no such trial, or it has no weights.
     """
     if trial is None:
-        if not (run.best / CARD).is_file():
-            raise InputError(
-                f"{run.path} has no trial of full length yet; let the search run longer"
-            )
-        trial = (read_card(run.best).get("training") or {}).get("trial")
+        card = read_card(best_of(run))
+        trial = (card.get("training") or {}).get("trial")
     rows = [row for row in rows_of(run.read_trials()) if row["trial"] == trial]
     if not rows or rows[0]["state"] != "COMPLETE":
         state = STATE_WORDS[rows[0]["state"]] if rows else "not in trials.csv"
@@ -91,6 +88,20 @@ def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
             "see relu-search report"
         )
     return rows[0]
+
+
+def best_of(run: RunFolder) -> Path:
+    """The folder of the best model of a run.
+
+    Raises:
+        InputError: there is none yet.
+    """
+    if not (run.best / CARD).is_file():
+        raise InputError(
+            f"{run.path} has no best model: no trial within its ReLU limits has full length yet; "
+            "let the search run longer"
+        )
+    return run.best
 
 
 def export_trial(
