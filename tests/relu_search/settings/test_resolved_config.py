@@ -53,6 +53,7 @@ EVERYTHING = {
     "captured": False,
     "warm_start": "supernet",
     "out": "runs/a",
+    "report": False,
 }
 
 
@@ -166,7 +167,11 @@ out = "runs/old"
 """
 
 
-def test_the_config_file_is_that_of_version_0_1_byte_for_byte(tmp_path):
+ADDED = "report = true\n"
+"""What newer versions write behind it."""
+
+
+def test_the_config_file_begins_with_that_of_version_0_1_byte_for_byte(tmp_path):
     """Keys, order and values: OLD_CONFIG was written before options were split in two types."""
     config = resolved(
         backbone="plain-8",
@@ -179,12 +184,12 @@ def test_the_config_file_is_that_of_version_0_1_byte_for_byte(tmp_path):
         concurrent=1,
         out="runs/old",
     )
-    assert tomli_w.dumps(config.to_toml()) == OLD_CONFIG
+    assert tomli_w.dumps(config.to_toml()) == OLD_CONFIG + ADDED
     file = tmp_path / "old.toml"
     file.write_text(OLD_CONFIG)
     read = SearchConfig.from_options({}, file).resolve()
     assert read == config
-    assert tomli_w.dumps(read.to_toml()) == OLD_CONFIG
+    assert tomli_w.dumps(read.to_toml()) == OLD_CONFIG + ADDED
 
 
 @pytest.mark.parametrize(
