@@ -30,6 +30,7 @@ def export_from(
     weights: str | None = None,
     fold: str = "never",
     normalise_inside: bool = False,
+    opset: int | None = None,
 ) -> Path:
     """Export from a run folder (its best trial, or `trial`) or from a card.
 
@@ -40,7 +41,7 @@ def export_from(
         out: folder; it must be missing or empty.
         trial: number of the trial; None: the best one.
         weights: a safetensors file made elsewhere, for the network of a card.
-        formats, fold, normalise_inside: as in `export_model`.
+        formats, fold, normalise_inside, opset: as in `export_model`.
 
     Returns:
         The path of the new card.
@@ -50,8 +51,12 @@ def export_from(
     """
     folder = free_folder(out)
     path = user_path(source)
-    options: dict[str, Any] = {"fold": fold, "normalise_inside": normalise_inside}
-    check_options(formats, fold=fold, normalise_inside=normalise_inside)
+    options: dict[str, Any] = {
+        "fold": fold,
+        "normalise_inside": normalise_inside,
+        "opset": opset,
+    }
+    check_options(formats, **options)
     if not (path / "config.toml").is_file():
         if trial is not None:
             raise InputError(
