@@ -6,6 +6,7 @@ one test for each, which names what broke.
 
 from __future__ import annotations
 
+import difflib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 JOURNAL_LOCK = ".lock"
 """What Optuna appends to the name of a journal file for its lock (`JournalFileSymlinkLock`)."""
 _ENQUEUED = "fixed_params"
+_SLIP = 0.85
+"""Least similarity (`difflib`) of an option that is suggested for a mistyped one."""
 
 
 def reopened_trial(study: optuna.Study, trial: FrozenTrial) -> optuna.Trial:
@@ -46,6 +49,24 @@ def enqueued_choices(trial: FrozenTrial) -> dict[str, Any] | None:
     `Study.enqueue_trial` keeps them in the system attribute `fixed_params`.
     """
     return trial.system_attrs.get(_ENQUEUED)
+
+
+def usage_error_text(error: Any) -> str:
+    """What an error of `usage_error_class` says is wrong; empty if it says nothing.
+
+    For an unknown option, Typer suggests options that share a few letters with it. Here only
+    options are suggested that it may be a slip of, as `--trial` of `--trials`. Uses `option_name`
+    and `ctx.command.params` of the class `NoSuchOption`.
+    """
+    if type(error).__name__ != "NoSuchOption" or error.ctx is None:
+        return error.format_message()
+    typed = error.option_name
+    if not typed.startswith("--"):
+        return f"No such option: {typed}; options begin with two dashes"
+    known = [name for one in error.ctx.command.params for name in (*one.opts, *one.secondary_opts)]
+    alike = difflib.get_close_matches(typed, known, n=2, cutoff=_SLIP)
+    question = f"; did you mean {' or '.join(alike)}?" if alike else ""
+    return f"No such option: {typed}{question}"
 
 
 def usage_error_class() -> Any:

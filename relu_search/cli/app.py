@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import sys
+from typing import Annotated
 
 import typer
 
@@ -26,7 +27,7 @@ from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
 from relu_search.cli.verbs.show import show
 from relu_search.cli.verbs.train import train
-from relu_search.compat import usage_error_class
+from relu_search.compat import usage_error_class, usage_error_text
 from search_spaces.errors import InputError, one_line
 from trials.files.durable import StorageError
 from trials.files.home import provide_home
@@ -44,7 +45,34 @@ app = typer.Typer(
 )
 
 
-for _verb in (search, train, show, report, confirm, reproduce, export, bench):
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        try:
+            print(f"relu-search {version('relu-search')}")
+        except PackageNotFoundError:
+            print("relu-search, not installed as a package")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_the_verb(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the version and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
+    ] = False,
+) -> None:
+    pass
+
+
+_VERBS = (search, train, show, report, confirm, reproduce, export, bench)
+for _verb in _VERBS:
     app.command()(_verb)
 
 
@@ -56,15 +84,16 @@ def main(arguments: list[str] | None = None) -> None:
     # while the program runs nor when it ends, which would take most of a second.
     gc.set_threshold(50_000)
     atexit.register(gc.freeze)
-    _replace_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
         code = _run(arguments)
     except _UsageError as error:
-        message = error.format_message()
-        code = _fail(f"{message} (see relu-search --help)" if message else "", EXIT_BAD_INPUT)
+        message = usage_error_text(error)
+        code = _fail(
+            f"{message} (see {_command(arguments)} --help)" if message else "", EXIT_BAD_INPUT
+        )
     except InputError as error:
         code = _fail(str(error), EXIT_BAD_INPUT)
     except (KeyboardInterrupt, typer.Abort):
@@ -92,11 +121,11 @@ def _run(arguments: list[str] | None) -> object:
         return code
 
 
-def _replace_closed_streams() -> None:
-    """Where the caller closed stdout or stderr, Python has None, and every print would fail."""
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+def _command(arguments: list[str] | None) -> str:
+    """The program with its verb, if it was called with one."""
+    typed = next(iter(sys.argv[1:] if arguments is None else arguments), "")
+    verbs = {verb.__name__ for verb in _VERBS}
+    return f"relu-search {typed}" if typed in verbs else "relu-search"
 
 
 def _fail(message: str, code: int) -> int:

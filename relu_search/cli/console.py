@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -16,9 +17,15 @@ from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    import pandas as pd
+
     from relu_search.cli.live_view import LiveView
+    from relu_search.run_folder.folder import RunFolder
     from relu_search.search.run_search import SearchOutcome
     from relu_search.settings.resolved_config import ResolvedConfig
+    from search_spaces import SearchSpace
 
 EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -34,7 +41,7 @@ def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
 
     return LiveView(
         PlainConsole(stderr=True),
-        headline=_headline(config),
+        headline=headline(config),
         trials=config.trials,
         epochs=config.training_recipe.epochs,
         metric=config.metric,
@@ -42,47 +49,108 @@ def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
     )
 
 
-def _headline(config: ResolvedConfig) -> str:
-    size, left_out = config.search_space().size, [*config.references][config.trials :]
+def headline(config: ResolvedConfig) -> str:
+    """What is searched; and a warning if the budget is spent on hand-designed modules."""
+    space = config.search_space()
+    size = space.size
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (
         f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
         f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
-        f"{config.epochs} epochs; hand-designed modules first"
-        + (f" (the budget is too small for {', '.join(left_out)})" if left_out else "")
+        f"{config.epochs} epoch{'s'[: config.epochs > 1]}; hand-designed modules first"
+        + _budget_warning(config, space)
     )
+
+
+def _budget_warning(config: ResolvedConfig, space: SearchSpace) -> str:
+    """What to know before a search that trains hand-designed modules only; else empty."""
+    modules = {n: p for n, p in config.references.items() if space.encode(p) is not None}
+    if config.trials > len(modules):
+        return ""
+    trained, left_out = [*modules][: config.trials], [*modules][config.trials :]
+    line = f"\nWARNING: the budget is spent on the hand-designed modules {', '.join(trained)}"
+    if left_out:
+        line += f" (it is too small for {', '.join(left_out)})"
+    line += "; no other placement is tried"
+    if not any(space.admits(modules[name]) for name in trained):
+        line += f", and none of these modules keeps {_limits(config)}, so there will be no best one"
+    return f"{line}. Use --trials {len(modules) + 1} or more."
+
+
+def _limits(config: ResolvedConfig) -> str:
+    least, most = config.min_relus, config.max_relus
+    if most is None:
+        return f"at least {least} ReLU{'s'[: least != 1]}"
+    counts = str(most) if least == most else f"{least} to {most}"
+    return f"{counts} ReLU{'s'[: most != 1]}"
 
 
 def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
     """Print how a search ended: the leaderboard, or JSON, and where the best model is."""
     from relu_search.analysis.answer import report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
-    from relu_search.settings.metrics import METRICS
 
     run = outcome.run
+    config, _ = run.read_config()
     trials = run.read_trials()
+    if not as_json and not trials.empty:
+        print_parts(*report_text(run))
+    wanted = config.report and outcome.ending != "interrupted" and not trials.empty
+    report = _written_report(run) if wanted else None
     if as_json:
-        config, _ = run.read_config()
         print_json(
             {
                 "run": str(run.path),
                 "ending": outcome.ending,
                 "best": outcome.best_trial,
-                "trials": rows_of(ranked(trials, METRICS[config.metric])),
+                "trials": rows_of(ranked(trials, config.optimised)),
+                "report": None if report is None else str(report),
             }
         )
-    elif not trials.empty:
-        print_parts(*report_text(run))
     if outcome.ending == "space exhausted":
         say("Every placement of the space has been tried; the search ended before its budget.")
+    if report is not None:
+        say(f"Report: {report}")
     if outcome.ending == "interrupted":
-        say(f"Interrupted; go on with: relu-search search --resume {run.path}")
+        say(f"Interrupted; go on with: {command('search --resume', run)}")
     elif outcome.best_trial is None:
-        say("No trial trained to the end; see the reasons above.")
+        say(_why_no_best(run, trials, config))
     elif not run.best.is_dir():
         say(f"The best weights did not reach {run.path}: workers must be able to write there.")
     else:
         say(f"Best model: {run.best}. Everything is in {run.path}.")
+        say(f"Next, compare the best placements on fresh seeds: {command('confirm', run)}")
+
+
+def command(verb: str, run: RunFolder) -> str:
+    """A command about a run, to copy into a shell."""
+    return f"relu-search {verb} {shlex.quote(str(run.path))}"
+
+
+def _written_report(run: RunFolder) -> Path | None:
+    """The path of the report; None if it cannot be written, which is no failure of the search."""
+    try:
+        from relu_search.report.run_report import write_report
+
+        with contextlib.redirect_stdout(sys.stderr):
+            return write_report(run)
+    except (Exception, KeyboardInterrupt) as error:
+        reason = str(error) or type(error).__name__
+        say(f"The report was not written: {reason}. Write it with: {command('report', run)}")
+        return None
+
+
+def _why_no_best(run: RunFolder, trials: pd.DataFrame, config: ResolvedConfig) -> str:
+    from relu_search.analysis.estimates import full_length
+
+    if (trials["state"] != "COMPLETE").all():
+        return "No trial trained to full length; the table shows why."
+    if full_length(trials, config.optimised).empty:
+        return f"No full-length trial has a finite {config.optimised.title}."
+    return (
+        f"No full-length trial keeps {_limits(config)}, so there is no best one. Add trials: "
+        f"{command('search --resume', run)} --trials {2 * config.trials}"
+    )
 
 
 def print_parts(*parts: Any) -> None:

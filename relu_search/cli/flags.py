@@ -27,6 +27,7 @@ class Flag:
         type: of the value on the command line; a text where the field allows several types.
         choices: all values allowed, for shell completion; empty if there is no such list.
         default_text: the default in words; empty where there is nothing to say.
+        is_on: whether it is a switch that is on by default; `--no-NAME` turns it off.
     """
 
     name: str
@@ -34,11 +35,13 @@ class Flag:
     type: type
     choices: tuple[str, ...]
     default_text: str
+    is_on: bool
 
     @property
     def typed_as(self) -> str:
-        """`--max-relus` for the field `max_relus`."""
-        return f"--{self.name.replace('_', '-')}"
+        """`--max-relus` for the field `max_relus`; `--report/--no-report` for a switch."""
+        name = self.name.replace("_", "-")
+        return f"--{name}/--no-{name}" if self.is_on else f"--{name}"
 
     @property
     def help(self) -> str:
@@ -95,6 +98,7 @@ def _flag(name: str, about: Option, hint: Any, default: Any, default_text: str |
         type=alone if alone in (bool, int, float) else str,
         choices=tuple(c for one in types for c in get_args(one)) if is_choice else (),
         default_text=default_text,
+        is_on=default is True,
     )
 
 

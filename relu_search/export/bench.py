@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from relu_search.export.card import CARD, image_size_of, read_card, versions
+from relu_search.export.card import image_size_of, read_card, versions
 from relu_search.export.equivalence import Forward
 from relu_search.export.exported_model import DEFAULT_IMAGE_SIZE, load_exported, require_room
 from relu_search.export.folded_pairs import fold_all_pairs
 from relu_search.export.formats import export_graph, require_onnx, run_module, run_onnx, write_onnx
+from relu_search.export.from_run import best_of
 from relu_search.export.timing import WARM_UP, time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from search_spaces import InputError, build, measure_complexity
@@ -66,9 +67,7 @@ def run_bench(
     require_onnx()
     path = user_path(source)
     if (path / "config.toml").is_file():
-        path = RunFolder.open(path).best
-        if not (path / CARD).is_file():
-            raise InputError(f"{source} has no trial of full length yet; let the search run longer")
+        path = best_of(RunFolder.open(path))
     card, network = read_card(path), load_exported(path)
     size = image_size_of(card) or DEFAULT_IMAGE_SIZE
     require_room(network, size, max(batches))

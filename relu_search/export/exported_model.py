@@ -75,6 +75,7 @@ def export_model(
     weights: str | Path | None = None,
     fold: str = "never",
     normalise_inside: bool = False,
+    opset: int | None = None,
     real_images: Tensor | None = None,
 ) -> Path:
     """Write `card.json` and the model in the given formats; check each against the network.
@@ -94,6 +95,7 @@ def export_model(
             one convolution was measured to be faster) or `always`. A BatchNorm after a convolution
             is always folded in these forms.
         normalise_inside: the onnx and pt2 forms take uint8 (N, H, W, C) images in 0-255.
+        opset: version of the ONNX operators; None: the exporter's default.
         real_images: uint8 (N, H, W, C), to check the forms on in addition to random images.
 
     Returns:
@@ -104,7 +106,7 @@ def export_model(
             whose outputs differ from the network's, or a folder that cannot be written. Nothing is
             written then.
     """
-    check_options(formats, fold=fold, normalise_inside=normalise_inside)
+    check_options(formats, fold=fold, normalise_inside=normalise_inside, opset=opset)
     formats = list(dict.fromkeys(["safetensors", *formats]))
     known = dict(details or {})
     if isinstance(model, str | Path):
@@ -140,6 +142,7 @@ def export_model(
             formats=formats,
             fold=fold,
             normalise_inside=normalise_inside,
+            opset=opset,
             real_images=real_images,
         )
         card |= proven
@@ -196,7 +199,9 @@ def require_room(network: Network, size: tuple[int, int], batch: int) -> None:
     )
 
 
-def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) -> None:
+def check_options(
+    formats: Sequence[str], *, fold: str, normalise_inside: bool, opset: int | None = None
+) -> None:
     """Check the options of an export, and that the packages they need are installed.
 
     Raises:
@@ -211,10 +216,14 @@ def check_options(formats: Sequence[str], *, fold: str, normalise_inside: bool) 
     if not set(formats) & set(_GRAPHS) and (fold != "never" or normalise_inside):
         what = "--normalise-inside" if normalise_inside else f"--fold {fold}"
         raise InputError(f"{what} changes the onnx and pt2 forms only; add onnx or pt2 to --format")
+    if opset is not None and "onnx" not in formats:
+        raise InputError("--opset changes the onnx form only; add onnx to --format")
     if "onnx" in formats:
-        from relu_search.export.formats import require_onnx
+        from relu_search.export.formats import check_opset, require_onnx
 
         require_onnx()
+        if opset is not None:
+            check_opset(opset)
 
 
 def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
@@ -283,6 +292,7 @@ def _write_forms(
     formats: Sequence[str],
     fold: str,
     normalise_inside: bool,
+    opset: int | None,
     real_images: Tensor | None,
 ) -> dict[str, Any]:
     """Write and check every form; returns the entries `forms` and `folding` of the card."""
@@ -342,7 +352,7 @@ def _write_forms(
             file = folder / FORMATS[name]
             facts: dict[str, Any] = {"input": pixels if normalise_inside else floats}
             if name == "onnx":
-                facts["opset"] = forms.write_onnx(program, file)
+                facts["opset"] = forms.write_onnx(program, file, opset)
                 enter(name, forms.run_onnx(file), **facts)
             else:
                 forms.write_pt2(program, file)

@@ -18,9 +18,12 @@ from torch import Tensor, nn
 
 from relu_search.export.equivalence import Forward
 from search_spaces import InputError
+from search_spaces.errors import shown
 
 ONNX_PACKAGES = ("onnx", "onnxscript", "onnxruntime")
-INPUT, OUTPUT = "images", "logits"
+INPUT, OUTPUT, BATCH = "images", "logits", "batch"
+OLDEST_OPSET = 18
+"""Torch's exporter writes the operators of this version, and newer ones by conversion."""
 
 
 class InputNormalisation(nn.Module):
@@ -61,6 +64,23 @@ def _missing_packages() -> list[str]:
     return [name for name in ONNX_PACKAGES if importlib.util.find_spec(name) is None]
 
 
+def check_opset(opset: int) -> None:
+    """Check that the exporter can write a version of the ONNX operators.
+
+    Raises:
+        InputError: it cannot, or the `export` extra is not installed.
+    """
+    require_onnx()
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if type(opset) is not int or not OLDEST_OPSET <= opset <= newest:
+        raise InputError(
+            f"opset is {shown(opset)}; it must be {OLDEST_OPSET} to {newest}, the versions that "
+            f"torch {torch.__version__} and onnx {onnx.__version__} can write"
+        )
+
+
 def run_module(module: nn.Module) -> Forward:
     """A module in eager mode."""
 
@@ -84,7 +104,7 @@ def export_graph(
     if normalise is not None:
         network = nn.Sequential(normalise, network).eval()
         example = example.permute(0, 2, 3, 1).to(torch.uint8)
-    batch = torch.export.Dim("batch")
+    batch = torch.export.Dim(BATCH)
     program = torch.export.export(network, (example,), dynamic_shapes=({0: batch},))
     for node in program.graph.nodes:
         for key in ("stack_trace", "nn_module_stack", "source_fn_stack"):
@@ -108,13 +128,19 @@ def run_pt2(file: Path) -> Forward:
     return run
 
 
-def write_onnx(program: torch.export.ExportedProgram, file: Path) -> int:
+def write_onnx(program: torch.export.ExportedProgram, file: Path, opset: int | None = None) -> int:
     """Write one self-contained ONNX file; returns its opset version.
 
+    Args:
+        opset: version of the operators; None: the exporter's default.
+
     Raises:
-        InputError: the `export` extra is not installed.
+        InputError: the `export` extra is not installed, or the exporter cannot write this version.
     """
-    require_onnx()
+    if opset is None:
+        require_onnx()
+    else:
+        check_opset(opset)
     import onnx
 
     with _quiet():
@@ -123,6 +149,8 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> int:
             dynamo=True,
             input_names=[INPUT],
             output_names=[OUTPUT],
+            dynamic_shapes=({0: BATCH},),  # its name in the file
+            opset_version=opset,
             verbose=False,
         )
     if exported is None:
@@ -132,14 +160,33 @@ def write_onnx(program: torch.export.ExportedProgram, file: Path) -> int:
         del part.metadata_props[:]
     for value in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         del value.metadata_props[:]
+    written = next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+    if opset not in (None, written):
+        raise InputError(
+            f"opset {opset} was asked for, and torch {torch.__version__} wrote {written}; use "
+            f"--opset {written}, or leave it out"
+        )
     onnx.checker.check_model(model, full_check=True)
     file.write_bytes(model.SerializeToString())
-    return next(int(entry.version) for entry in model.opset_import if entry.domain == "")
+    return written
 
 
 def run_onnx(file: Path) -> Forward:
-    """The ONNX file in ONNX Runtime, on the CPU, with the number of threads that torch uses."""
-    session = onnx_session(file)
+    """The ONNX file in ONNX Runtime, on the CPU, with the number of threads that torch uses.
+
+    Raises:
+        InputError: this ONNX Runtime cannot run it.
+    """
+    try:
+        session = onnx_session(file)
+    except Exception as error:  # ONNX Runtime has its own types
+        import onnxruntime
+
+        raise InputError(
+            f"ONNX Runtime {onnxruntime.__version__} cannot run {file.name} "
+            f"({str(error).strip().splitlines()[0]:.160}); use a lower --opset, or a newer "
+            "ONNX Runtime"
+        ) from error
 
     def run(images: Tensor) -> Tensor:
         return torch.from_numpy(session.run([OUTPUT], {INPUT: images.numpy()})[0])

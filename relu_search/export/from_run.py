@@ -33,6 +33,7 @@ def export_from(
     weights: str | None = None,
     fold: str = "never",
     normalise_inside: bool = False,
+    opset: int | None = None,
 ) -> Path:
     """Export from a run folder (its best trial, or `trial`) or from a card.
 
@@ -43,7 +44,7 @@ def export_from(
         out: folder; it must be missing or empty.
         trial: number of the trial; None: the best one.
         weights: a safetensors file made elsewhere, for the network of a card.
-        formats, fold, normalise_inside: as in `export_model`.
+        formats, fold, normalise_inside, opset: as in `export_model`.
 
     Returns:
         The path of the new card.
@@ -53,8 +54,12 @@ def export_from(
     """
     folder = free_folder(out)
     path = user_path(source)
-    options: dict[str, Any] = {"fold": fold, "normalise_inside": normalise_inside}
-    check_options(formats, fold=fold, normalise_inside=normalise_inside)
+    options: dict[str, Any] = {
+        "fold": fold,
+        "normalise_inside": normalise_inside,
+        "opset": opset,
+    }
+    check_options(formats, **options)
     if not (path / "config.toml").is_file():
         if trial is not None:
             raise InputError(
@@ -81,11 +86,8 @@ def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
         InputError: there is no such trial, or it has no weights.
     """
     if trial is None:
-        if not (run.best / CARD).is_file():
-            raise InputError(
-                f"{run.path} has no trial of full length yet; let the search run longer"
-            )
-        trial = (read_card(run.best).get("training") or {}).get("trial")
+        card = read_card(best_of(run))
+        trial = (card.get("training") or {}).get("trial")
     rows = [row for row in rows_of(run.read_trials()) if row["trial"] == trial]
     if not rows or rows[0]["state"] != "COMPLETE":
         state = STATE_WORDS[rows[0]["state"]] if rows else "not in trials.csv"
@@ -94,6 +96,20 @@ def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
             "see relu-search report"
         )
     return rows[0]
+
+
+def best_of(run: RunFolder) -> Path:
+    """The folder of the best model of a run.
+
+    Raises:
+        InputError: there is none yet.
+    """
+    if not (run.best / CARD).is_file():
+        raise InputError(
+            f"{run.path} has no best model: no trial within its ReLU limits has full length yet; "
+            "let the search run longer"
+        )
+    return run.best
 
 
 def export_trial(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -185,7 +186,7 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
     yield Statement(
         "Each placement has few seeds and was chosen among many: this is a short list, not a "
         "verdict. To decide, run ",
-        command=f"relu-search confirm {tables.run.path}",
+        command=f"relu-search confirm {shlex.quote(str(tables.run.path))}",
     )
 
 

@@ -8,7 +8,7 @@ supernet.csv    the ranking of a supernet, with --warm-start supernet
 weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
 best/           card.json and model.safetensors of the best trial so far
-report.html     the report, after `report`; figures/ has its figures as PNG and PDF
+report.html     the report; figures/ has its figures as PNG and PDF
 
 after a confirmation also
 

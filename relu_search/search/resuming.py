@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -100,7 +101,7 @@ def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
         has_password = config.to_toml().get("storage") != config.storage
         raise RunStoppedError(
             f"{cause}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
-            f"is mended, go on with: relu-search search --resume {run.path}"
+            f"is mended, go on with: relu-search search --resume {shlex.quote(str(run.path))}"
             + (" --storage URL" if has_password else "")
         ) from error
 

@@ -33,8 +33,8 @@ class Option:
         metavar: what the value is called in `--help`; None: made from the type.
         least, most: smallest and largest value allowed.
         above: the value must be larger than this.
-        may_change: whether a resumed run may have another value; true for options that say where
-            a search runs.
+        may_change: whether a resumed run may have another value; true for options that do not
+            change what is searched.
         secret: whether the value may hold a password, so that no message shows it.
     """
 

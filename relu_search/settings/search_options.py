@@ -254,7 +254,14 @@ class SearchOptions:
         "best.",
     )
     out: str | None = option(None, "Run", "Run folder.", default_text="runs/DATE-TIME")
+    report: bool = option(
+        True,
+        "Run",
+        "At the end of the search, write report.html and its figures into the run folder.",
+        default_text="yes",
+        may_change=True,
+    )
 
 
 PLACES = tuple(name for name, about in options_of(SearchOptions).items() if about.may_change)
-"""Options that say where a search runs; they may change when it is resumed."""
+"""Options that do not change what is searched; they may change when it is resumed."""

@@ -16,6 +16,7 @@ from relu_search.compat import (
     journal_of,
     reopened_trial,
     usage_error_class,
+    usage_error_text,
 )
 from relu_search.run_folder.journal import GroupingJournal
 
@@ -104,7 +105,27 @@ def test_typer_raises_the_usage_errors_that_the_command_line_catches():
     @app.command()
     def verb(number: int = 0) -> None: ...
 
-    for arguments, says in ((["--colour"], "--colour"), (["--number", "x"], "--number")):
+    @app.command()
+    def other() -> None: ...
+
+    for arguments, says in (
+        (["verb", "--colour"], "--colour"),
+        (["verb", "--number", "x"], "--number"),
+    ):
         with pytest.raises(usage_error_class()) as caught:
             app(arguments, standalone_mode=False)
         assert says in caught.value.format_message()
+
+
+def test_an_unknown_option_has_its_name_and_its_command():
+    broke = "typer: NoSuchOption, its option_name or its ctx changed; see compat.usage_error_text"
+    app = typer.Typer()
+
+    @app.command()
+    def verb(number: int = 0, loud: bool = False) -> None: ...
+
+    for typed, says in {"--nunber": "--number", "--no-lout": "--no-loud"}.items():
+        with pytest.raises(usage_error_class()) as caught:
+            app([typed, "1"], standalone_mode=False)
+        text = usage_error_text(caught.value)
+        assert text == f"No such option: {typed}; did you mean {says}?", broke

@@ -6,7 +6,14 @@ from typing import Annotated
 
 import typer
 
-from relu_search.cli.console import EXIT_INTERRUPTED, interruptible, print_json, print_parts, say
+from relu_search.cli.console import (
+    EXIT_INTERRUPTED,
+    command,
+    interruptible,
+    print_json,
+    print_parts,
+    say,
+)
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
 from relu_search.settings.machines import Machines
@@ -71,9 +78,10 @@ def confirm(
     from relu_search.confirmation.verdict_table import shrinkage_lines, verdict_table
     from relu_search.run_folder.folder import RunFolder
 
-    searched_on = Machines.of(RunFolder.open(run).read_config()[0])
+    folder = RunFolder.open(run)
+    searched_on = Machines.of(folder.read_config()[0])
     places = {name: given.pop(name) for name in DATA if name in given}
-    going_on = f"Interrupted; go on with: relu-search confirm {run}, and the same options"
+    going_on = f"Interrupted; go on with: {command('confirm', folder)}, and the same options"
     with interruptible(going_on):
         outcome = confirm_run(
             run,

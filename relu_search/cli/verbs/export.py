@@ -40,6 +40,13 @@ def export(
             help="onnx and pt2 take uint8 images of shape (N, H, W, C), 0 to 255.",
         ),
     ] = False,
+    opset: Annotated[
+        int | None,
+        typer.Option(
+            help="Version of the ONNX operators, 18 or higher, for runtimes that need a certain "
+            "one. [default: the exporter's]"
+        ),
+    ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -63,6 +70,7 @@ def export(
         weights=weights,
         fold=fold,
         normalise_inside=normalise_inside,
+        opset=opset,
     )
     card = read_card(path)
     if as_json:

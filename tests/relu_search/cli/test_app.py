@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 import pytest
 from helpers.command_line import check_refused
 
@@ -69,6 +71,37 @@ def test_a_traceback_is_raised_when_asked_for(show_raises, monkeypatch):
 )
 def test_a_wrong_command_line_is_refused(arguments, says, cli, folder):
     check_refused(cli, folder, arguments, says)
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("search --lr 3", "No such option: --lr (see relu-search search --help)"),
+        ("search --trial 3", "--trial; did you mean --trials? (see relu-search search --help)"),
+        ("search --max-relu 3", "--max-relu; did you mean --max-relus? (see relu-search search"),
+        ("search --no-repor", "did you mean --no-report?"),
+        ("search -trials 3", "-t; options begin with two dashes (see relu-search search --help)"),
+        ("search --sampler", "--sampler' requires an argument. (see relu-search search --help)"),
+        ("search --trials x", "(see relu-search search --help)"),
+        ("confirm", "(see relu-search confirm --help)"),
+        ("show plain-8 1*6 extra", "(see relu-search show --help)"),
+        ("shwo", "No such command 'shwo'. Did you mean 'show'? (see relu-search --help)"),
+        ("--lr 3", "No such option: --lr (see relu-search --help)"),
+    ],
+)
+def test_a_slip_is_answered_with_what_was_meant_and_with_the_help_of_the_verb(line, says, cli):
+    code, out, err = cli(*line.split())
+    assert (code, out) == (2, "")
+    assert says in err
+
+
+def test_an_unlike_option_is_never_suggested(cli):
+    for typed in ("--lr", "--gpu", "--colour", "--batch", "--out-dir"):
+        assert "did you mean" not in cli("search", typed, "1")[2]
+
+
+def test_the_version_is_that_of_the_package(cli):
+    assert cli("--version") == (0, f"relu-search {version('relu-search')}\n", "")
 
 
 def test_without_arguments_the_verbs_are_listed(cli):

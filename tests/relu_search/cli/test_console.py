@@ -1,86 +1,118 @@
-"""What is printed: texts as they are, no control characters, and a word when nobody can take it."""
+"""What a search says before it begins and when it has ended."""
 
 from __future__ import annotations
 
-import io
-import subprocess
-import sys
-import types
+import json
 
-import optuna
 import pytest
-from optuna.trial import TrialState
-from rich.table import Table
+from helpers.judging import make_search
 
-from relu_search.cli.console import print_json, print_parts, say
-from relu_search.cli.live_view import LiveView
-from relu_search.cli.plain_console import PlainConsole
+from relu_search import RunFolder, SearchConfig, SearchOutcome
+from relu_search.analysis.leaderboard import best_trial
+from relu_search.cli.console import headline, show_outcome
 
-NASTY = "a[/red]b [bold]c :smile: \x1b[31m \x9b2J \u202e \udcff"
-SHOWN = "a[/red]b [bold]c :smile: \\x1b[31m \\x9b2J \\u202e \\udcff"
-
-
-def test_texts_are_shown_as_they_are_but_for_control_characters(capsys):
-    table = Table("head", title=NASTY)
-    table.add_row(NASTY)
-    print_parts(NASTY + "\nsecond line", table)
-    say(NASTY)
-    print_json({"text": NASTY})
-    out, err = capsys.readouterr()
-    assert out.count(SHOWN) == 3
-    assert "\nsecond line\n" in out
-    assert err == SHOWN + "\n"
-    assert "\x1b" not in out
-    assert "\x9b" not in out
+OUTSIDE = [("COMPLETE", "", "1*6", 0.5), ("PRUNED", "", "1*5+0", 0.4)]
+STOPPED = [("PRUNED", "", "1*6", 0.5), ("FAIL", "", "001*2", None)]
 
 
-@pytest.mark.parametrize("terminal", [True, False])
-def test_the_live_view_shows_names_and_reasons_as_they_are(terminal):
-    file = io.StringIO()
-    console = PlainConsole(file=file, force_terminal=terminal, width=400)
-    view = LiveView(console, headline=f"on folder:{NASTY}", trials=9, epochs=1, metric="val_loss")
-    placement = types.SimpleNamespace(text=NASTY)
-    proposal = types.SimpleNamespace(number=0, spec=types.SimpleNamespace(placement=placement))
-    attributes = {"module": "", "placement": NASTY, "reason": NASTY, "history": []}
-    trial = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
-    with view:
-        view.started(proposal)
-        console.print(view._panel())
-        view.finished(trial)
-        done = optuna.trial.create_trial(
-            value=1.0,
-            user_attrs=attributes | {"history": [{"val_accuracy": 1.0}], "module": NASTY},
-        )
-        view.finished(done)
-        console.print(view._panel())
-    text = file.getvalue()
-    assert f"on folder:{SHOWN}" in text
-    assert text.count(SHOWN) >= 3
-    assert "\x1b[31m" not in text
-    assert "\u202e" not in text
+@pytest.fixture
+def ended(tmp_path, capfd):
+    """Ends a made-up search: trials, options -> (folder, stdout, stderr)."""
+
+    def end(trials, *, ending="budget spent", as_json=False, name="run", **options):
+        folder = make_search(tmp_path / name, trials=trials, **options)
+        run = RunFolder(folder)
+        (folder / "best").mkdir()
+        best = best_trial(run.read_trials(), run.read_config()[0])
+        show_outcome(SearchOutcome(run=run, ending=ending, best_trial=best), as_json)
+        return folder, *capfd.readouterr()
+
+    return end
 
 
-SHOW = [sys.executable, "-m", "relu_search.cli"]
+FOUND = [("COMPLETE", "", "0+1*5", 0.7), ("COMPLETE", "paired", "1*6", 0.5)]
+
+
+def test_the_ending_names_the_report_the_best_model_and_the_next_command(ended):
+    folder, out, err = ended(FOUND, name="a run")
+    assert out.splitlines()[1].split()[:2] == ["1", "0+1*5"]
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+    assert f"Report: {folder / 'report.html'}\n" in err
+    assert f"Best model: {folder / 'best'}." in err
+    assert err.endswith(f"relu-search confirm '{folder}'\n")  # as a shell reads it
+
+
+def test_json_is_alone_on_stdout_and_has_the_path_of_the_report(ended):
+    folder, out, _ = ended(FOUND, as_json=True)
+    result = json.loads(out)
+    assert result["report"] == str(folder / "report.html")
+    assert result["best"]["placement"] == "0+1*5"
 
 
 @pytest.mark.parametrize(
-    "arguments", [["show", "plain-8"], ["show", "plain-8", "--json"], ["--help"]]
+    "changes", [{"report": False}, {"ending": "interrupted"}], ids=["no report", "interrupted"]
 )
-def test_an_output_that_is_full_is_one_line(arguments):
-    with open("/dev/full", "w") as full:
-        done = subprocess.run(
-            [*SHOW, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
-    assert done.returncode == 2
-    assert done.stderr == (
-        "relu-search: the output cannot be written (No space left on device); send it elsewhere\n"
-    )
+def test_no_report_is_written_if_it_is_not_wanted_or_the_search_was_interrupted(ended, changes):
+    folder, out, err = ended(FOUND, as_json=True, **changes)
+    assert json.loads(out)["report"] is None
+    assert "Report" not in err
+    assert not (folder / "report.html").exists()
 
 
-@pytest.mark.parametrize("closed", [1, 2])
-def test_closed_streams_are_no_error(closed):
-    show = [*SHOW, "show", "plain-8"]
-    code = f"import os, sys; os.close({closed}); os.execv(sys.executable, {show!r})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0
-    assert done.stderr == ""
+@pytest.mark.parametrize(
+    "error", [OSError("disk full"), ZeroDivisionError(), KeyboardInterrupt()], ids=repr
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_report_that_cannot_be_written_is_a_line_and_no_failure(
+    ended, monkeypatch, error, as_json
+):
+    def broken(run):
+        print("noise")
+        raise error
+
+    monkeypatch.setattr("relu_search.report.run_report.write_report", broken)
+    folder, out, err = ended(FOUND, as_json=as_json)
+    reason = str(error) or type(error).__name__
+    line = f"The report was not written: {reason}. Write it with: relu-search report {folder}\n"
+    assert line in err
+    assert "noise" not in out
+    assert "Best model:" in err
+    if as_json:
+        assert json.loads(out)["report"] is None
+
+
+@pytest.mark.parametrize(
+    ("trials", "limits", "says"),
+    [
+        (OUTSIDE, {"max_relus": 2}, "No full-length trial keeps 1 to 2 ReLUs"),
+        (OUTSIDE, {"min_relus": 0, "max_relus": 0}, "No full-length trial keeps 0 ReLUs"),
+        (OUTSIDE, {"max_relus": "17%"}, "No full-length trial keeps 1 ReLU,"),
+        (STOPPED, {}, "No trial trained to full length"),
+        ([("COMPLETE", "", "1*6", None)], {}, "No full-length trial has a finite validation acc"),
+    ],
+)
+def test_without_a_best_trial_the_ending_says_why(ended, trials, limits, says):
+    folder, _, err = ended(trials, **limits)
+    assert says in err
+    assert "Best model" not in err
+    assert "relu-search confirm" not in err
+    if "keeps" in says:
+        assert f"relu-search search --resume {folder} --trials 14" in err
+        assert "trained to" not in err
+
+
+def warning(**options):
+    line = headline(SearchConfig(backbone="plain-20", granularity="site", **options).resolve())
+    return line.partition("\nWARNING: ")[2]
+
+
+def test_before_the_training_it_is_said_when_the_modules_leave_no_budget():
+    assert "none of these modules keeps 1 ReLU, so" in warning(max_relus="10%", trials=3)
+    assert warning(max_relus="10%", trials=3).endswith("Use --trials 4 or more.")
+    assert warning(max_relus="10%", trials=4) == ""
+    assert "none of these" not in warning(trials=3)  # paired and 2:1 are within the limits
+    assert "no other placement is tried" in warning(trials=3)
+    assert "too small for 2:1, linear" in warning(trials=1)
+    assert "none of these" in warning(max_relus=9, trials=1)
+    assert "none of these" not in warning(max_relus=9, trials=2)
+    assert warning() == ""

@@ -25,12 +25,15 @@ def test_search_has_a_flag_for_every_option_and_other_verbs_show_the_same_texts(
     shared = {"search": SearchOptions, "train": SearchOptions, "confirm": Machines}
     for verb, kind in {**shared, "reproduce": ReproduceSettings}.items():
         own = {"train": {"out"}, "confirm": set()}.get(verb, set())
+        defaults = {one.name: one.default for one in fields(kind)}
         for name, about in options_of(kind).items():
             if name in FLAGS[verb] and name not in own:
                 flag = FLAGS[verb][name]
                 assert flag.help.startswith(about.help)
                 assert flag.rich_help_panel == about.panel
                 assert flag.opts == [f"--{name.replace('_', '-')}"]
+                is_switch_off = flag.secondary_opts == [f"--no-{name.replace('_', '-')}"]
+                assert is_switch_off == (defaults[name] is True)
                 assert flag.default is None  # not typed; the dataclass knows the default
 
 
@@ -79,8 +82,21 @@ def test_help_has_a_summary_and_an_example(cli):
         assert "`" not in out
 
 
-def test_stars_in_a_help_text_are_shown_as_they_are(cli):
-    assert "01*27" in cli("show", "--help")[1]
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_help_text_is_shown_as_it_is_typed(verb, cli, monkeypatch):
+    """Help texts are Markdown: without backticks, `01*27, 11*9` would be shown as 0127, 119."""
+    monkeypatch.setenv("COLUMNS", "1000")
+    shown = " ".join(cli(verb, "--help")[1].replace("│", " ").split())
+    own = [parameter.help for parameter in FLAGS[verb].values()]
+    for typed in (*own, *VERBS[verb].help.split("\n\n")):
+        assert " ".join(typed.replace("`", "").split()) in shown
+
+
+def test_the_list_of_verbs_shows_their_first_lines_as_typed(cli, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "1000")
+    shown = " ".join(cli("--help")[1].split())
+    for verb in VERBS.values():
+        assert " ".join(verb.help.split("\n\n")[0].replace("`", "").split()) in shown
 
 
 def test_a_new_field_is_a_new_flag_and_only_typed_ones_are_given():

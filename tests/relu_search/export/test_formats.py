@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -14,8 +15,10 @@ from helpers.exporting import (
     network_of,
 )
 
-from relu_search import export_model
+from relu_search import export_model, load_exported
 from relu_search.export.card import read_card
+from relu_search.export.formats import OLDEST_OPSET, run_onnx
+from search_spaces import InputError
 
 QUICK = [
     ("plain-8", "2:1", 10, "relu"),
@@ -93,6 +96,78 @@ def test_uint8_images_go_straight_in(whole):
     assert np.abs(found - wanted.numpy()).max() < 1e-4
     found = torch.export.load(folder / "model.pt2").module()(pixels.to(torch.uint8))
     assert (found - wanted).abs().max() < 1e-4
+
+
+def batch_axes(model):
+    """Name or size of the first axis of each input and output."""
+    values = (*model.graph.input, *model.graph.output)
+    first = [value.type.tensor_type.shape.dim[0] for value in values]
+    return [one.dim_param or one.dim_value for one in first]
+
+
+def opset_of(model):
+    (version,) = [entry.version for entry in model.opset_import if entry.domain == ""]
+    return version
+
+
+def test_the_batch_axis_is_called_batch_with_uint8_and_with_float_images(whole, tmp_path):
+    assert batch_axes(onnx.load(whole[1] / "model.onnx")) == ["batch", "batch"]
+    export_model(network_of("plain-5", "2:1"), tmp_path / "x", ["onnx"], opset=18)
+    model = onnx.load(tmp_path / "x" / "model.onnx")
+    assert batch_axes(model) == ["batch", "batch"]
+    assert opset_of(model) == read_card(tmp_path / "x")["forms"]["onnx"]["opset"] == 18
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("inside", [False, True], ids=["float", "uint8"])
+@pytest.mark.parametrize("opset", range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1))
+@pytest.mark.parametrize(
+    ("backbone", "placement", "activation"),
+    [("preresnet-8", "01*3@drop-norm", "elu"), ("dfn-14", "4:3/type1", "prelu")],
+)
+def test_every_opset_runs_in_onnx_runtime(backbone, placement, activation, opset, inside, tmp_path):
+    model = network_of(backbone, placement, activation=activation, steps=3)
+    details = {"image_size": [16, 16], "normalisation": NORMALISATION}
+    options = {"opset": opset, "normalise_inside": inside, "details": details}
+    export_model(model, tmp_path / "x", ["onnx"], **options)
+    written = onnx.load(tmp_path / "x" / "model.onnx")
+    assert opset_of(written) == opset
+    assert batch_axes(written) == ["batch", "batch"]
+    pixels = torch.randint(0, 256, (5, 16, 16, 3), generator=torch.Generator().manual_seed(2))
+    mean, std = (torch.tensor(NORMALISATION[key]) for key in ("mean", "std"))
+    images = ((pixels - mean) / std).permute(0, 3, 1, 2)
+    given = pixels.numpy().astype(np.uint8) if inside else images.numpy()
+    session = onnxruntime.InferenceSession(tmp_path / "x" / "model.onnx")
+    (found,) = session.run(None, {"images": given})
+    with torch.no_grad():
+        assert np.abs(found - model(images).numpy()).max() < 1e-4
+
+
+@pytest.mark.parametrize("opset", [0, 17, onnx.defs.onnx_opset_version() + 1, 18.0, True])
+def test_an_opset_that_the_exporter_cannot_write_is_refused(opset, tmp_path):
+    with pytest.raises(InputError, match=r"opset is .*; it must be 18 to \d\d, the versions"):
+        export_model(network_of("plain-5", "2:1"), tmp_path / "x", ["onnx"], opset=opset)
+    assert not (tmp_path / "x").exists()
+
+
+def test_an_opset_without_onnx_is_refused(tmp_path):
+    with pytest.raises(InputError, match="add onnx to --format"):
+        export_model(network_of("plain-5", "2:1"), tmp_path / "x", ["pt2"], opset=18)
+
+
+def test_a_file_that_this_onnx_runtime_cannot_run_is_refused(whole, tmp_path):
+    model = onnx.load(whole[1] / "model.onnx")
+    model.opset_import[0].version = 999
+    (tmp_path / "newer.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(InputError, match=r"cannot run newer.onnx .*; use a lower --opset"):
+        run_onnx(tmp_path / "newer.onnx")
+
+
+def test_a_pt2_cannot_be_trained_as_the_documents_say_and_the_other_forms_can(whole):
+    _, folder = whole
+    with pytest.raises(NotImplementedError):
+        torch.export.load(folder / "model.pt2").module().train()
+    assert load_exported(folder).train().training
 
 
 def test_nothing_of_this_machine_is_in_the_graphs(whole):

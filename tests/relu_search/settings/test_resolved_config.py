@@ -56,6 +56,7 @@ EVERYTHING = {
     "deterministic": True,
     "warm_start": "supernet",
     "out": "runs/a",
+    "report": False,
 }
 
 
@@ -196,6 +197,7 @@ def without_new_options(config):
     table = config.to_toml()
     assert table.pop("niceness") == 0
     assert table.pop("deterministic") is False
+    assert table.pop("report") is True
     return table
 
 

@@ -13,7 +13,7 @@ from relu_search import load_exported
     [
         (["given/none", "--out", "x"], "cannot be read"),
         (["given/file", "--out", "x"], "not valid JSON"),
-        (["given/old-run", "--out", "x"], "no trial of full length"),
+        (["given/old-run", "--out", "x"], "no best model: no trial within"),
         (["given/old-run", "--out", "given/full"], "not an empty folder"),
         (["given/none", "--out", "x", "--trial", "1"], "not a run folder"),
         (["given/old-run"], "--out"),

@@ -62,12 +62,15 @@ def test_search_prints_json_alone_and_is_resumed_in_a_database(cli, folder):
     assert code == 0, err
     result = json.loads(out)
     assert (result["run"], result["ending"], len(result["trials"])) == ("run", "budget spent", 3)
+    assert result["report"] == "run/report.html"
+    (folder / "run" / "report.html").unlink()
     assert "Traceback" not in err
     assert not (folder / "run" / "study.journal").exists()
-    code, out, err = cli("search", "--resume", "run", "--trials", "9", "--json")
+    code, out, err = cli("search", "--resume", "run", "--trials", "9", "--no-report", "--json")
     assert code == 0, err
     result = json.loads(out)
-    assert result["ending"] == "space exhausted"
+    assert (result["ending"], result["report"]) == ("space exhausted", None)
+    assert not (folder / "run" / "report.html").exists()
     assert sorted(r["placement"] for r in result["trials"]) == ["000", "010", "101", "111"]
 
 
