@@ -19,7 +19,13 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from relu_search import confirm
 from relu_search.cli.console import print_json
-from relu_search.confirmation.verdict_table import shrinkage_lines
+from relu_search.confirmation.arms import Arm
+from relu_search.confirmation.verdict_table import (
+    shrinkage_lines,
+    verdict_rows,
+    verdict_words,
+)
+from search_spaces import Placement
 from trials.training.checkpoint import save_weights
 
 COLUMNS = (
@@ -220,6 +226,38 @@ def test_diverged_and_raced_out_runs_are_counted(judged):
         assert row.dropped_after == ("" if len(mine) == SEEDS else str(len(mine)))
     dropped = verdicts[verdicts["arm"] == "linear"]
     assert set(dropped["dropped_after"]) == {"3"}
+
+
+def test_an_arm_that_has_every_seed_is_not_called_stopped():
+    """Its last training had begun when the race decided: it lost nothing."""
+    parts = {"paired": range(6), "late": range(6), "stopped": range(4)}
+    runs = pd.DataFrame(
+        {
+            "arm": arm,
+            "seed": seed,
+            "state": "COMPLETE",
+            "test_accuracy": 0.5 + random.Random(f"{arm} {seed}").uniform(-0.01, 0.01),
+            "val_accuracy": 0.5,
+        }
+        for arm, seeds in parts.items()
+        for seed in seeds
+    )
+    arms = [
+        Arm(
+            name=name,
+            origin="module" if name == "paired" else "found",
+            placement=Placement("1" * 6),
+            ratio="1:1",
+            search_trial=None,
+            search_accuracy=None,
+        )
+        for name in parts
+    ]
+    rows = verdict_rows(runs, arms, margin=0.01, dropped_after={"late": 5, "stopped": 4})
+    assert {row["arm"]: row["dropped_after"] for row in rows} == {"late": None, "stopped": 4}
+    words = {row["arm"]: verdict_words(row) for row in rows}
+    assert "racing" not in words["late"]
+    assert words["stopped"].endswith("; stopped by racing after 4 seeds")
 
 
 def test_facts_of_the_arms_and_their_shrinkage(judged):
