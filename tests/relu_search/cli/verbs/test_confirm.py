@@ -48,7 +48,7 @@ def replayed(folder, monkeypatch):
         (["run", "--seeds", "99999999"], "seeds is 99999999"),
         (["run", "--first-seed", "0"], "include 0, the seed of the search"),
         (["run", "--first-seed", "-3"], "first seed is -3"),
-        (["run", "--first-seed", "2147483647"], "first seed is 2147483647"),
+        (["run", "--first-seed", "2147483649"], "first seed is 2147483649"),
         (["run", "--top", "-1"], "top is -1"),
         (["run", "--margin", "0"], "margin is"),
         (["run", "--margin", "nan"], "margin is"),

@@ -47,7 +47,7 @@ def replayed(folder, monkeypatch):
         (["table1", "--seeds", "1"], "seeds is 1"),
         (["table1", "--seeds", "99999999"], "seeds is 99999999"),
         (["table1", "--first-seed", "-1"], "first seed is -1"),
-        (["table1", "--first-seed", "2147483647"], "first seed is 2147483647"),
+        (["table1", "--first-seed", "2147483649"], "first seed is 2147483649"),
         (["table1", "--epochs", "0"], "epochs is 0"),
         (["table1", "--width", "0"], "width 0"),
         (["table1", "--precision", "fp8"], "fp32"),
