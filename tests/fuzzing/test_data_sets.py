@@ -182,5 +182,5 @@ def test_hostile_data_sets(ghostscript, tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_many_hostile_data_sets(ghostscript, tmp_path):
-    fuzz(settings(MANY, max_examples=250), tmp_path / "set")
+    fuzz(settings(MANY, max_examples=300), tmp_path / "set")
     assert not ghostscript.exists()
