@@ -144,7 +144,7 @@ def test_a_card_near_its_largest_size_is_refused_before_anything_is_written(fold
     path, change = folder
     change(odd="")
     size = (path / "card.json").stat().st_size
-    change(odd="x" * (card_module._MAX_CARD_BYTES - size))  # written with line breaks, it is larger
+    change(odd="x" * (card_module._MAX_CARD_BYTES - size))  # the exported card has more lines
     read_card(path)
     with pytest.raises(InputError, match="at most 1,000,000 are possible"):
         export_from(str(path), str(tmp_path / "out"), [])
