@@ -182,7 +182,7 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
     line = (
         f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
         f"different seeds add more. Ranked by {estimate_words(known)}. "
-        f"{config.epochs} epochs measure early trainability, not final accuracy."
+        f"{_epochs_text(config.training_recipe.epochs)} early trainability, not final accuracy."
     )
     controls = trials.loc[trials["module"].map(is_control), "placement"]
     if best is not None:
@@ -193,3 +193,7 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
                 "apart."
             )
     return line
+
+
+def _epochs_text(epochs: int) -> str:
+    return "1 epoch measures" if epochs == 1 else f"{epochs} epochs measure"
