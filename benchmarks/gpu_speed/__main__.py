@@ -71,7 +71,7 @@ def _sections(
     scale = QUICK if is_quick else FULL
     table1 = partial(table1_rows, device, source=data, seconds=seconds)
     if is_quick:
-        table1 = partial(table1, depths=(8, 14), images=200, seeds=2, precision="fp32")
+        table1 = partial(table1, depths=(8, 14), images=100, seeds=2, precision="fp32")
     return {
         "steps": partial(step_rows, device, scale),
         "candidates": partial(candidate_rows, device, scale),
