@@ -57,11 +57,14 @@ def main() -> None:
     for name in chosen:
         for row in sections[name]():
             findings.add(name, row)
-            findings.save(arguments.json)
+            if arguments.json != "-":
+                findings.save(arguments.json)
             if arguments.seconds and time.perf_counter() - started > arguments.seconds:
                 print(f"stopped after {arguments.seconds:g} s, in section {name}")
                 return
-    if arguments.json is None and not arguments.quick:
+    if arguments.json == "-":
+        findings.save("-")
+    elif arguments.json is None and not arguments.quick:
         findings.write_page(PAGE, SECTIONS)
 
 

@@ -197,7 +197,9 @@ def run_sections(
     """
     parser = argparse.ArgumentParser(description=description.splitlines()[0])
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(sections)}")
-    parser.add_argument("--json", help="write rows here (- for stdout), not the page")
+    parser.add_argument(
+        "--json", help="write rows here after each (- for stdout at the end), not the page"
+    )
     parser.add_argument("--from", dest="files", nargs="+", help="write the page from these files")
     arguments = parser.parse_args()
     if arguments.files:
@@ -210,9 +212,11 @@ def run_sections(
     for name in chosen:
         for row in sections[name]():
             findings.add(name, row)
-    if arguments.json:
-        findings.save(arguments.json)
-    else:
+            if arguments.json != "-":
+                findings.save(arguments.json)  # a run that is cut off has results too
+    if arguments.json == "-":
+        findings.save("-")
+    elif arguments.json is None:
         findings.write_page(page, list(sections))
 
 
