@@ -467,7 +467,7 @@ def test_other_types_of_bytes_are_read(good, kind):
     ids=["string", "int", "bool", "list", "list of bytes", "struct", "float"],
 )
 def test_bytes_that_are_none_are_refused(good, values):
-    image = pa.StructArray.from_arrays([pa.array(values)], ["bytes"])
+    image = pa.StructArray.from_arrays([pa.array(values * 12)], ["bytes"])
     pq.write_table(pa.table({"img": image, "label": [0, 1, 2] * 4}), good.path)
     assert "it must be binary" in refuse(good.name)
 
