@@ -9,7 +9,7 @@ from functools import partial
 from multiprocessing.synchronize import Barrier
 
 from benchmarks.gpu_speed.scale import Scale
-from benchmarks.gpu_speed.ways import Way, pack_of
+from benchmarks.gpu_speed.ways import UNTIMED, Way, pack_of, warm_epoch
 from benchmarks.speed.colour_images import PAD, colour_images, without_padding
 from benchmarks.speed.rows import Row, seconds_of, seconds_text
 from benchmarks.speed.usual_loop import UsualTraining, fastest_way, usual_training
@@ -22,8 +22,6 @@ GOALS = {"plain-20": (8.0, 30.0), "preresnet-110": (3.0, 8.0)}
 """Times the usual loop: one candidate; candidates per hour."""
 LONG_EPOCHS, LONG_GOAL = 30, 750
 """A candidate of plain-20 trains for so many epochs; so many candidates per hour are the goal."""
-_UNTIMED = 2
-"""Epochs before the timed ones: in them steps are recorded."""
 
 
 def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
@@ -148,7 +146,7 @@ def _pack_seconds(
     members: int,
     rounds: int,
     *,
-    untimed: int = _UNTIMED,
+    untimed: int = UNTIMED,
     deterministic: bool = False,
 ) -> float:
     """The median seconds of an epoch of a pack."""
@@ -183,13 +181,7 @@ def _train_beside_others(  # noqa: PLR0917
 ) -> None:
     try:
         data = colour_images(images)
-        if members == 1:
-            way = Way(captured=True, precision=spec.recipe.precision)
-            epoch: Callable[[], object] = partial(next, way.epochs(spec, data, device))
-        else:
-            epoch = pack_of(spec, data, device, members).epoch
-        for _ in range(_UNTIMED):
-            epoch()
+        epoch = warm_epoch(spec, data, device, members)
         barrier.wait()
         for _ in range(rounds):
             epoch()

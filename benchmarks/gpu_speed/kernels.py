@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.gpu_speed.floor import floor_of
 from benchmarks.gpu_speed.scale import Scale
-from benchmarks.gpu_speed.ways import Way, pack_of
+from benchmarks.gpu_speed.ways import Way, warm_epoch
 from benchmarks.speed.colour_images import colour_images
 from benchmarks.speed.rows import Row, seconds_of
 from trials.fast.cuda_graphs import WARM_UP, Replay
 from trials.training.spec import TrialSpec, untrained_network
 
-_UNTIMED = 2
 _KINDS = {
     "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw"),
     "changes of layout": ("tensortransform", "nchwtonhwc", "nhwctonchw", "converttensor", "slicec"),
@@ -45,13 +43,7 @@ def floor_rows(device: str, scale: Scale) -> Iterator[Row]:
         )
         largest = max(members for _, members in scale.packs[backbone])
         for members in (1, largest):
-            run = (
-                partial(next, way.epochs(spec, data, device))
-                if members == 1
-                else pack_of(spec, data, device, members).epoch
-            )
-            for _ in range(_UNTIMED):
-                run()
+            run = warm_epoch(spec, data, device, members)
             seconds = sorted(seconds_of(run) / steps for _ in range(5))
             least = max(members * floor.bytes / bandwidth, floor.kernels * start)
             what = f"{backbone}, {way}" + (f", a pack of {members}" if members > 1 else "")

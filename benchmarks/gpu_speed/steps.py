@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 
 from benchmarks.gpu_speed.scale import Scale
-from benchmarks.gpu_speed.ways import Way, pack_of
+from benchmarks.gpu_speed.ways import Way, warm_epoch
 from benchmarks.speed.colour_images import colour_images
 from benchmarks.speed.rows import Row, seconds_of
 from trials.training.spec import TrialSpec
 
-_UNTIMED = 2
-"""Epochs before the timed ones: in them steps are recorded."""
 _ROUNDS = 3
 
 
@@ -24,13 +21,7 @@ def step_rows(device: str, scale: Scale) -> Iterator[Row]:
     for precision, members in scale.steps:
         way = Way(captured=True, precision=precision)
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=way.recipe)
-        epoch: Callable[[], object]
-        if members == 1:
-            epoch = partial(next, way.epochs(spec, data, device))
-        else:
-            epoch = pack_of(spec, data, device, members).epoch
-        for _ in range(_UNTIMED):
-            epoch()
+        epoch = warm_epoch(spec, data, device, members)
         steps = math.ceil(images / spec.recipe.batch_size) * members
         seconds = sorted(seconds_of(epoch) / steps for _ in range(_ROUNDS))
         yield Row(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 
 from trials.data.splits import TrainingData
 from trials.fast.packing import PackedTraining
@@ -12,6 +13,9 @@ from trials.training.loop import TrainsEpoch, train
 from trials.training.metrics import EpochMetrics
 from trials.training.recipe import Precision, Recipe
 from trials.training.spec import TrialSpec, untrained_network
+
+UNTIMED = 2
+"""Epochs before the timed ones: in them steps are recorded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,3 +58,21 @@ def pack_of(
     for number in range(members):
         training.join(number, replace(spec, seed=number))
     return training
+
+
+def warm_epoch(
+    spec: TrialSpec,
+    data: TrainingData,
+    device: str,
+    members: int,
+) -> Callable[[], object]:
+    """Trains one epoch of a captured candidate, or of a pack; its steps are recorded already."""
+    epoch: Callable[[], object]
+    if members == 1:
+        way = Way(captured=True, precision=spec.recipe.precision)
+        epoch = partial(next, way.epochs(spec, data, device))
+    else:
+        epoch = pack_of(spec, data, device, members).epoch
+    for _ in range(UNTIMED):
+        epoch()
+    return epoch
