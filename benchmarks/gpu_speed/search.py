@@ -31,8 +31,9 @@ from search_spaces import Backbone, Placement, SearchSpace, resolve_placement
 from trials import Recipe, TrainingData, TrialSpec, load_data
 from trials.data.held_out import load_test_split
 from trials.data.splits import ImageSet
+from trials.early_stopping.pareto_halving import ParetoHalving
+from trials.early_stopping.rule import EarlyStopping
 from trials.fast.packing import PackedTraining
-from trials.running.early_stopping import EarlyStopping, ParetoHalving
 from trials.training.evaluation import on_device
 from trials.training.metrics import EpochMetrics
 from trials.training.recipe import Precision
@@ -126,7 +127,12 @@ def search(plan: Plan, data: TrainingData, device: str) -> list[dict[str, Any]]:
     while True:
         while len(training.members) < plan.members and time.perf_counter() - started < plan.seconds:
             number, placement = len(rows), next(proposals)
-            rows[number] = {"placement": placement.text, "epochs": 0, "failure": None}
+            rows[number] = {
+                "placement": placement.text,
+                "epochs": 0,
+                "failure": None,
+                "train_loss_sum": 0.0,
+            }
             training.join(number, plan.trial(placement, seed=number))
         if not training.members:
             return list(rows.values())
@@ -156,10 +162,11 @@ def _has_ended(
         return True
     row |= {
         "epochs": result.epoch,
+        "train_loss_sum": row["train_loss_sum"] + result.train_loss,
         "val_loss": result.val_loss,
         "val_accuracy": result.val_accuracy,
     }
-    goes_on = halving.goes_on(str(number), result.epoch, result.val_loss, ())
+    goes_on = halving.goes_on(str(number), result.epoch, row["train_loss_sum"], ())
     return result.epoch == epochs or not goes_on
 
 

@@ -20,9 +20,9 @@ from relu_search.settings.metrics import METRICS, Cost, MetricName
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import COARSE_TO_FINE
 from search_spaces import Placement, SearchSpace, reference_modules
+from trials.early_stopping.rule import EarlyStopping
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import SchedulerTrial, add_trial, remove_trial, report
-from trials.running.early_stopping import EarlyStopping
 from trials.running.proposals import Proposal, Proposer
 from trials.training.metrics import EpochMetrics
 from trials.training.spec import TrialSpec
@@ -140,8 +140,7 @@ class Replay:
         self, proposer: Proposer, asha: Any, proposal: Proposal, metrics: EpochMetrics
     ) -> bool:
         proposer.observe(proposal.number, metrics)
-        result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
-        goes_on = report(asha, SchedulerTrial.of(proposal), result)
+        goes_on = report(asha, SchedulerTrial.of(proposal), metrics.to_json())
         return goes_on and metrics.epoch < self.table.spec.recipe.epochs
 
     def _proposer(self) -> Proposer:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from relu_search.analysis.early_stops import early_stopping_text
 from relu_search.analysis.estimates import estimate_words, estimates, full_length
 from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_note, leaderboard_table
 from relu_search.analysis.pareto import pareto_placements
-from relu_search.analysis.rank_agreement import grace_warning, rank_correlation, supernet_agreement
+from relu_search.analysis.rank_agreement import supernet_agreement
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.metrics import Metric
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -45,10 +46,9 @@ def answer_lines(
         yield _front(whole, config)
     if supernet is not None:
         yield supernet_agreement(whole, supernet, metric)
-    correlation = rank_correlation(trials, epochs, metric, resamples=1)
-    warning = grace_warning(correlation, config.grace_epochs)
-    if warning.startswith("WARNING"):
-        yield warning
+    stops = early_stopping_text(trials, epochs, config)
+    if stops:
+        yield stops
 
 
 def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:

@@ -10,7 +10,7 @@ import pandas as pd
 from relu_search.analysis.estimates import estimates, full_length
 from relu_search.analysis.leaderboard import admitted, rows_of
 from relu_search.settings.resolved_config import ResolvedConfig
-from trials.running.early_stopping import dominates
+from trials.early_stopping.pareto_halving import dominates
 
 
 def pareto_placements(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict[str, Any]]:

@@ -107,8 +107,6 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
                 "report": None if report is None else str(report),
             }
         )
-    if outcome.ending == "space exhausted":
-        say("Every placement of the space has been tried; the search ended before its budget.")
     if report is not None:
         say(f"Report: {report}")
     if outcome.ending == "interrupted":

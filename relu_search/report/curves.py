@@ -1,6 +1,8 @@
-"""Figures over the epochs of a search: learning curves, and how early ranks predict final ones."""
+"""Figures over the epochs of a search: learning curves, and how early epochs predict the end."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
@@ -8,9 +10,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from relu_search.analysis.rank_agreement import FEWEST_TO_RANK, WEAK_CORRELATION, grace_warning
 from relu_search.report.figure_style import (
-    BLACK,
     BLUE,
     FAINT,
     GREY,
@@ -22,6 +22,7 @@ from relu_search.report.figure_style import (
     styled,
 )
 from relu_search.settings.metrics import Metric
+from trials.early_stopping.rung_evidence import TRUSTED_CORRELATION
 
 
 @styled
@@ -78,37 +79,26 @@ def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, metric: Metric) 
 
 
 @styled
-def rung_correlation(correlation: pd.DataFrame, grace_epochs: int) -> Figure:
-    """The table of `rank_correlation` against the epoch; the first possible stop is marked."""
-    known = correlation.dropna(subset=["rho"])
-    if known.empty:
-        return empty_figure(
-            "Too few full-length trials, or too few epochs, for a rank correlation."
-        )
+def early_prediction(evidence: pd.DataFrame, rungs: Sequence[int]) -> Figure:
+    """The table of `early_evidence_table` against the epoch; the rungs are marked."""
+    if evidence.empty:
+        return empty_figure("Too few full-length trials to tell whether early epochs predict.")
     figure = new_figure(3.0)
     axes = figure.add_subplot()
-    x = known["epoch"]
-    axes.fill_between(x, known["low"], known["high"], color=BLUE, alpha=0.2, linewidth=0)
-    if len(known) <= 40:
-        reach = [known["rho"] - known["low"], known["high"] - known["rho"]]
-        axes.errorbar(x, known["rho"], np.maximum(reach, 0), fmt="none", color=BLUE, linewidth=1)
-    counts = sorted(set(known["n"]))
-    n = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
-    marker = "o" if len(known) <= 40 else ""
-    axes.plot(x, known["rho"], marker=marker, color=BLUE, label=f"Spearman, n = {n} trials")
-    axes.axhline(WEAK_CORRELATION, color=VERMILLION, linestyle="--", linewidth=1)
-    axes.axhline(0, color=BLACK, linewidth=0.8)
-    if grace_epochs in set(correlation["epoch"]):
-        axes.axvline(grace_epochs, color=GREY, linestyle=":", label="first possible early stop")
-    axes.plot([], [], color=VERMILLION, linestyle="--", label=f"{WEAK_CORRELATION}: weak below")
-    axes.set(ylim=(-1.05, 1.05), xlabel="epoch", ylabel="rank correlation with\nthe final metric")
-    first, last = int(x.min()), int(x.max())
-    axes.set_xlim(first - 0.5, last + 0.5)
+    x = evidence["epoch"]
+    marker = "o" if len(evidence) <= 40 else ""
+    axes.fill_between(
+        x, evidence["at_least"], evidence["correlation"], color=BLUE, alpha=0.2, linewidth=0
+    )
+    n = int(evidence["n"].max())
+    axes.plot(x, evidence["correlation"], marker=marker, color=BLUE, label=f"estimate, n = {n}")
+    axes.plot(x, evidence["at_least"], marker=marker, color=BLUE, linewidth=1, label="at least")
+    bar = f"{TRUSTED_CORRELATION}: trusted above"
+    axes.axhline(TRUSTED_CORRELATION, color=VERMILLION, linestyle="--", linewidth=1, label=bar)
+    for i, rung in enumerate(rungs):
+        axes.axvline(rung, color=GREY, linestyle=":", label=None if i else "possible stop")
+    axes.set(ylim=(-0.05, 1.05), xlabel="epoch", ylabel="rank correlation with\nthe final metric")
+    axes.set_xlim(int(x.min()) - 0.5, int(x.max()) + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    title = ""
-    if counts[0] < FEWEST_TO_RANK:
-        title = f"fewer than {FEWEST_TO_RANK} trials: too few to tell"
-    elif grace_warning(correlation, grace_epochs):
-        title = "WARNING: weak at the first stop"
-    figure.legend(loc="outside right upper", title=title or None, alignment="left")
+    figure.legend(loc="outside right upper", alignment="left")
     return figure

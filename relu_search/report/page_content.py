@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from relu_search.analysis.answer import answer_lines
+from relu_search.analysis.early_stops import SIGNAL_NAMES, early_stopping_text
 from relu_search.analysis.estimates import estimate_text, estimates, full_length
 from relu_search.analysis.leaderboard import (
     admitted,
@@ -19,7 +20,6 @@ from relu_search.analysis.leaderboard import (
     ranked,
     rows_of,
 )
-from relu_search.analysis.rank_agreement import grace_warning
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.confirmation.verdict_table import verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
@@ -77,8 +77,7 @@ class PageContent:
     Attributes:
         title: of the page.
         answer: the result: verdicts if there are any, else the best of the search.
-        note: on the rank correlation at the first possible stop; may be empty.
-        note_is_warning: whether `note` is a warning.
+        note: what early stopping did; may be empty.
         verdicts: one table per reference; empty without a confirmation.
         shrinkage: one line per confirmed placement: search result against fresh seeds.
         leaderboard: of the search.
@@ -90,7 +89,6 @@ class PageContent:
     title: str
     answer: list[Statement]
     note: str
-    note_is_warning: bool
     verdicts: list[PageTable]
     shrinkage: list[str]
     leaderboard: PageTable
@@ -99,16 +97,10 @@ class PageContent:
     advice: list[str]
 
 
-def page_content(tables: RunSnapshot, correlation: pd.DataFrame) -> PageContent:
-    """What the page says of a run.
-
-    Args:
-        tables: of the run.
-        correlation: the table of `rank_correlation`.
-    """
+def page_content(tables: RunSnapshot) -> PageContent:
+    """What the page says of a run."""
     config, trials, verdicts = tables.config, tables.trials, tables.verdicts
     images = int(tables.record["data"]["validation_images"])
-    note = grace_warning(correlation, config.grace_epochs)
     columns, rows = leaderboard(trials, config.optimised)
     board = PageTable(
         "Validation results; means over full-length seeds. All hand-designed modules and the best "
@@ -119,8 +111,7 @@ def page_content(tables: RunSnapshot, correlation: pd.DataFrame) -> PageContent:
     return PageContent(
         title=f"relu-search: {config.network.name} on {config.data}",
         answer=list(_search_answer(tables) if verdicts is None else _verdict_answer(verdicts)),
-        note=note,
-        note_is_warning=note.startswith("WARNING"),
+        note=early_stopping_text(trials, tables.epochs, config),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
         leaderboard=board,
@@ -244,7 +235,10 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
         f"{states.get('COMPLETE', 0)} full length, {states.get('PRUNED', 0)} stopped early, "
         f"{states.get('FAIL', 0)} failed",
     )
-    yield "Early stopping", f"ASHA, not before epoch {config.grace_epochs}"
+    yield (
+        "Early stopping",
+        f"ASHA by {SIGNAL_NAMES[config.stop_on]}, not before epoch {config.grace_epochs}",
+    )
     yield "Granularity", config.granularity
     yield "Search space", f"{record.get('space_size', 'unknown')} placements"
     limit = "" if config.max_relus is None else f", at most {config.max_relus}"

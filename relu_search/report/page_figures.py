@@ -9,18 +9,19 @@ from typing import Any
 import pandas as pd
 from matplotlib.figure import Figure
 
+from relu_search.analysis.early_stops import SIGNAL_NAMES, early_evidence_table
 from relu_search.analysis.estimates import estimate_text, estimates
-from relu_search.analysis.rank_agreement import grace_warning
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_influence
 from relu_search.report.accuracy_against_relus import accuracy_against_relus
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
-from relu_search.report.curves import learning_curves, rung_correlation
+from relu_search.report.curves import early_prediction, learning_curves
 from relu_search.report.figure_style import module_label, modules_and_found
 from relu_search.report.placement_map import MapRow, placement_map
 from relu_search.report.site_figures import importance_of_sites, influence_of_sites
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import Placement
+from trials.early_stopping.rung_evidence import RungEvidence
 
 MAPPED = 8
 """Found placements in the placement map."""
@@ -37,13 +38,13 @@ class PageFigure:
 
 
 def search_figures(
-    tables: RunSnapshot, correlation: pd.DataFrame, importance: pd.DataFrame
+    tables: RunSnapshot, evidence: dict[int, RungEvidence], importance: pd.DataFrame
 ) -> Iterator[PageFigure]:
     """The figures of a search, in the order of the page.
 
     Args:
         tables: of the run.
-        correlation: the table of `rank_correlation`.
+        evidence: of `early_evidence`.
         importance: the table of `site_importance`.
 
     Raises:
@@ -95,14 +96,14 @@ def search_figures(
         "told apart.",
         importance_of_sites(importance),
     )
-    warning = grace_warning(correlation, config.grace_epochs)
     yield PageFigure(
-        "rung-correlation",
-        "Do early ranks predict final ranks?",
-        "Spearman correlation between the metric after an epoch and the final metric, over "
-        "full-length trials, with a bootstrap 95 % interval. Trials that were stopped early are "
-        "missing, so the true correlation is probably higher." + (warning and f" {warning}"),
-        rung_correlation(correlation, config.grace_epochs),
+        "early-prediction",
+        "Do early epochs predict the end?",
+        f"Rank correlation between {SIGNAL_NAMES[config.stop_on]} after an epoch and the final "
+        "metric, and its lower bound. It is estimated for all trials that reached the epoch, "
+        "those stopped there included. Trials are stopped only after an epoch whose bound is above "
+        "the line.",
+        early_prediction(early_evidence_table(evidence), config.early_stopping.rungs),
     )
 
 

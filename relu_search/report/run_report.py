@@ -14,7 +14,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from relu_search.analysis.rank_agreement import rank_correlation
+from relu_search.analysis.early_stops import early_evidence
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
 from relu_search.report.figure_style import rendered
@@ -37,10 +37,10 @@ def write_report(run: RunFolder) -> Path:
     run.require_no_links()
     tables = RunSnapshot.read(run)
     metric = tables.config.optimised
-    correlation = rank_correlation(tables.trials, tables.epochs, metric)
+    evidence = early_evidence(tables.trials, tables.epochs, tables.config)
     importance = site_importance(tables.trials, tables.config.network, metric)
     confirmation = list(verdict_figures(tables))
-    search = list(search_figures(tables, correlation, importance))
+    search = list(search_figures(tables, evidence, importance))
     page = run.path / "report.html"
     try:
         run.figures.mkdir(exist_ok=True)
@@ -48,7 +48,7 @@ def write_report(run: RunFolder) -> Path:
             for form in ("png", "pdf"):
                 write_whole(run.figures / f"{drawn.name}.{form}", rendered(drawn.figure, form))
         write_whole(run.figures / "site-importance.csv", importance.to_csv(index=False))
-        write_whole(page, html_page(page_content(tables, correlation), confirmation, search))
+        write_whole(page, html_page(page_content(tables), confirmation, search))
     except OSError as error:
         raise InputError(
             f"{page} cannot be written ({error.strerror or error}); copy the run folder to a place "

@@ -23,6 +23,9 @@ METRIC_ATTRIBUTE = "metric"
 """User attribute of a study with several objectives: the name of its metric."""
 COSTS_ATTRIBUTE = "costs"
 """User attribute of a study with several objectives: True; of its trials: their costs."""
+AUDIT_ATTRIBUTE = "audit"
+"""User attribute of a trial: the epoch after which it would have been stopped early, had it not
+been drawn as an audit."""
 SCHEMES = ("sqlite", "postgresql", "mysql")
 _RECORDED: dict[str, Callable[[Any], bool]] = {
     "placement": lambda value: isinstance(value, str),
@@ -33,6 +36,7 @@ _RECORDED: dict[str, Callable[[Any], bool]] = {
 """User attributes of every finished trial, and whether a value is one."""
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "reason": lambda value: isinstance(value, str),
+    AUDIT_ATTRIBUTE: lambda value: type(value) is int and value >= 1,
     COSTS_ATTRIBUTE: lambda value: (
         isinstance(value, list)
         and all(type(one) in (int, float) and abs(one) < _LARGEST for one in value)

@@ -33,7 +33,8 @@ class DistinctSampler(BaseSampler):
     so that the study records what is really trained.
 
     A strategy that may repeat placements (`ChoiceSampler.repeats`) can propose one again, unless
-    the budget is large enough to try all placements that are left.
+    the budget is large enough to try all placements that are left. Once all were tried, each
+    proposal is a repetition.
 
     All random draws for a trial depend only on (seed, number of the trial). So no state is saved,
     and a resumed search proposes what it would have proposed without the interruption.
@@ -119,9 +120,14 @@ class DistinctSampler(BaseSampler):
                 candidate = self._change(params, changes)
                 if self._is_untried(candidate):
                     return candidate
+        known = [p for p in self._tried if self._space.admits(p)]
+        if len(known) >= self._space.size:  # another seed of one of them
+            if self._space.admits(self._space.decode(params)):
+                return params
+            return encoded(self._space, self._rng.choice(known))
         if self._space.combinations <= ENUMERABLE:
             untried = [p for p in self._space.enumerate() if p not in self._tried]
-            return encoded(self._space, self._rng.choice(untried)) if untried else params
+            return encoded(self._space, self._rng.choice(untried))
         while not self._is_untried(candidate):
             candidate = self._space.sample(self._rng)
         return candidate

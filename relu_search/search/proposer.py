@@ -17,19 +17,26 @@ from optuna.trial import FrozenTrial, TrialState
 
 from relu_search.compat import enqueued_choices, reopened_trial
 from relu_search.run_folder.journal import one_write
-from relu_search.run_folder.study import COSTS_ATTRIBUTE, METRIC_ATTRIBUTE, store_history
+from relu_search.run_folder.study import (
+    AUDIT_ATTRIBUTE,
+    COSTS_ATTRIBUTE,
+    METRIC_ATTRIBUTE,
+    history_of,
+    store_history,
+)
 from relu_search.samplers.by_name import make_sampler
 from relu_search.samplers.distinct import distributions
-from relu_search.samplers.study_arrays import curve_of
 from relu_search.settings.metrics import MetricName
 from search_spaces import Placement, SearchSpace, module_name_of
-from trials.running.early_stopping import PastTrial
+from trials.early_stopping.rule import PastTrial
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics
 from trials.training.spec import TrialSpec
 
 REFERENCE = "reference"
 """User attribute of the trials of hand-designed modules: the module's name."""
+PASSED = "passed"
+"""User attribute of a trial with several objectives: its last finished epoch."""
 
 
 class SearchListener(Protocol):
@@ -57,7 +64,8 @@ class _OpenTrial:
 class StudyProposer:
     """Proposes hand-designed modules first, then the placements of the sampler.
 
-    A placement that the sampler proposes again is trained with another seed.
+    A placement that the sampler proposes again is trained with another seed, to the end: a further
+    seed is a measurement. Once all placements were tried, the rest of the budget goes to seeds.
 
     With a study that has trials, the search continues: finished trials count towards the budget,
     and trials that were running are proposed again first, with their own numbers.
@@ -76,9 +84,6 @@ class StudyProposer:
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
         listeners: are told of every event.
-
-    Attributes:
-        exhausted: whether all placements of the space were tried before the budget was spent.
     """
 
     def __init__(
@@ -97,7 +102,6 @@ class StudyProposer:
         seed: int = 0,
         listeners: tuple[SearchListener, ...] = (),
     ) -> None:
-        self.exhausted = False
         self._study = study
         self._space = space
         self._spec_of = spec_of
@@ -114,7 +118,6 @@ class StudyProposer:
         self._cut_off: list[FrozenTrial] = []
         self._waiting = 0
         self._tried: dict[Placement, set[int]] = {}  # canonical placement -> numbers of its trials
-        self._tried_in_space = 0
         self._spent = 0
         self._take_over_earlier_trials()
         self._enqueue_references(references)
@@ -146,7 +149,8 @@ class StudyProposer:
         trials = self._study.get_trials(deepcopy=False)
         return [
             PastTrial(
-                curve=dict(curve_of(trial, self._study)),
+                number=trial.number,
+                history=history_of(trial),
                 costs=tuple(trial.user_attrs.get(COSTS_ATTRIBUTE, ())),
             )
             for trial in trials
@@ -160,20 +164,18 @@ class StudyProposer:
     def _next(self) -> Proposal | None:
         if self.remaining <= 0:
             return None
-        if not self._cut_off and not self._waiting and self._tried_in_space >= self._space.size:
-            self.exhausted = True
-            return None
         reported: frozenset[int] = frozenset()
         if self._cut_off:
             earlier = self._cut_off.pop(0)
-            trial, reported = self._reopened(earlier), frozenset(earlier.intermediate_values)
+            trial, reported = self._reopened(earlier), _reported(earlier)
         else:
             trial = self._study.ask(self._distributions)
             self._waiting = max(0, self._waiting - 1)
         placement = self._space.decode(trial.params)
         self._mark_tried(placement, trial.number)
         numbers = self._tried[self._space.canonical(placement)]
-        spec = self._spec_of(placement, sum(number < trial.number for number in numbers))
+        repeat = sum(number < trial.number for number in numbers)
+        spec = self._spec_of(placement, repeat)
         trial.set_user_attr("placement", placement.text)
         trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
@@ -184,8 +186,9 @@ class StudyProposer:
         proposal = Proposal(
             number=trial.number,
             spec=spec,
-            protected=REFERENCE in trial.user_attrs,
+            protected=REFERENCE in trial.user_attrs or repeat > 0,
             costs=costs,
+            passed=max(reported, default=0),
         )
         self._open[trial.number] = _OpenTrial(trial=trial, proposal=proposal, reported=reported)
         for listener in self._listeners:
@@ -195,11 +198,17 @@ class StudyProposer:
     def observe(self, number: int, metrics: EpochMetrics) -> None:
         running = self._open[number]
         running.history.append(metrics)
-        is_known = metrics.epoch in running.reported
-        if self._costs_of is None and not is_known:  # Optuna allows none with several
-            running.trial.report(getattr(metrics, self._metric), step=metrics.epoch)
+        if metrics.epoch not in running.reported:
+            if self._costs_of is None:
+                running.trial.report(getattr(metrics, self._metric), step=metrics.epoch)
+            else:  # Optuna allows no reports with several objectives
+                running.trial.set_user_attr(PASSED, metrics.epoch)
         for listener in self._listeners:
             listener.epoch(number, metrics)
+
+    def note_audit(self, number: int, epoch: int) -> None:
+        """A trial would have been stopped after this epoch; as an audit it trains to the end."""
+        self._open[number].trial.set_user_attr(AUDIT_ATTRIBUTE, epoch)
 
     def conclude(self, number: int, failure: str | None) -> None:
         """Tell the study how a trial ended: COMPLETE only if it trained every epoch."""
@@ -262,8 +271,12 @@ class StudyProposer:
         canonical = self._space.canonical(placement)
         if canonical not in self._tried:
             self._tried[canonical] = set()
-            self._tried_in_space += self._space.admits(canonical)
         self._tried[canonical].add(number)
+
+
+def _reported(trial: FrozenTrial) -> frozenset[int]:
+    """The epochs of an interrupted trial that the study knows."""
+    return frozenset(trial.intermediate_values) | set(range(1, trial.user_attrs.get(PASSED, 0) + 1))
 
 
 def choices_of(trial: FrozenTrial) -> dict[str, Any]:

@@ -8,11 +8,12 @@ from typing import Any
 import pandas as pd
 from optuna.trial import FrozenTrial, TrialState
 
+from relu_search.analysis.early_stops import AUDIT
 from relu_search.analysis.leaderboard import best_trial
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.from_run import export_trial
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.study import history_of
+from relu_search.run_folder.study import AUDIT_ATTRIBUTE, history_of
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement
 from trials.files.durable import StorageError
@@ -96,7 +97,7 @@ class RunRecorder:
             "train_loss": last.get("train_loss"),
             "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
             "back_end": self._config.back_end,
-            "reason": trial.user_attrs.get("reason", "") if trial.state == TrialState.FAIL else "",
+            "reason": _reason(trial),
         }
 
     def _update_best(self) -> None:
@@ -118,3 +119,12 @@ class RunRecorder:
                     raise StorageError(str(error)) from error
                 raise
             self._exported = self.best_trial["trial"]
+
+
+def _reason(trial: FrozenTrial) -> str:
+    """Why a trial failed, or that it is an audit."""
+    if trial.state == TrialState.FAIL:
+        return str(trial.user_attrs.get("reason", ""))
+    if trial.state == TrialState.COMPLETE and AUDIT_ATTRIBUTE in trial.user_attrs:
+        return f"{AUDIT}: would have been stopped after epoch {trial.user_attrs[AUDIT_ATTRIBUTE]}"
+    return ""

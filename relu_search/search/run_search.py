@@ -36,14 +36,13 @@ from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.errors import require_type
 from trials.data.splits import TrainingData
 from trials.running.devices import Say
-from trials.running.early_stopping import EarlyStopping
 from trials.running.exchange import check_exchange
 from trials.running.resources import Node, Resources, plan_resources
 
 if TYPE_CHECKING:
     import optuna
 
-Ending = Literal["budget spent", "space exhausted", "interrupted"]
+Ending = Literal["budget spent", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,24 +257,15 @@ def _search(
                 config,
                 proposer,
                 setting.data,
-                stopping=EarlyStopping(
-                    metric=config.metric,
-                    mode=config.optimised.mode,
-                    max_epochs=config.training_recipe.epochs,
-                    grace_epochs=config.grace_epochs,
-                    reduction_factor=config.reduction_factor,
-                ),
+                stopping=replace(config.early_stopping, on_audit=proposer.note_audit),
                 resources=places.resources,
                 say=progress,
                 past=proposer.past_trials(),
                 files=run.trial_files.through(config.exchange, study.study_name),
                 verbose=verbose,
             )
-    ending: Ending = "budget spent"
-    if proposer.exhausted and not proposer.unfinished:
-        ending = "space exhausted"
-    elif proposer.unfinished or proposer.remaining > 0:
-        ending = "interrupted"
+    interrupted = proposer.unfinished or proposer.remaining > 0
+    ending: Ending = "interrupted" if interrupted else "budget spent"
     return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 

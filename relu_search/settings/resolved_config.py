@@ -11,6 +11,7 @@ from relu_search.settings.relu_limits import least_count, most_count, relus_at_r
 from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
 from relu_search.settings.storage_urls import with_absolute_file, without_password
 from search_spaces import Backbone, InputError, SearchSpace, reference_modules
+from trials.early_stopping.rule import EarlyStopping
 from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
 from trials.training.recipe import Recipe
@@ -70,7 +71,7 @@ class ResolvedConfig(SearchOptions):
             values["width"] = 8 if typed.data == SMALL_DATA else 16
         values["epochs"] = Recipe.named(typed.recipe, typed.epochs).epochs
         if typed.grace_epochs is None:
-            values["grace_epochs"] = min(-(-values["epochs"] // 3), 20)
+            values["grace_epochs"] = min(-(-values["epochs"] // 8), 20)
         values["metric"] = _metric(typed)
         network = Backbone.parse(typed.backbone, values["width"])
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
@@ -99,6 +100,19 @@ class ResolvedConfig(SearchOptions):
     def training_recipe(self) -> Recipe:
         """The recipe with this search's epochs and precision."""
         return replace(Recipe.named(self.recipe, self.epochs), precision=self.precision)
+
+    @cached_property
+    def early_stopping(self) -> EarlyStopping:
+        """When a trial is stopped early."""
+        return EarlyStopping(
+            metric=self.metric,
+            mode=self.optimised.mode,
+            max_epochs=self.epochs,
+            grace_epochs=self.grace_epochs,
+            reduction_factor=self.reduction_factor,
+            signal=self.stop_on,
+            seed=self.seed,
+        )
 
     @property
     def optimised(self) -> Metric:

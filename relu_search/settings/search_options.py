@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from relu_search.settings.metrics import MetricName
 from relu_search.settings.option_fields import option, options_of
 from search_spaces import Activation, DroppedNorm, Granularity
+from trials.early_stopping.rule import Signal
 from trials.running.resources import GpusPerTrial
 from trials.training.recipe import Precision
 
@@ -156,17 +157,24 @@ class SearchOptions:
         "macs-after-fold, such as loss,relus.",
         metavar="NAMES",
     )
+    stop_on: Signal = option(
+        "train-loss-sum",
+        "Early stopping",
+        "What is compared at a rung of ASHA: the sum of the train losses so far, or the last train "
+        "loss, validation loss or validation accuracy. A rung stops trials only once it is known "
+        "to predict the end.",
+    )
     grace_epochs: int | None = option(
         None,
         "Early stopping",
         "No trial is stopped before this epoch.",
-        default_text="a third of the epochs, at most 20",
+        default_text="an eighth of the epochs, at most 20",
         least=1,
     )
     reduction_factor: float = option(
-        3,
+        2,
         "Early stopping",
-        "At each rung of ASHA, one trial in this many goes on.",
+        "At each rung of ASHA, about one trial in this many goes on.",
         above=1,
         most=100,
     )

@@ -1,10 +1,13 @@
-"""Recorded curves, and ASHA written out anew as the paper defines it, as an oracle for Ray's."""
+"""Recorded curves, and oracles: ASHA as its paper defines it, and our rule around it."""
 
 from __future__ import annotations
 
 import math
 import random
 from collections.abc import Sequence
+
+import numpy as np
+from scipy import stats
 
 EPOCHS = 9
 
@@ -30,23 +33,90 @@ def asha(
     *,
     grace: int,
     factor: int,
-    protected: Sequence[int] = (),
-    sign: int = 1,
     rungs: dict[int, list[float]] | None = None,
 ) -> list[int]:
     """Epochs that sequential trials reach: stopped at a rung if worse than the best 1/factor."""
     rungs = {} if rungs is None else rungs
     milestones = [m for k in range(9) if (m := grace * factor**k) < EPOCHS]
     lengths = []
-    for number, values in enumerate(curves):
+    for values in curves:
         reached = EPOCHS
         for milestone in milestones:
-            value = sign * values[milestone - 1]
+            value = values[milestone - 1]
             earlier = rungs.setdefault(milestone, [])
             is_bad = bool(earlier) and value < percentile(earlier, 1 - 1 / factor)
             earlier.append(value)
-            if is_bad and number not in protected:
+            if is_bad:
                 reached = milestone
                 break
         lengths.append(reached)
     return lengths
+
+
+class EarnedStopping:
+    """The whole rule written out anew: ASHA may stop where the run's own trials show that it may.
+
+    Larger signals and finals are better. Scores and the line are those of scipy.
+    """
+
+    def __init__(self, *, grace: int, factor: int, epochs: int = EPOCHS, seed: int = 0) -> None:
+        self.rungs: dict[int, dict[int, float]] = {
+            m: {} for k in range(9) if (m := grace * factor**k) < epochs
+        }
+        self.factor, self.epochs, self.seed = factor, epochs, seed
+        self.finals: dict[int, float] = {}
+        self.audits: dict[int, int] = {}
+        self.untrusted = 0
+
+    def goes_on(
+        self,
+        number: int,
+        epoch: int,
+        value: float,
+        final: float | None = None,
+        spared: bool = False,
+    ) -> bool:
+        """Hear an epoch of a trial; whether it continues."""
+        if epoch == self.epochs:
+            self.finals[number] = value if final is None else final
+            return False
+        if epoch not in self.rungs:
+            return True
+        here = self.rungs[epoch]
+        wants_stop = bool(here) and value < percentile(list(here.values()), 1 - 1 / self.factor)
+        here[number] = value
+        if not wants_stop or spared:
+            return True
+        if not self.is_hopeless(number, here):
+            self.untrusted += 1
+            return True
+        if np.random.default_rng([self.seed, number]).random() < 0.1:
+            self.audits.setdefault(number, epoch)
+            return True
+        return False
+
+    def is_hopeless(self, number: int, here: dict[int, float]) -> bool:
+        ended = [other for other in self.finals if other in here]
+        n = len(ended)
+        if n < 8:
+            return False
+        scores = dict(zip(here, normal_scores(list(here.values())), strict=True))
+        x = np.array([scores[other] for other in ended])
+        y = normal_scores([self.finals[other] for other in ended])
+        line = stats.linregress(x, y)
+        rest = np.sum((y - line.intercept - line.slope * x) ** 2) / (n - 2)
+        lowest = max(0.0, line.slope - stats.t.ppf(0.95, n - 2) * line.stderr)
+        spread = lowest**2 * np.var(list(scores.values()))
+        if np.sqrt(spread / (spread + rest)) <= 0.75:
+            return False
+        at = scores[number]
+        leverage = 1 + 1 / n + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
+        place = min(n, math.ceil(0.1 * len(here)))
+        limit = np.sort(y)[::-1][place - 1]
+        away = (limit - line.intercept - line.slope * at) / np.sqrt(rest * leverage)
+        return bool(stats.t.sf(away, n - 2) < 0.01)
+
+
+def normal_scores(values: Sequence[float]) -> np.ndarray:
+    """Blom's normal scores."""
+    return stats.norm.ppf((stats.rankdata(values) - 3 / 8) / (len(values) + 1 / 4))

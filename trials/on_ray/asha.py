@@ -1,14 +1,19 @@
-"""Ray's ASHA, extended by protected trials and several objectives."""
+"""Ray's ASHA, which stops trials only at rungs that predict the end."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ray.tune.schedulers import ASHAScheduler, TrialScheduler
 
+from trials.early_stopping.pareto_halving import ParetoHalving
+from trials.early_stopping.rule import EarlyStopping, PastTrial
+from trials.early_stopping.rung_evidence import SearchEvidence
 from trials.on_ray.compat import SchedulerTrial, add_trial, remove_trial, report
-from trials.running.early_stopping import EarlyStopping, ParetoHalving, PastTrial
+
+SIGNAL = "signal"
+"""Ray's name of what is compared at the rungs; smaller is better."""
 
 
 def scheduler_of(stopping: EarlyStopping, past: Sequence[PastTrial] = ()) -> TrialScheduler:
@@ -18,49 +23,71 @@ def scheduler_of(stopping: EarlyStopping, past: Sequence[PastTrial] = ()) -> Tri
         stopping: the rule.
         past: earlier trials.
     """
-    scheduler = _ProtectingASHA(stopping)
-    for i, earlier in enumerate(past):
-        trial = SchedulerTrial({"number": f"past-{i}", "costs": earlier.costs})
+    scheduler = _EarnedASHA(stopping)
+    for earlier in past:
+        trial = SchedulerTrial(
+            {"number": earlier.number, "costs": earlier.costs, "protected": True}
+        )
         add_trial(scheduler, trial)
-        for epoch in sorted(earlier.curve):
-            if epoch < stopping.max_epochs:
-                report(scheduler, trial, {"epoch": epoch, stopping.metric: earlier.curve[epoch]})
+        for metrics in earlier.history:
+            report(scheduler, trial, metrics)
         remove_trial(scheduler, trial)
     return scheduler
 
 
-class _ProtectingASHA(ASHAScheduler):  # type: ignore[misc]
-    """ASHA that records the metrics of protected trials but never stops them.
+class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
+    """ASHA that stops a trial only where `SearchEvidence` allows it.
 
-    It knows trials by the proposer's numbers, so that a restarted trial is the same trial at its
-    rungs. Trials with costs are judged by `ParetoHalving` instead of ASHA.
+    Protected trials and audits train to the end; their metrics count. An epoch that a trial has
+    passed before an interruption is not judged again. The scheduler knows trials by the proposer's
+    numbers, so that a restarted trial is the same trial at its rungs. Trials with costs are judged
+    by `ParetoHalving` instead of ASHA.
     """
 
     def __init__(self, stopping: EarlyStopping) -> None:
         super().__init__(
             time_attr="epoch",
-            metric=stopping.metric,
-            mode=stopping.mode,
+            metric=SIGNAL,
+            mode="min",
             max_t=stopping.max_epochs,
             grace_period=min(stopping.grace_epochs, stopping.max_epochs),
             reduction_factor=stopping.reduction_factor,
         )
         self.stopping = stopping
         self.pareto = ParetoHalving(stopping)
+        self.evidence = SearchEvidence(stopping)
+        self.audits: set[int] = set()
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, _numbered(trial))
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
-        decision: str = super().on_trial_result(tune_controller, _numbered(trial), result)
-        if result["epoch"] >= self.stopping.max_epochs:
-            return decision
-        costs, metric = tuple(trial.config.get("costs", ())), result.get(self.stopping.metric)
-        if costs and metric is not None:
-            number = str(trial.config["number"])
-            passes = self.pareto.goes_on(number, result["epoch"], float(metric), costs)
-            decision = TrialScheduler.CONTINUE if passes else TrialScheduler.STOP
-        return TrialScheduler.CONTINUE if trial.config.get("protected") else decision
+        mine, number, epoch = _numbered(trial), int(trial.config["number"]), result["epoch"]
+        if self.stopping.metric not in result:  # a failure
+            return str(super().on_trial_result(tune_controller, mine, result))
+        costs = tuple(trial.config.get("costs", ()))
+        signal = self.evidence.add(number, result, costs)
+        decision = super().on_trial_result(tune_controller, mine, {**result, SIGNAL: signal})
+        if epoch >= self.stopping.max_epochs:
+            return str(decision)
+        wants_stop = decision == TrialScheduler.STOP
+        if costs:
+            wants_stop = not self.pareto.goes_on(mine.trial_id, epoch, signal, costs)
+        if wants_stop and self._may_stop(trial.config, number, epoch):
+            return str(TrialScheduler.STOP)
+        return str(TrialScheduler.CONTINUE)
+
+    def _may_stop(self, config: Mapping[str, Any], number: int, epoch: int) -> bool:
+        if config.get("protected") or epoch < config.get("passed", 0):
+            return False
+        if not self.evidence.may_stop(number, epoch):
+            return False
+        if not self.stopping.is_audit(number):
+            return True
+        if number not in self.audits:
+            self.audits.add(number)
+            self.stopping.on_audit(number, epoch)
+        return False
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         super().on_trial_complete(tune_controller, _numbered(trial), result)

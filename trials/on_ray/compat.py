@@ -28,7 +28,7 @@ class SchedulerTrial:
     """A trial as a scheduler sees it.
 
     Attributes:
-        config: `number`, and where they apply `protected` and `costs` (see `Proposal`).
+        config: `number`, and where they apply `protected`, `costs` and `passed` (see `Proposal`).
     """
 
     config: Mapping[str, Any]
@@ -44,6 +44,7 @@ class SchedulerTrial:
             "number": proposal.number,
             "protected": proposal.protected,
             "costs": proposal.costs,
+            "passed": proposal.passed,
         }
         return cls(config)
 

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 
 from trials.data.splits import TrainingData
+from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.fast.packing import PackedTraining
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of
@@ -26,7 +27,6 @@ from trials.on_ray.compat import (
 )
 from trials.on_ray.one_worker import device_of_worker
 from trials.running.devices import Say
-from trials.running.early_stopping import EarlyStopping, PastTrial
 from trials.running.faults import (
     ALONE,
     OUT_OF_MEMORY,
@@ -87,7 +87,6 @@ def run_packed(
         proposer=proposer,
         scheduler=scheduler_of(stopping, past),
         epochs=stopping.max_epochs,
-        metric=stopping.metric,
         files=files,
         data_name=data.name,
         restarts=resources.max_failures,
@@ -307,7 +306,6 @@ class _PackedRun:
     proposer: Proposer
     scheduler: Any
     epochs: int
-    metric: str
     files: TrialFiles
     data_name: str
     restarts: int
@@ -372,8 +370,7 @@ class _PackedRun:
         if metrics.epoch > self._seen[proposal.number]:  # else repeated after a restart
             self._seen[proposal.number] = metrics.epoch
             self.proposer.observe(proposal.number, metrics)
-        result = {"epoch": metrics.epoch, self.metric: getattr(metrics, self.metric)}
-        goes_on = report(self.scheduler, SchedulerTrial.of(proposal), result)
+        goes_on = report(self.scheduler, SchedulerTrial.of(proposal), metrics.to_json())
         return goes_on and metrics.epoch < self.epochs
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:

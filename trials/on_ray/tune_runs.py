@@ -21,13 +21,13 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from trials.data.splits import Splits, TrainingData
+from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import node_resources
 from trials.on_ray.one_worker import device_of_worker
 from trials.on_ray.session import first_line
 from trials.running.devices import Say, free_device_memory
-from trials.running.early_stopping import EarlyStopping, PastTrial
 from trials.running.exchange import forget, take_over, worker_files
 from trials.running.faults import (
     ALONE,
@@ -229,6 +229,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             "spec": proposal.spec.to_json(),
             "protected": proposal.protected,
             "costs": proposal.costs,
+            "passed": proposal.passed,
         }
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""Which trials are run, in what order, when are they stopped, and where are their files?"""
+"""Which trials are run, in what order, and where are their files?"""

@@ -17,13 +17,15 @@ class Proposal:
         number: identifies the trial within its search.
         spec: what to train.
         protected: it is never stopped early; its metrics still count when others are judged.
-        costs: further objectives to minimise, known before training, the same for all trials.
+        costs: further objectives to minimise, known before training.
+        passed: last epoch that it had finished before an interruption; earlier ones were judged.
     """
 
     number: int
     spec: TrialSpec
     protected: bool = False
     costs: tuple[float, ...] = ()
+    passed: int = 0
 
 
 class Proposer(Protocol):

@@ -6,15 +6,26 @@ import numpy as np
 import pandas as pd
 from helpers.search_tables import search_tables, text_of
 
-from relu_search.report.curves import learning_curves, rung_correlation
+from relu_search.report.curves import early_prediction, learning_curves
 from relu_search.settings.metrics import METRICS
 
 
-def test_a_weak_rank_correlation_is_marked():
-    table = pd.DataFrame({"epoch": [1], "n": [20], "rho": [0.2], "low": [-0.2], "high": [0.5]})
-    assert "WARNING" in text_of(rung_correlation(table, 1))
-    assert "WARNING" not in text_of(rung_correlation(table.assign(rho=0.9, high=1), 1))
-    assert "too few" in text_of(rung_correlation(table.assign(n=5), 1))
+def test_the_bar_of_early_predictions_and_the_possible_stops_are_drawn():
+    table = pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "n": [20] * 3,
+            "correlation": [0.2, 0.8, 0.9],
+            "at_least": [0, 0.6, 0.8],
+        }
+    )
+    figure = early_prediction(table, (1, 2))
+    assert {"0.75: trusted above", "possible stop", "estimate, n = 20"} <= set(
+        text_of(figure).split("\n")
+    )
+    lines = [line.get_xdata() for line in figure.axes[0].lines]
+    assert [list(x) for x in lines[-2:]] == [[1, 1], [2, 2]]
+    assert "Too few" in text_of(early_prediction(table[:0], (1,)))
 
 
 def test_the_curve_of_a_placement_with_two_seeds_is_their_mean():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from helpers.report_pages import modules, page_of, trial
 
-from relu_search.analysis.rank_agreement import rank_correlation
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
 from relu_search.report.page_content import page_content
@@ -61,8 +60,7 @@ def test_headline_table_and_map_show_the_estimate_and_not_the_luckiest_run(metri
     best = of_run.sign * tables.trials[metric]
     assert tables.trials["placement"][best.idxmax()] == LUCKY
 
-    correlation = rank_correlation(tables.trials, tables.epochs, of_run)
-    content = page_content(tables, correlation)
+    content = page_content(tables)
     column = content.leaderboard.columns.index("estimate")
     table = {row[0]: row[column] for row in content.leaderboard.rows}
     found = [name for name in table if name in (STEADY, LUCKY, "000011", "110000")]
@@ -76,9 +74,7 @@ def test_headline_table_and_map_show_the_estimate_and_not_the_luckiest_run(metri
     assert paired.endswith(f": {of_run.title} {table['paired']}.")
 
     importance = site_importance(tables.trials, tables.config.network, of_run)
-    figures = {
-        figure.name: figure.figure for figure in search_figures(tables, correlation, importance)
-    }
+    figures = {figure.name: figure.figure for figure in search_figures(tables, {}, importance)}
     axes = figures["placement-map"].axes[0]
     names = [tick.get_text() for tick in axes.get_yticklabels()]
     values = [text.get_text() for text in axes.texts if "ReLU" in text.get_text()]

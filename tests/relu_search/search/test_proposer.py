@@ -27,15 +27,17 @@ from trials.running.proposals import Proposal
 def test_hand_designed_modules_come_first_in_order_and_protected(sampler):
     proposals = drive(new_proposer(trials=8, sampler=sampler), stop=stop_half)
     assert [p.spec.placement.text for p in proposals[:3]] == list(REFERENCES.values())
-    assert [p.protected for p in proposals] == [True] * 3 + [False] * 5
+    texts = [p.spec.placement.text for p in proposals]
+    further_seed = [text in texts[:i] for i, text in enumerate(texts)]
+    assert [p.protected for p in proposals] == [True] * 3 + further_seed[3:]
 
 
 def test_references_outside_the_limits_are_still_trained():
     space = SearchSpace("plain-8", "stage", min_relus=2, max_relus=2)
-    proposals = drive(new_proposer(space=space, trials=100))
+    proposals = drive(new_proposer(space=space, trials=20))
     assert [bits_of(p) for p in proposals[:3]] == ["111111", "010101", "000000"]
     assert all(bits_of(p).count("1") == 2 for p in proposals[3:])
-    assert len(proposals) == 3 + 15  # 6 over 2
+    assert len({bits_of(p) for p in proposals[3:18]}) == 15  # 6 over 2
 
 
 def test_a_reference_that_the_space_cannot_write_is_left_out():
@@ -110,9 +112,11 @@ def test_a_trial_without_an_epoch_is_a_failure_with_a_reason():
     assert study.trials[0].user_attrs["reason"]
 
 
-def test_past_curves_are_those_of_all_trials_that_ended(told):
+def test_past_trials_have_the_epochs_of_all_trials_that_ended(told):
     study, proposals, _ = told
-    curves = [past.curve for past in new_proposer(study, trials=20).past_trials()]
+    past = new_proposer(study, trials=20).past_trials()
+    assert [one.number for one in past] == [p.number for p in proposals]
+    curves = [{m["epoch"]: m["val_accuracy"] for m in one.history} for one in past]
     assert curves == [study.trials[p.number].intermediate_values for p in proposals]
 
 
@@ -162,7 +166,7 @@ def test_the_budget_is_met_exactly_with_three_trials_at_once(sampler):
         proposer.observe(done.number, metrics(done.spec.placement.text, 1))
         proposer.conclude(done.number, None)
     assert len(seen) == len(set(seen)) == 17
-    assert (proposer.remaining, proposer.unfinished, proposer.exhausted) == (0, 0, False)
+    assert (proposer.remaining, proposer.unfinished) == (0, 0)
 
 
 @pytest.mark.parametrize("budget", [1, 2, 3])
@@ -170,4 +174,3 @@ def test_a_budget_below_the_references_trains_the_first_of_them(budget):
     proposer = new_proposer(trials=budget)
     texts = [p.spec.placement.text for p in drive(proposer)]
     assert texts == list(REFERENCES.values())[:budget]
-    assert not proposer.exhausted

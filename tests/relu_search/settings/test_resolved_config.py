@@ -40,6 +40,7 @@ EVERYTHING = {
     "sampler": "nsga2",
     "metric": "val_loss",
     "objective": "loss,relu_elements",
+    "stop_on": "val-loss",
     "grace_epochs": 2,
     "reduction_factor": 2.5,
     "concurrent": 2,
@@ -71,7 +72,7 @@ def test_the_list_of_options_in_this_test_is_complete():
 def test_the_defaults_are_the_embedded_demonstration():
     config = resolved()
     assert (config.backbone, config.data, config.width) == ("plain-38", "digits", 8)
-    assert (config.epochs, config.grace_epochs, config.trials) == (5, 2, 48)
+    assert (config.epochs, config.grace_epochs, config.trials) == (5, 1, 48)
     assert config.network == Backbone.parse("plain-38", 8)
     assert config.optimised is METRICS["val_loss"]
     assert config.resources == Resources()
@@ -87,7 +88,7 @@ def test_the_defaults_are_the_embedded_demonstration():
         ({"recipe": "paper"}, "epochs", 400),
         ({"recipe": "paper"}, "grace_epochs", 20),
         ({"epochs": 1}, "grace_epochs", 1),
-        ({"epochs": 7}, "grace_epochs", 3),
+        ({"epochs": 17}, "grace_epochs", 3),
         ({"min_relus": "25%"}, "min_relus", 9),  # of 36
         ({"max_relus": "60%"}, "max_relus", 21),
         ({"max_relus": "7"}, "max_relus", 7),
@@ -181,6 +182,7 @@ def test_the_config_file_is_that_of_version_0_1_with_newer_options(tmp_path):
         epochs=4,
         trials=8,
         grace_epochs=1,
+        reduction_factor=3,
         concurrent=1,
         out="runs/old",
     )
@@ -196,6 +198,7 @@ def without_new_options(config):
     """The table of a config without the options that version 0.1 did not have."""
     table = config.to_toml()
     assert table.pop("niceness") == 0
+    assert table.pop("stop_on") == "train-loss-sum"
     assert table.pop("deterministic") is False
     assert table.pop("report") is True
     return table

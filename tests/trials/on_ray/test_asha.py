@@ -1,67 +1,132 @@
-"""Ray's ASHA with past trials, protected trials and costs. No Ray runs here."""
+"""Our rule around Ray's ASHA, against the rule written out anew. No Ray runs here."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+import random
 
 import pytest
-from helpers.asha_simulation import EPOCHS, asha, curve
+from helpers.asha_simulation import EPOCHS, EarnedStopping, curve
 
+from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import SchedulerTrial, add_trial, report
-from trials.running.early_stopping import EarlyStopping, PastTrial
 
 
-def stopping(mode="max", grace=1, factor=3):
+def stopping(mode="max", grace=1, factor=2, **more):
+    """The rule on accuracies or, with the signs changed, on losses."""
     metric = "val_accuracy" if mode == "max" else "val_loss"
+    signal = metric.replace("_", "-")
     return EarlyStopping(
-        metric=metric, mode=mode, max_epochs=EPOCHS, grace_epochs=grace, reduction_factor=factor
+        metric=metric,
+        mode=mode,
+        max_epochs=EPOCHS,
+        grace_epochs=grace,
+        reduction_factor=factor,
+        signal=signal,
+        **more,
     )
 
 
-def epochs_granted(scheduler, seed: int) -> int:
+def metrics(epoch, value):
+    return {"epoch": epoch, "train_loss": 1.0, "val_accuracy": value, "val_loss": -value}
+
+
+def granted(scheduler, number, values, **config):
     """Epochs that a scheduler grants to one more trial."""
-    trial = SchedulerTrial({"number": f"new-{seed}"})
+    trial = SchedulerTrial({"number": number, **config})
     add_trial(scheduler, trial)
-    for epoch, value in enumerate(curve(seed), start=1):
-        if not report(scheduler, trial, {"epoch": epoch, "val_accuracy": value, "val_loss": value}):
+    for epoch, value in enumerate(values, start=1):
+        if not report(scheduler, trial, metrics(epoch, value)):
             return epoch
     raise AssertionError("the last epoch ends a trial")
 
 
-@pytest.mark.parametrize(
-    ("past", "mode", "grace", "factor"),
-    [
-        (0, "max", 1, 3),
-        (1, "min", 1, 3),
-        (2, "max", 2, 2),
-        (7, "min", 2, 2),
-        (7, "max", 9, 3),
-        (15, "min", 1, 3),
-        (15, "max", 2, 2),
-    ],
-)
-def test_past_curves_fill_the_rungs_as_without_an_interruption(mode, grace, factor, past):
-    def simulated(seeds, rungs):
-        curves = [curve(seed) for seed in seeds]
-        sign = 1 if mode == "max" else -1
-        return asha(curves, grace=grace, factor=factor, sign=sign, rungs=rungs)
+def expected(oracle, number, values, spared=False):
+    for epoch, value in enumerate(values, start=1):
+        if not oracle.goes_on(number, epoch, value, spared=spared):
+            return epoch
+    raise AssertionError
 
-    rungs: dict[int, list[float]] = {}
-    curves = [
-        dict(enumerate(curve(seed)[:reached], start=1))
-        for seed, reached in enumerate(simulated(range(past), rungs))
-    ]
-    scheduler = scheduler_of(
-        stopping(mode, grace, factor), [PastTrial(curve=curve) for curve in curves]
+
+@pytest.mark.parametrize(
+    ("mode", "grace", "factor"), [("max", 1, 2), ("min", 1, 3), ("max", 2, 2), ("min", 4, 2)]
+)
+def test_trials_are_stopped_as_the_rule_says(mode, grace, factor):
+    audits = {}
+    scheduler = scheduler_of(stopping(mode, grace, factor, on_audit=audits.__setitem__))
+    oracle = EarnedStopping(grace=grace, factor=factor)
+    lengths = [granted(scheduler, n, curve(n)) for n in range(60)]
+    assert lengths == [expected(oracle, n, curve(n)) for n in range(60)]
+    assert lengths[:8] == [EPOCHS] * 8
+    assert audits == oracle.audits
+    assert audits
+    assert grace in lengths
+
+
+def test_a_signal_that_tells_nothing_stops_nothing():
+    scheduler = scheduler_of(stopping())
+    rng = random.Random(0)
+    noise = [[rng.random() for _ in range(EPOCHS)] for _ in range(80)]
+    assert {granted(scheduler, n, values) for n, values in enumerate(noise)} == {EPOCHS}
+
+
+@pytest.mark.parametrize(("past", "mode"), [(0, "max"), (5, "min"), (20, "max"), (30, "min")])
+def test_past_trials_fill_the_rungs_as_without_an_interruption(past, mode):
+    whole = scheduler_of(stopping(mode))
+    lengths = [granted(whole, n, curve(n)) for n in range(50)]
+    again = scheduler_of(
+        stopping(mode),
+        [
+            PastTrial(
+                number=n,
+                history=[metrics(e, v) for e, v in enumerate(curve(n)[: lengths[n]], start=1)],
+            )
+            for n in range(past)
+        ],
     )
-    after = [epochs_granted(scheduler, seed) for seed in range(200, 215)]
-    assert after == simulated(range(200, 215), rungs)
+    assert [granted(again, n, curve(n)) for n in range(past, 50)] == lengths[past:]
+
+
+def test_epochs_passed_before_an_interruption_are_not_judged_again():
+    scheduler = scheduler_of(stopping())
+    for n in range(40):
+        granted(scheduler, n, curve(n))
+    bad = [0.0] * EPOCHS
+    assert granted(scheduler, 99, bad) == 1
+    assert granted(scheduler, 98, bad, passed=2) == 2
+    assert granted(scheduler, 97, bad, passed=EPOCHS) == EPOCHS
+
+
+def test_the_sum_of_train_losses_is_compared_from_the_first_epoch_on():
+    """A trial that was started again repeats its epochs, and none counts twice."""
+    scheduler = scheduler_of(
+        EarlyStopping(metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=2)
+    )
+    oracle = EarnedStopping(grace=2, factor=2)
+    lengths = []
+    for n in range(50):
+        trial = SchedulerTrial({"number": n})
+        add_trial(scheduler, trial)
+        report(scheduler, trial, {"epoch": 1, "train_loss": 1 - curve(n)[0], "val_loss": 1.0})
+        add_trial(scheduler, trial)  # started again
+        losses = [1 - value for value in curve(n)]
+        for epoch in range(1, EPOCHS + 1):
+            goes_on = report(
+                scheduler,
+                trial,
+                {"epoch": epoch, "train_loss": losses[epoch - 1], "val_loss": losses[-1]},
+            )
+            known = oracle.goes_on(n, epoch, -sum(losses[:epoch]), final=-losses[-1])
+            assert goes_on == known
+            if not goes_on:
+                break
+        lengths.append(epoch)
+    assert min(lengths) == 2
 
 
 def test_a_grace_period_beyond_the_end_means_no_early_stop():
     scheduler = scheduler_of(stopping(grace=50))
-    assert [epochs_granted(scheduler, seed) for seed in range(6)] == [EPOCHS] * 6
+    assert {granted(scheduler, n, curve(n)) for n in range(40)} == {EPOCHS}
 
 
 def test_a_failure_report_without_a_metric_is_no_reason_to_stop():
@@ -71,18 +136,19 @@ def test_a_failure_report_without_a_metric_is_no_reason_to_stop():
     assert report(scheduler, trial, {"epoch": 1, "failure": "no"})
 
 
-@pytest.mark.parametrize(("mode", "sign"), [("min", 1), ("max", -1)])
-def test_ray_hears_the_verdict_and_protected_trials_are_spared(mode, sign):
-    past = [PastTrial(curve={1: sign * 0.1 * k}, costs=(float(k),)) for k in range(1, 9)]
-    scheduler = scheduler_of(replace(stopping(mode), metric="val_loss"), past)
+def test_protected_trials_are_spared_and_count():
+    scheduler, oracle = scheduler_of(stopping()), EarnedStopping(grace=1, factor=2)
+    spared = range(0, 60, 3)
+    lengths = [granted(scheduler, n, curve(n), protected=n in spared) for n in range(60)]
+    assert lengths == [expected(oracle, n, curve(n), spared=n in spared) for n in range(60)]
+    assert {lengths[n] for n in spared} == {EPOCHS}
+    assert 1 in lengths
 
-    def decision(number, loss, cost, protected=False):
-        config = {"number": number, "costs": [cost], "protected": protected}
-        trial = SchedulerTrial(config)
-        add_trial(scheduler, trial)
-        return report(scheduler, trial, {"epoch": 1, "val_loss": sign * loss})
 
-    assert decision(0, 0.05, 9.0)
-    assert decision(1, 5.0, 0.5)
-    assert not decision(2, 5.0, 5.0)
-    assert decision(3, 5.0, 5.0, protected=True)
+def test_with_costs_a_trial_is_judged_among_those_that_cost_no_more():
+    scheduler = scheduler_of(stopping())
+    for n in range(40):
+        granted(scheduler, n, curve(n), costs=[float(n % 4)], protected=True)
+    bad = [0.05 + n / 1000 for n in range(EPOCHS)]
+    assert granted(scheduler, 90, bad, costs=[9.0]) < EPOCHS
+    assert granted(scheduler, 91, bad, costs=[-1.0]) == EPOCHS  # nothing else is as cheap

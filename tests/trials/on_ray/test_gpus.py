@@ -17,13 +17,13 @@ from helpers.proposals import Proposals
 
 from search_spaces import InputError
 from trials.data.splits import load_data
+from trials.early_stopping.rule import EarlyStopping
 from trials.fast.packing import PackedTraining
 from trials.on_ray import one_worker, pack_runs
 from trials.on_ray.one_worker import call_in_worker, with_share_measured
 from trials.on_ray.pack_runs import run_packed
 from trials.on_ray.tune_runs import run_trials
 from trials.running.devices import share_for
-from trials.running.early_stopping import EarlyStopping
 from trials.running.faults import RunStoppedError
 from trials.running.resources import Resources, plan_resources
 from trials.running.trial import run_trial

@@ -13,9 +13,9 @@ from helpers.proposals import Proposals
 from search_spaces import InputError
 from trials import Recipe, TrialSpec, load_data
 from trials.data.splits import ImageSet
+from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.on_ray import pack_runs
 from trials.on_ray.pack_runs import run_packed
-from trials.running.early_stopping import EarlyStopping
 from trials.running.faults import RunStoppedError
 from trials.running.resources import Resources
 from trials.running.trial_files import TrialFiles
@@ -25,9 +25,7 @@ EPOCHS = 3
 SPEC = TrialSpec(
     backbone="plain-8", width=4, placement="2:1", recipe=Recipe(epochs=EPOCHS, batch_size=32)
 )
-STOPPING = EarlyStopping(
-    metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=1, reduction_factor=3
-)
+STOPPING = EarlyStopping(metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=1, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -42,18 +40,33 @@ def run(specs, data, **options):
     return proposals
 
 
-def test_all_trials_run_in_packs_and_asha_stops_some(cluster, data, tmp_path):
+def far_better(number):
+    """A past trial whose first loss is small and predicts its last one."""
+    loss = number / 1e6
+    epochs = range(1, EPOCHS + 1)
+    return PastTrial(
+        number=number, history=[{"epoch": e, "train_loss": loss, "val_loss": loss} for e in epochs]
+    )
+
+
+def test_all_trials_run_in_packs_and_the_hopeless_are_stopped(cluster, data, tmp_path):
     """Weights of whole trials are written, and all checkpoints are removed."""
     files = TrialFiles(weights=tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
     files.make_folders()
-    told = run([replace(SPEC, seed=seed) for seed in range(14)], data, files=files)
+    told = run(
+        [replace(SPEC, seed=seed) for seed in range(14)],
+        data,
+        files=files,
+        past=[far_better(number) for number in range(1000, 1030)],
+    )
     assert told.ended == dict.fromkeys(range(14))
     assert told.most_open == 6  # two workers of three slots, filled again
     assert all(epochs == list(range(1, len(epochs) + 1)) for epochs in told.epochs.values())
-    lengths = [len(epochs) for epochs in told.epochs.values()]
-    assert lengths[0] == EPOCHS
-    assert 1 in lengths
-    whole = {n for n, epochs in told.epochs.items() if len(epochs) == EPOCHS}
+    whole = {n for n in range(14) if STOPPING.is_audit(n)}
+    assert 0 < len(whole) < 14
+    assert {n: len(e) for n, e in told.epochs.items()} == {
+        n: EPOCHS if n in whole else 1 for n in range(14)
+    }
     names = {path.name for path in files.weights.iterdir()}
     assert names == {f"trial-{number:04d}.safetensors" for number in whole}
     assert list(files.checkpoints.iterdir()) == []
@@ -146,7 +159,8 @@ class FullWorker:
         self.training = None
         if len(self.numbers) > self.holds * self.share:
             raise pack_runs._GpuFullError("out of GPU memory: x")
-        return [(number, epoch_of(EPOCHS)) for number in self.numbers]
+        epochs = range(1, EPOCHS + 1)
+        return [(number, epoch_of(epoch)) for number in self.numbers for epoch in epochs]
 
 
 def epoch_of(epoch):

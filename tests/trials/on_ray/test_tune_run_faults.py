@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from trials.data.splits import load_data
+from trials.early_stopping.rule import EarlyStopping
 from trials.files.durable import StorageError
 from trials.on_ray import tune_runs
 from trials.on_ray.tune_runs import run_trials
-from trials.running.early_stopping import EarlyStopping
 from trials.running.faults import RunStoppedError
 from trials.running.resources import Resources
 from trials.running.trial import run_trial

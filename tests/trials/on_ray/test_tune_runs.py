@@ -13,12 +13,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from helpers.asha_simulation import EPOCHS, asha, curve
+from helpers.asha_simulation import EPOCHS, EarnedStopping, curve
 
 from search_spaces import InputError
 from trials.data.splits import ImageSet, TrainingData
+from trials.early_stopping.rule import EarlyStopping
 from trials.on_ray.tune_runs import run_trials
-from trials.running.early_stopping import EarlyStopping
 from trials.running.proposals import Proposal
 from trials.running.resources import Resources
 from trials.running.trial_files import TrialFiles
@@ -30,6 +30,8 @@ from trials.training.spec import TrialSpec
 
 ALL_KEPT = TrialSpec(backbone="plain-8", placement="paired", recipe=Recipe(epochs=EPOCHS))
 
+PROTECTED = (2, 14, 22)
+"""Positions of trials that are protected."""
 RETURNS, RAISES, DIVERGES, NO_EPOCH = 101, 102, 103, 104
 """Seeds of specs that fail, each in its own way."""
 
@@ -70,6 +72,7 @@ class Script:
     proposals: Sequence[Proposal]
     epochs: dict[int, list[EpochMetrics]] = field(default_factory=dict)
     ends: dict[int, str | None] = field(default_factory=dict)
+    heard: list[tuple[int, EpochMetrics]] = field(default_factory=list)
     most_at_once: int = 0
 
     def propose(self):
@@ -83,6 +86,7 @@ class Script:
     def observe(self, number, metrics):
         assert number not in self.ends
         self.epochs[number].append(metrics)
+        self.heard.append((number, metrics))
 
     def conclude(self, number, failure):
         assert number not in self.ends
@@ -125,10 +129,14 @@ def data():
     )
 
 
-def stopping(mode="max", grace=1, factor=3):
-    metric = "val_accuracy" if mode == "max" else "val_loss"
+def stopping(grace=1, factor=2):
     return EarlyStopping(
-        metric=metric, mode=mode, max_epochs=EPOCHS, grace_epochs=grace, reduction_factor=factor
+        metric="val_accuracy",
+        mode="max",
+        max_epochs=EPOCHS,
+        grace_epochs=grace,
+        reduction_factor=factor,
+        signal="val-accuracy",
     )
 
 
@@ -137,8 +145,8 @@ def stopping(mode="max", grace=1, factor=3):
 
 @pytest.fixture(scope="module")
 def one_at_a_time(cluster, data):
-    """Twenty trials, three of them protected, ASHA with rungs 1 and 3."""
-    run = script(range(20), protected=(2, 5, 11))
+    """Forty trials, three of them protected, with rungs 1, 2, 4 and 8."""
+    run = script(range(40), protected=PROTECTED)
     run_trials(
         run,
         data,
@@ -149,16 +157,36 @@ def one_at_a_time(cluster, data):
     return run
 
 
-def test_asha_stops_exactly_the_trials_that_a_simulation_says(one_at_a_time):
-    expected = asha([curve(s) for s in range(20)], grace=1, factor=3, protected=(2, 5, 11))
-    assert one_at_a_time.lengths == expected
-    assert set(expected) == {1, 3, EPOCHS}
+def decided_as_simulated(run) -> set[int]:
+    """Check every decision against the rule written out anew; the lengths of the trials."""
+    oracle = EarnedStopping(grace=1, factor=2)
+    for place, (number, metrics) in enumerate(run.heard):
+        goes_on = oracle.goes_on(
+            number, metrics.epoch, metrics.val_accuracy, spared=number - 10 in PROTECTED
+        )
+        assert goes_on == any(later == number for later, _ in run.heard[place + 1 :])
+    return set(run.lengths)
+
+
+def test_ray_stops_exactly_the_trials_that_a_simulation_says(one_at_a_time):
+    assert {1, EPOCHS} < decided_as_simulated(one_at_a_time)
+
+
+def test_the_rule_is_the_same_with_two_trials_at_once(cluster, data):
+    run = script(range(40), protected=PROTECTED)
+    run_trials(run, data, stopping=stopping(), resources=Resources(concurrent=2), runner=replay)
+    assert run.most_at_once == 2
+    assert {1, EPOCHS} < decided_as_simulated(run)
 
 
 def test_protected_trials_run_to_the_end_where_others_would_be_stopped(one_at_a_time):
-    unprotected = asha([curve(s) for s in range(20)], grace=1, factor=3)
-    assert any(unprotected[i] < EPOCHS for i in (2, 5, 11))
-    assert all(one_at_a_time.lengths[i] == EPOCHS for i in (2, 5, 11))
+    oracle = EarnedStopping(grace=1, factor=2)
+    lengths = []
+    for number, proposal in enumerate(one_at_a_time.proposals):
+        values = enumerate(curve(proposal.spec.seed), start=1)
+        lengths.append(next(e for e, v in values if not oracle.goes_on(10 + number, e, v)))
+    assert any(lengths[i] < EPOCHS for i in PROTECTED)
+    assert all(one_at_a_time.lengths[i] == EPOCHS for i in PROTECTED)
 
 
 def test_every_epoch_is_observed_once_in_order_and_unchanged(one_at_a_time, data):
@@ -169,7 +197,7 @@ def test_every_epoch_is_observed_once_in_order_and_unchanged(one_at_a_time, data
 
 
 def test_trials_without_a_failure_are_concluded_once_with_none(one_at_a_time):
-    assert one_at_a_time.ends == dict.fromkeys(range(10, 30))
+    assert one_at_a_time.ends == dict.fromkeys(range(10, 50))
     assert one_at_a_time.most_at_once == 1
 
 

@@ -69,9 +69,11 @@ def test_search_prints_json_alone_and_is_resumed_in_a_database(cli, folder):
     code, out, err = cli("search", "--resume", "run", "--trials", "9", "--no-report", "--json")
     assert code == 0, err
     result = json.loads(out)
-    assert (result["ending"], result["report"]) == ("space exhausted", None)
+    assert (result["ending"], result["report"]) == ("budget spent", None)
     assert not (folder / "run" / "report.html").exists()
-    assert sorted(r["placement"] for r in result["trials"]) == ["000", "010", "101", "111"]
+    assert {r["placement"] for r in result["trials"]} == {"000", "010", "101", "111"}
+    assert len({(r["placement"], r["seed"]) for r in result["trials"]}) == 9
+    assert {r["state"] for r in result["trials"]} == {"COMPLETE"}
 
 
 def test_resume_does_not_need_the_tables_that_it_writes_anew(searched, cli, folder, monkeypatch):

@@ -1,45 +1,11 @@
-"""When a trial is stopped early: the rule as plain data, and its form for several objectives.
-
-With one objective Ray's ASHA decides (`trials.on_ray.asha`). Ray has no rule for several.
-"""
+"""Which trials a rung would stop if there are several objectives. Ray has no rule for them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
 
-
-@dataclass(frozen=True, kw_only=True)
-class EarlyStopping:
-    """Asynchronous successive halving (ASHA, arXiv:1810.05934); rungs are counted in epochs.
-
-    Attributes:
-        metric, mode: what is compared at a rung, and whether larger or smaller is better.
-        max_epochs: full length of a trial.
-        grace_epochs: no trial is stopped before this epoch.
-        reduction_factor: about one trial in this many passes a rung.
-    """
-
-    metric: str
-    mode: Literal["max", "min"]
-    max_epochs: int
-    grace_epochs: int
-    reduction_factor: float = 3
-
-
-@dataclass(frozen=True, kw_only=True)
-class PastTrial:
-    """A trial of an earlier process. A resumed run fills its rungs with these.
-
-    Attributes:
-        curve: metric by epoch.
-        costs: those of its `Proposal`.
-    """
-
-    curve: Mapping[int, float]
-    costs: tuple[float, ...] = ()
+from trials.early_stopping.rule import EarlyStopping
 
 
 @dataclass(frozen=True)
@@ -55,19 +21,22 @@ class ParetoHalving:
     _rungs: dict[int, dict[str, tuple[float, ...]]] = field(init=False, default_factory=dict)
 
     def __post_init__(self) -> None:
-        rung = float(min(self.stopping.grace_epochs, self.stopping.max_epochs))
-        while rung < self.stopping.max_epochs:
-            self._rungs[int(rung)] = {}
-            rung *= self.stopping.reduction_factor
+        self._rungs.update((rung, {}) for rung in self.stopping.rungs)
 
-    def goes_on(self, trial: str, epoch: int, metric: float, costs: tuple[float, ...]) -> bool:
-        """Whether a trial passes the highest rung it has reached; it is judged there only once."""
+    def goes_on(self, trial: str, epoch: int, signal: float, costs: tuple[float, ...]) -> bool:
+        """Whether a trial passes the highest rung it has reached; it is judged there only once.
+
+        Args:
+            trial: its name.
+            epoch: that it has finished.
+            signal: value after this epoch, smaller is better.
+            costs: further objectives, smaller is better.
+        """
         reached = [rung for rung in self._rungs if rung <= epoch]
         if not reached or trial in self._rungs[max(reached)]:
             return True
         rung = self._rungs[max(reached)]
-        loss = -metric if self.stopping.mode == "max" else metric
-        rung[trial] = (loss if math.isfinite(loss) else math.inf, *costs)
+        rung[trial] = (signal if math.isfinite(signal) else math.inf, *costs)
         order = pareto_order(list(rung.values()))
         place = order.index(len(order) - 1)
         return place < math.ceil(len(order) / self.stopping.reduction_factor)

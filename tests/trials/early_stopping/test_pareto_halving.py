@@ -6,7 +6,8 @@ import random
 
 import pytest
 
-from trials.running.early_stopping import EarlyStopping, ParetoHalving, pareto_order
+from trials.early_stopping.pareto_halving import ParetoHalving, pareto_order
+from trials.early_stopping.rule import EarlyStopping
 
 
 def rule(mode="min", grace=1, factor=3, epochs=9):

@@ -1,0 +1,167 @@
+"""What early stopping did in a search: which epochs predict the end, what it saved, its risk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import pandas as pd
+
+from relu_search.analysis.estimates import full_length
+from relu_search.settings.resolved_config import ResolvedConfig
+from trials.early_stopping.rule import EarlyStopping, signal_value
+from trials.early_stopping.rung_evidence import FEWEST_FINISHED, TRUSTED_CORRELATION, RungEvidence
+
+AUDIT = "audit"
+"""First word of the reason of a full-length trial that would have been stopped."""
+SIGNAL_NAMES = {
+    "train-loss-sum": "the sum of the train losses",
+    "train-loss": "the train loss",
+    "val-loss": "the validation loss",
+    "val-accuracy": "the validation accuracy",
+}
+
+
+def early_evidence(
+    trials: pd.DataFrame, epochs: pd.DataFrame, config: ResolvedConfig
+) -> dict[int, RungEvidence]:
+    """How well the signal of early stopping predicts the end, by epoch.
+
+    Args:
+        trials, epochs: `trials.csv` and `epochs.csv`.
+        config: of the search.
+
+    Returns:
+        Epoch -> its evidence, for every epoch but the last; epochs with too few full-length trials
+        are left out. The stopped trials are counted in the correlation; see `RungEvidence`.
+    """
+    finals = _finals(trials, config)
+    signals = _signals(epochs, config.early_stopping)
+    found = {epoch: RungEvidence.of(of_epoch, finals) for epoch, of_epoch in signals.items()}
+    return {epoch: one for epoch, one in found.items() if one is not None}
+
+
+def early_evidence_table(evidence: Mapping[int, RungEvidence]) -> pd.DataFrame:
+    """One row per epoch: `epoch`, `n` (full-length trials), `correlation`, `at_least`."""
+    rows = [(e, one.finished, one.correlation, one.at_least) for e, one in evidence.items()]
+    return pd.DataFrame(rows, columns=["epoch", "n", "correlation", "at_least"])
+
+
+def early_stopping_text(trials: pd.DataFrame, epochs: pd.DataFrame, config: ResolvedConfig) -> str:
+    """What early stopping saved and what it may have cost, in a few sentences.
+
+    Empty if no trial could be stopped.
+
+    Args:
+        trials, epochs: `trials.csv` and `epochs.csv`.
+        config: of the search.
+    """
+    rungs = config.early_stopping.rungs
+    ended = trials[trials["state"] != "FAIL"]
+    if not rungs or ended.empty:
+        return ""
+    evidence = early_evidence(trials, epochs, config)
+    stopped = ended[ended["state"] == "PRUNED"]
+    judged = "; ".join(_judged(rungs, evidence))
+    if stopped.empty:
+        return f"Early stopping stopped no trial. {_capital(judged)}."
+    saved = float((config.epochs - stopped["epochs"]).sum()) / (config.epochs * len(ended))
+    sentences = [
+        f"Early stopping saved {saved:.0%} of the epochs: it stopped {_trials(len(stopped))} by "
+        f"{SIGNAL_NAMES[config.stop_on]}",
+        _capital(judged),
+        *_risk(stopped, evidence, trials, config),
+        *_audits(trials, config),
+    ]
+    return ". ".join(sentences) + "."
+
+
+def _judged(rungs: tuple[int, ...], evidence: Mapping[int, RungEvidence]) -> Iterator[str]:
+    for rung in rungs:
+        one = evidence.get(rung)
+        if one is None:
+            yield (
+                f"after epoch {rung} fewer than {FEWEST_FINISHED} full-length trials tell whether "
+                "it predicts the end"
+            )
+        else:
+            verb = "is trusted" if one.trusted else "is not trusted"
+            yield (
+                f"epoch {rung} {verb} (rank correlation with the end {one.correlation:.2f}, at "
+                f"least {one.at_least:.2f}, above {TRUSTED_CORRELATION} needed; "
+                f"n = {one.finished})"
+            )
+
+
+def _risk(
+    stopped: pd.DataFrame,
+    evidence: Mapping[int, RungEvidence],
+    trials: pd.DataFrame,
+    config: ResolvedConfig,
+) -> Iterator[str]:
+    """The sum of the chances of the stopped trials to have ended before the leader."""
+    if config.costs:  # there is no single leader
+        return
+    finals = list(_finals(trials, config))
+    chances = [
+        evidence[epoch].chance(number, finals, 1)
+        for number, epoch in zip(stopped["trial"], stopped["epochs"], strict=True)
+        if epoch in evidence
+    ]
+    if len(chances) == len(stopped):
+        risk = max(0.001, min(1.0, sum(chances)))
+        yield (
+            "By these predictions the chance that a stopped trial would have ended before the "
+            f"best one is {'below' if risk < 1 else 'up to'} {_rounded_up(risk)}"
+        )
+
+
+def _audits(trials: pd.DataFrame, config: ResolvedConfig) -> Iterator[str]:
+    """Where the audits ended among all full-length trials."""
+    metric = config.optimised
+    whole = full_length(trials, metric)
+    audits = whole["reason"].str.startswith(AUDIT)
+    if audits.any():
+        places = (-metric.sign * whole[metric.name].astype(float)).rank(method="min")[audits]
+        shown = ", ".join(str(int(place)) for place in sorted(places))
+        yield (
+            f"{_capital(_trials(int(audits.sum())))} that it would have stopped trained on as "
+            f"audits and took place {shown} of {len(whole)}"
+        )
+
+
+def _finals(trials: pd.DataFrame, config: ResolvedConfig) -> dict[int, float]:
+    """Trial -> final metric of the full-length trials; smaller is better."""
+    metric = config.optimised
+    whole = full_length(trials, metric)
+    values = -metric.sign * whole[metric.name].astype(float)
+    return dict(zip(whole["trial"].astype(int).tolist(), values.tolist(), strict=True))
+
+
+def _signals(epochs: pd.DataFrame, stopping: EarlyStopping) -> dict[int, dict[int, float]]:
+    """Epoch -> trial -> signal."""
+    names = ["train_loss", "val_loss", "val_accuracy"]
+    known = epochs.drop_duplicates(["trial", "epoch"], keep="last").sort_values(["trial", "epoch"])
+    signals: dict[int, dict[int, float]] = {}
+    for trial, rows in known.groupby("trial", sort=True):
+        history: list[Any] = rows[names].astype(float).to_dict("records")
+        if list(rows["epoch"]) != list(range(1, len(rows) + 1)):  # epochs are missing
+            continue
+        for epoch in range(1, min(len(history) + 1, stopping.max_epochs)):
+            value = signal_value(stopping.signal, history[:epoch])
+            signals.setdefault(epoch, {})[int(str(trial))] = value
+    return dict(sorted(signals.items()))
+
+
+def _rounded_up(share: float) -> str:
+    """A share in percent with one digit, not smaller than it is."""
+    tenths = -(-round(share * 1e6) // 1000)
+    return f"{tenths / 10:g} %"
+
+
+def _trials(count: int) -> str:
+    return "1 trial" if count == 1 else f"{count} trials"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]

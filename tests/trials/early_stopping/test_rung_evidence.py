@@ -1,0 +1,119 @@
+"""When a rung is trusted, against simulated trials whose truth is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from helpers.asha_simulation import normal_scores
+from scipy import stats
+
+from trials.early_stopping.rule import EarlyStopping
+from trials.early_stopping.rung_evidence import RungEvidence, SearchEvidence
+
+
+def trials(seed, n, rho):
+    """Signals and finals of n trials with this correlation, by number."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=n)
+    y = rho * x + math.sqrt(1 - rho**2) * rng.normal(size=n)
+    return dict(enumerate(x.tolist())), dict(enumerate(y.tolist()))
+
+
+def test_without_stopped_trials_it_is_the_correlation_of_the_scores():
+    signals, finals = trials(0, 30, 0.8)
+    found = RungEvidence.of(signals, finals)
+    x, y = (normal_scores(list(values.values())) for values in (signals, finals))
+    r = np.corrcoef(x, y)[0, 1]
+    unbiased = math.sqrt(r**2 / (r**2 + (1 - r**2) * 30 / 28))  # n - 2 degrees of freedom
+    assert found.correlation == pytest.approx(unbiased)
+    assert found.finished == 30
+
+
+def test_the_correlation_is_that_of_all_trials_though_the_worst_were_stopped():
+    corrected, of_the_rest = [], []
+    for seed in range(60):
+        signals, finals = trials(seed, 120, 0.85)
+        limit = sorted(signals.values())[40]
+        kept = {n: y for n, y in finals.items() if signals[n] < limit}
+        corrected.append(RungEvidence.of(signals, kept).correlation)
+        of_the_rest.append(
+            stats.spearmanr([signals[n] for n in kept], list(kept.values())).statistic
+        )
+    assert np.mean(of_the_rest) < 0.65
+    assert np.mean(corrected) == pytest.approx(0.85, abs=0.05)
+
+
+@pytest.mark.parametrize("n", [10, 25, 60])
+def test_the_bound_is_below_the_truth_in_nine_of_ten_searches(n):
+    bounds = [RungEvidence.of(*trials(seed, n, 0.75)).at_least for seed in range(600)]
+    assert np.mean(np.array(bounds) < 0.75) == pytest.approx(0.92, abs=0.04)
+
+
+def test_an_outlier_does_not_make_a_rung_trusted():
+    signals, finals = trials(1, 20, 0.0)
+    signals[99], finals[99] = 1e6, 1e6
+    assert np.corrcoef(list(signals.values()), list(finals.values()))[0, 1] > 0.99
+    assert not RungEvidence.of(signals, finals).trusted
+
+
+def test_the_chance_is_the_share_of_trials_that_end_before_the_place():
+    rng = np.random.default_rng(2)
+    hits, chances = [], []
+    for seed in range(400):
+        signals, finals = trials(seed, 41, 0.8)
+        hidden = finals.pop(40)
+        found = RungEvidence.of(signals, finals)
+        place = int(rng.integers(1, 20))
+        chances.append(found.chance(40, list(finals), place))
+        hits.append(hidden < sorted(finals.values())[place - 1])
+    chances, hits = np.array(chances), np.array(hits)
+    assert np.mean(hits) == pytest.approx(np.mean(chances), abs=0.05)
+    assert np.mean(hits[chances < 0.1]) < 0.1
+    assert np.mean(hits[chances > 0.8]) > 0.75
+
+
+@pytest.mark.parametrize(
+    ("signals", "finals"),
+    [
+        ({n: float(n) for n in range(20)}, {n: float(n) for n in range(7)}),
+        (dict.fromkeys(range(20), 1.0), {n: float(n) for n in range(20)}),
+        ({n: float(n) for n in range(20)}, dict.fromkeys(range(20), 1.0)),
+    ],
+    ids=["few", "signals alike", "finals alike"],
+)
+def test_where_nothing_can_be_told_there_is_no_evidence(signals, finals):
+    assert RungEvidence.of(signals, finals) is None
+
+
+def test_perfect_ranks_are_trusted_and_the_worst_has_no_chance():
+    values = {n: float(n) for n in range(12)}
+    found = RungEvidence.of({**values, 50: 11.5}, values)
+    assert found.trusted
+    assert found.chance(50, list(values), 1) < 1e-6
+    assert found.chance(50, [], 1) == 1
+
+
+@pytest.mark.parametrize("mode", ["max", "min"])
+def test_a_search_learns_which_way_is_better(mode):
+    sign = -1 if mode == "max" else 1
+    stopping = EarlyStopping(metric="val_loss", mode=mode, max_epochs=2, grace_epochs=1)
+    evidence = SearchEvidence(stopping)
+    for n in range(12):
+        for epoch in (1, 2):
+            result = {"epoch": epoch, "train_loss": float(n), "val_loss": sign * float(n)}
+            evidence.add(n, result)
+    evidence.add(12, {"epoch": 1, "train_loss": 40.0, "val_loss": 0.0})
+    assert evidence.may_stop(12, 1)
+    assert not evidence.may_stop(0, 1)
+
+
+def test_audits_are_a_tenth_and_follow_from_the_seed():
+    stopping = [
+        EarlyStopping(metric="m", mode="min", max_epochs=9, grace_epochs=1, seed=s) for s in (0, 1)
+    ]
+    drawn = [[rule.is_audit(n) for n in range(3000)] for rule in stopping]
+    assert [np.mean(one) for one in drawn] == pytest.approx([0.1, 0.1], abs=0.015)
+    assert drawn[0] != drawn[1]
+    assert drawn[0] == [stopping[0].is_audit(n) for n in range(3000)]

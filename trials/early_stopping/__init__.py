@@ -1,0 +1,1 @@
+"""Which trials are stopped before their last epoch."""
