@@ -77,6 +77,10 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
             return str(TrialScheduler.STOP)
         return str(TrialScheduler.CONTINUE)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """For Ray's snapshots, from which nothing is ever restored."""
+        return {}
+
     def _may_stop(self, config: Mapping[str, Any], number: int, epoch: int) -> bool:
         if config.get("protected") or epoch < config.get("passed", 0):
             return False

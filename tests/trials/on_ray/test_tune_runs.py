@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import tempfile
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -174,7 +175,15 @@ def test_ray_stops_exactly_the_trials_that_a_simulation_says(one_at_a_time):
 
 def test_the_rule_is_the_same_with_two_trials_at_once(cluster, data):
     run = script(range(40), protected=PROTECTED)
-    run_trials(run, data, stopping=stopping(), resources=Resources(concurrent=2), runner=replay)
+    audits, lock = {}, threading.Lock()
+
+    def on_audit(number, epoch):
+        with lock:  # cannot be pickled, like a study
+            audits[number] = epoch
+
+    rule = replace(stopping(), on_audit=on_audit)
+    run_trials(run, data, stopping=rule, resources=Resources(concurrent=2), runner=replay)
+    assert audits
     assert run.most_at_once == 2
     assert {1, EPOCHS} < decided_as_simulated(run)
 
