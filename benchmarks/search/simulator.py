@@ -17,10 +17,11 @@ from relu_search.samplers.distinct import DistinctSampler
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
 from relu_search.settings.metrics import METRICS, Cost, MetricName
+from relu_search.settings.resolved_config import default_grace
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import COARSE_TO_FINE
 from search_spaces import Placement, SearchSpace, reference_modules
-from trials.early_stopping.rule import EarlyStopping
+from trials.early_stopping.rule import EarlyStopping, Signal
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import SchedulerTrial, add_trial, remove_trial, report
 from trials.running.proposals import Proposal, Proposer
@@ -49,6 +50,9 @@ class Ended:
         epochs: trained.
         failed: the recorded training diverged.
         clock: simulated seconds since the start of the search.
+        protected: it was not to be stopped.
+        audited: it would have been stopped.
+        trusted_at: first rung that it reached when the rung was trusted; None: none was.
     """
 
     row: int
@@ -56,6 +60,9 @@ class Ended:
     epochs: int
     failed: bool
     clock: float
+    protected: bool = False
+    audited: bool = False
+    trusted_at: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +77,8 @@ class Replay:
         sampler: a name of `SAMPLERS`, `TOLD_COMPLETE` behind it or not; of `TPE_VARIANTS`; `STOCK`;
             or `coarse-to-fine`.
         workers: trials at once.
-        early_stopping: ASHA, or all trials to the end.
+        early_stopping: as in a search, or all trials to the end.
+        grace_epochs: None: the default of a search.
         seeds: of the table, in the order of use.
         seed: of the sampler.
         costs: objectives beside the metric.
@@ -85,8 +93,9 @@ class Replay:
     metric: MetricName = "val_loss"
     workers: int = 1
     early_stopping: bool = True
-    grace_epochs: int = 1
-    reduction_factor: float = 3
+    grace_epochs: int | None = None
+    reduction_factor: float = 2
+    stop_on: Signal = "train-loss-sum"
     seed: int = 0
     min_relus: int = 1
     costs: tuple[Cost, ...] = ()
@@ -95,16 +104,9 @@ class Replay:
 
     def run(self) -> list[Ended]:
         """Play the search to its end; trials in order of their ends."""
-        spec = self.table.spec
-        asha = scheduler_of(
-            EarlyStopping(
-                metric=self.metric,
-                mode=METRICS[self.metric].mode,
-                max_epochs=spec.recipe.epochs,
-                grace_epochs=self.grace_epochs if self.early_stopping else spec.recipe.epochs,
-                reduction_factor=self.reduction_factor,
-            )
-        )
+        stopping = self._stopping()
+        asha = scheduler_of(stopping)
+        trusted_at: dict[int, int] = {}
         proposer = self._proposer()
         ended: list[Ended] = []
         clock = 0.0
@@ -124,7 +126,12 @@ class Replay:
             clock, number, epoch = heapq.heappop(events)
             proposal = running[number]
             metrics = self._metrics(proposal.spec, epoch)
-            if metrics is not None and self._goes_on(proposer, asha, proposal, metrics):
+            goes_on = metrics is not None and self._goes_on(proposer, asha, proposal, metrics)
+            if epoch in stopping.rungs and number not in trusted_at:
+                evidence = asha.evidence.at(epoch)
+                if evidence is not None and evidence.trusted:
+                    trusted_at[number] = epoch
+            if goes_on:
                 heapq.heappush(events, (clock + self._seconds(proposal), number, epoch + 1))
                 continue
             del running[number]
@@ -134,7 +141,31 @@ class Replay:
             proposer.conclude(number, "the recorded training diverged" if failed else None)
             row, seed = self.row_of(proposal.spec), proposal.spec.seed
             done = epoch - 1 if failed else epoch
-            ended.append(Ended(row=row, seed=seed, epochs=done, failed=failed, clock=clock))
+            ended.append(
+                Ended(
+                    row=row,
+                    seed=seed,
+                    epochs=done,
+                    failed=failed,
+                    clock=clock,
+                    protected=proposal.protected,
+                    audited=number in asha.audits,
+                    trusted_at=trusted_at.get(number),
+                )
+            )
+
+    def _stopping(self) -> EarlyStopping:
+        epochs = self.table.spec.recipe.epochs
+        grace = default_grace(epochs) if self.grace_epochs is None else self.grace_epochs
+        return EarlyStopping(
+            metric=self.metric,
+            mode=METRICS[self.metric].mode,
+            max_epochs=epochs,
+            grace_epochs=grace if self.early_stopping else epochs,
+            reduction_factor=self.reduction_factor,
+            signal=self.stop_on,
+            seed=self.seed,
+        )
 
     def _goes_on(
         self, proposer: Proposer, asha: Any, proposal: Proposal, metrics: EpochMetrics

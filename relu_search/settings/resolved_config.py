@@ -71,7 +71,7 @@ class ResolvedConfig(SearchOptions):
             values["width"] = 8 if typed.data == SMALL_DATA else 16
         values["epochs"] = Recipe.named(typed.recipe, typed.epochs).epochs
         if typed.grace_epochs is None:
-            values["grace_epochs"] = min(-(-values["epochs"] // 8), 20)
+            values["grace_epochs"] = default_grace(values["epochs"])
         values["metric"] = _metric(typed)
         network = Backbone.parse(typed.backbone, values["width"])
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
@@ -197,6 +197,11 @@ class ResolvedConfig(SearchOptions):
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def default_grace(epochs: int) -> int:
+    """First epoch after which trials may be stopped: an eighth of the epochs, at most 20."""
+    return min(-(-epochs // 8), 20)
 
 
 def _places(typed: SearchOptions) -> dict[str, str]:
