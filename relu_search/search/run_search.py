@@ -68,6 +68,7 @@ def run_search(
     dashboard: bool = False,
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
+    begun: Callable[[RunFolder], None] = lambda _run: None,
 ) -> SearchOutcome:
     """Start a new search.
 
@@ -82,6 +83,7 @@ def run_search(
         dashboard: start Ray's dashboard, for this machine alone.
         verbose: show Ray's messages.
         listeners: are told of every event, for example a live view.
+        begun: is told the run folder before Ray starts.
 
     Raises:
         InputError: bad input; nothing was written.
@@ -91,9 +93,11 @@ def run_search(
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved)
+        run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
+        begun(run)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
         resolved, places = _measured(resolved, setting, cluster, _progress(listeners))
-        run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
+        run.clear()
         return _search(resolved, run, setting, places, verbose=verbose, listeners=listeners)
 
 
