@@ -44,6 +44,7 @@ from search_spaces import Backbone, InputError, Placement
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_path, user_path
+from trials.files.scratch import STAGING, sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -204,11 +205,11 @@ class RunFolder:
                 )
 
     def sweep(self) -> None:
-        """Remove files that a killed process left incomplete."""
-        remove_partial_files(self.path)
+        """Remove files that a killed process left incomplete; those of a living one stay."""
+        for folder in (self.path, self.figures):
+            remove_partial_files(folder)
         for folder in (self.path, self.best):
-            for staging in folder.glob(".export-*"):
-                _remove(staging)
+            sweep(folder, STAGING)
 
     @property
     def weights(self) -> Path:

@@ -9,7 +9,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from trials.files.scratch import owned_folder
+from trials.files.scratch import scratch_folder
 
 
 def provide_home() -> None:
@@ -43,4 +43,4 @@ def is_writable(folder: Path) -> bool:
 def _private_folder() -> Path:
     folder = contextlib.ExitStack()
     atexit.register(folder.close)
-    return folder.enter_context(owned_folder(Path(tempfile.gettempdir())))
+    return folder.enter_context(scratch_folder())

@@ -21,6 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PREFIX = "relu-search-"
+STAGING = ".export-"
+"""Begin of the names of folders for the files of an export that is not complete."""
 LONGEST_NAME = len(PREFIX) + 8
 """Bytes in the name of a folder: `tempfile` adds eight."""
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
@@ -56,6 +58,11 @@ def owned_folder(parent: Path, prefix: str = PREFIX, *, watched: bool = False) -
             watcher.communicate()
 
 
+def scratch_folder() -> contextlib.AbstractContextManager[Path]:
+    """A new folder of this process where the system has its temporary files."""
+    return owned_folder(Path(tempfile.gettempdir()))
+
+
 def sweep(parent: Path, prefix: str = PREFIX) -> None:
     """Remove this user's folders with this prefix whose owners have died.
 
@@ -82,7 +89,7 @@ def remove_if_abandoned(path: Path) -> bool:
     except OSError:  # a link, a file, or another user's
         return False
     try:
-        if os.fstat(descriptor).st_uid != os.geteuid() or not _is_free(descriptor):
+        if os.fstat(descriptor).st_uid != os.geteuid() or has_owner(descriptor):
             return False
         _end_writers(path)
         shutil.rmtree(path, ignore_errors=True)
@@ -99,24 +106,27 @@ def _made(parent: Path, prefix: str) -> tuple[Path, int]:
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, _OPEN)
         if descriptor >= 0:
-            _is_free(descriptor)
+            has_owner(descriptor)
             if path.exists():
                 return path, descriptor
             os.close(descriptor)
         # Another process has swept the folder before it was locked.
 
 
-def _is_free(descriptor: int) -> bool:
-    """Whether nobody holds the lock of an open folder; this process holds it then."""
+def has_owner(descriptor: int) -> bool:
+    """Whether another process holds the lock of an open file or folder; else this one takes it.
+
+    On a file system without locks, what was changed within a day has an owner.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return False
+        return True
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return time.time() - os.fstat(descriptor).st_mtime > _OLD
-    return True
+        return time.time() - os.fstat(descriptor).st_mtime < _OLD
+    return False
 
 
 def _end_writers(path: Path, patience: float = 5) -> None:

@@ -25,10 +25,11 @@ def uninterrupted() -> Iterator[None]:
                 if callable(signal.getsignal(number)):  # what is ignored stays ignored
                     signal.signal(number, lambda *received: waiting.append(received))
         yield
-    for number, frame in waiting[:1]:
-        handler = signal.getsignal(number)
+    if waiting:
+        received, frame = waiting[0]
+        handler = signal.getsignal(received)
         assert callable(handler)
-        handler(number, frame)
+        handler(received, frame)
 
 
 @contextlib.contextmanager

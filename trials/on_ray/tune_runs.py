@@ -7,9 +7,7 @@ stops bad trials early, and the proposer is told of every epoch and every end.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,8 +20,10 @@ from ray.tune.search import Searcher
 
 from trials.data.splits import Splits, TrainingData
 from trials.files.durable import StorageError
+from trials.files.scratch import scratch_folder
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import node_resources
+from trials.on_ray.interrupts import handlers_kept
 from trials.on_ray.one_worker import device_of_worker
 from trials.on_ray.session import first_line
 from trials.running.devices import Say, free_device_memory
@@ -103,30 +103,28 @@ def run_trials(
         shares_gpu=shares_gpu,
         say=say,
     )
-    scratch = tempfile.mkdtemp(prefix="relu-search-ray-")
     try:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=scheduler_of(stopping, past) if stopping else FIFOScheduler(),
-                num_samples=-1,
-                max_concurrent_trials=concurrent,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=scratch,
-                verbose=2 if verbose else 0,
-                stop=_StopOnFault(search),
-            ),
-        ).fit()
+        with handlers_kept(), scratch_folder() as scratch:
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=search,
+                    scheduler=scheduler_of(stopping, past) if stopping else FIFOScheduler(),
+                    num_samples=-1,
+                    max_concurrent_trials=concurrent,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=str(scratch),
+                    verbose=2 if verbose else 0,
+                    stop=_StopOnFault(search),
+                ),
+            ).fit()
     except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
         raise RunStoppedError(f"Ray has failed: {first_line(error)}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if search.fault is not None:
         raise search.fault
 
