@@ -211,6 +211,11 @@ def begin(progress: Progress, *, verbose: bool) -> None:
         native_output_to(progress.log)
 
 
+def results_alone() -> contextlib.AbstractContextManager[object]:
+    """Keep stdout for results: what Ray prints in the block goes where `begin` sends it."""
+    return contextlib.redirect_stdout(sys.__stdout__ if is_supervised() else sys.stderr)
+
+
 @contextlib.contextmanager
 def says_how_to_go_on() -> Iterator[None]:
     """Keep stdout for results; after a fault, say what is safe and how to go on.
@@ -219,7 +224,7 @@ def says_how_to_go_on() -> Iterator[None]:
         RunStoppedError: a fault ended the block.
     """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with results_alone():
             yield
     except (RunStoppedError, StorageError) as error:
         raise RunStoppedError(f"{error}; {advice()}") from error

@@ -27,7 +27,10 @@ def open_closed_streams() -> None:
 
 
 def own_streams() -> None:
-    """Give `sys.stdout` and `sys.stderr` descriptors of their own. They lead to the same places."""
+    """Give `sys.stdout` and `sys.stderr` descriptors of their own. They lead to the same places.
+
+    Descriptors 1 and 2, and `sys.__stdout__`, are then for libraries, and both lead to stderr.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         stream.flush()
@@ -38,10 +41,13 @@ def own_streams() -> None:
             line_buffering=stream.line_buffering,
         )
         setattr(sys, name, own)
+    os.dup2(2, 1)
+    if isinstance(sys.__stdout__, io.TextIOWrapper):
+        sys.__stdout__.reconfigure(line_buffering=True, errors="replace")
 
 
 def native_output_to(file: Path) -> None:
-    """Append what is printed past `sys.stdout` and `sys.stderr` to a file, and crash reports too.
+    """Append what libraries print to a file, and reports of crashes too.
 
     Needs `own_streams`. If the file cannot be written, nothing changes.
     """

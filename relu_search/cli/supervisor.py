@@ -125,7 +125,8 @@ def _work(parent: int, pipe: int) -> NoReturn:
         os._exit(EXIT_FAILURE)
     for number in STOPS:  # a terminal sends them to all its processes; the supervisor answers
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(_TO_CHILD, signal.default_int_handler)
+    for number in (_TO_CHILD, signal.SIGALRM):
+        signal.signal(number, _interrupt)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
     own_streams()
     code, line = EXIT_INTERRUPTED, ""
@@ -138,9 +139,20 @@ def _work(parent: int, pipe: int) -> NoReturn:
     except Exception:
         traceback.print_exc()
         code = EXIT_FAILURE
-    signal.signal(_TO_CHILD, signal.SIG_IGN)
+    for number in (_TO_CHILD, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
     _send(code=code, line=line)
     sys.exit(code)
+
+
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """Raise `KeyboardInterrupt`; after an import if there is one, as it may be lost in it."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            signal.setitimer(signal.ITIMER_REAL, 0.02)
+            return
+        frame = frame.f_back
+    raise KeyboardInterrupt
 
 
 def _last_words(told: dict[str, Any], status: int, received: list[int]) -> int:

@@ -6,6 +6,7 @@ options -> data, search space -> Ray -> run folder, study, proposer -> trials ->
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -284,8 +285,8 @@ def _search(
 
 
 def _progress(listeners: tuple[SearchListener, ...]) -> Say:
-    """Where lines about the progress go: nowhere if nobody listens."""
-    return print if listeners else lambda _line: None
+    """Where lines about the progress go: to stderr, or nowhere if nobody listens."""
+    return partial(print, file=sys.stderr) if listeners else lambda _line: None
 
 
 def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optuna.Study:

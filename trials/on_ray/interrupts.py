@@ -6,7 +6,6 @@ import contextlib
 import signal
 import threading
 from collections.abc import Iterator
-from types import FrameType
 
 INTERRUPTS = (signal.SIGINT, signal.SIGUSR1)
 """Both end a run of Ray Tune early. The command line uses the second one."""
@@ -18,27 +17,29 @@ def uninterrupted() -> Iterator[None]:
 
     Ray crashes if it is interrupted while it starts, and leaves processes if it is while it stops.
     """
-    waiting: list[tuple[int, FrameType | None]] = []
+    waiting: list[int] = []
     with handlers_kept():
         if threading.current_thread() is threading.main_thread():
             for number in INTERRUPTS:
                 if callable(signal.getsignal(number)):  # what is ignored stays ignored
-                    signal.signal(number, lambda *received: waiting.append(received))
+                    signal.signal(number, lambda received, _frame: waiting.append(received))
         yield
-    if waiting:
-        received, frame = waiting[0]
-        handler = signal.getsignal(received)
-        assert callable(handler)
-        handler(received, frame)
+    for received in waiting[:1]:
+        signal.raise_signal(received)
 
 
 @contextlib.contextmanager
 def handlers_kept() -> Iterator[None]:
-    """Restore the handlers of these signals after the block. Ray Tune leaves its own ones."""
+    """Restore the handlers of these signals after the block. Ray leaves its own ones.
+
+    That of SIGTERM is restored too, if the program has chosen one.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in INTERRUPTS}
+    before = {number: signal.getsignal(number) for number in (*INTERRUPTS, signal.SIGTERM)}
+    if before[signal.SIGTERM] == signal.SIG_DFL:
+        del before[signal.SIGTERM]
     try:
         yield
     finally:

@@ -22,7 +22,7 @@ from trials.data.splits import Splits, TrainingData
 from trials.files.durable import StorageError
 from trials.files.scratch import scratch_folder
 from trials.on_ray.asha import scheduler_of
-from trials.on_ray.compat import node_resources
+from trials.on_ray.compat import death_of, error_of, node_resources
 from trials.on_ray.interrupts import handlers_kept
 from trials.on_ray.one_worker import device_of_worker
 from trials.on_ray.session import first_line
@@ -121,6 +121,7 @@ def run_trials(
                     storage_path=str(scratch),
                     verbose=2 if verbose else 0,
                     stop=_StopOnFault(search),
+                    callbacks=[_Starts(search)],
                 ),
             ).fit()
     except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
@@ -175,6 +176,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     Attributes:
         fault: the error that ends the run. After it the proposer is not called any more, so the
             running trials stay open.
+        trials: Ray's trials that have started, by Ray's ids.
     """
 
     def __init__(
@@ -189,6 +191,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")  # Ray asks for them; not used
         self.fault: Exception | None = None
+        self.trials: dict[str, Any] = {}
         self._proposer = proposer
         self._files = files
         self._data_name = data_name
@@ -253,7 +256,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
                 self._deaths[proposal.number] += 1
                 self._again.append(self._open.pop(trial_id))
                 return
-            failure = "the worker process died before it could say why"
+            failure = death_of(error_of(self.trials.get(trial_id)))
         elif FAILURE in result:
             failure = str(result[FAILURE])
             if failure.startswith(OUT_OF_MEMORY):
@@ -301,6 +304,16 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """For Ray's snapshots, from which nothing is ever restored."""
         return {"fault": None}
+
+
+class _Starts(tune.Callback):  # type: ignore[misc]
+    """Gives the trials of Ray to the search: only they know how they have ended."""
+
+    def __init__(self, search: _ProposerSearch) -> None:
+        self._search = search
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._search.trials[trial.trial_id] = trial
 
 
 class _StopOnFault(tune.Stopper):  # type: ignore[misc]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +12,7 @@ from relu_search.cli.console import (
     begin,
     command,
     live_view,
+    results_alone,
     show_outcome,
 )
 from relu_search.cli.flags import Given, flags, with_flags
@@ -58,7 +57,7 @@ def search(
     Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
     """
     shown = {"dashboard": dashboard, "verbose": given.pop("verbose", False)}
-    with contextlib.redirect_stdout(sys.stderr):  # Ray prints; stdout is for results
+    with results_alone():
         if resume is None:
             outcome = _new_search(given, config, overwrite=overwrite, **shown)
         elif overwrite:
