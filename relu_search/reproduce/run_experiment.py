@@ -25,7 +25,7 @@ from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
 from trials.data.splits import TrainingData
-from trials.files.durable import write_whole
+from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_data, user_path
 from trials.running.trial import TrialResult, run_trial
@@ -119,6 +119,7 @@ def reproduce(
 
 def _keep_finished(folder: Path) -> set[tuple[Any, ...]]:
     """Remove the rows and curves of all runs that are not finished; keys of the finished runs."""
+    remove_partial_files(folder)
     if not (folder / RUNS).exists() and not (folder / CURVES).exists():  # a new folder
         write_table(folder / CURVES, [])
         write_table(folder / RUNS, [])
