@@ -13,4 +13,10 @@ def main() -> NoReturn:
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     from relu_search.cli.supervisor import supervise
 
-    supervise()
+    supervise(_run)
+
+
+def _run() -> tuple[int, str]:
+    from relu_search.cli.app import run
+
+    return run()

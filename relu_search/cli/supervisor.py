@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import traceback
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import FrameType
@@ -60,8 +61,12 @@ _progress: Progress | None = None
 _pipe: int | None = None  # to the supervisor, in its child
 
 
-def supervise() -> NoReturn:
-    """The program `relu-search`. The signals `STOPS` must be blocked."""
+def supervise(work: Callable[[], tuple[int, str]]) -> NoReturn:
+    """Do some work in a child process, and end as it ends. The signals `STOPS` must be blocked.
+
+    Args:
+        work: returns the exit code and the last line, or an empty text.
+    """
     open_closed_streams()
     received: list[int] = []
     before = _children()
@@ -70,7 +75,7 @@ def supervise() -> NoReturn:
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(reading)
-        _work(parent, writing)
+        _child(parent, writing, work)
     os.close(writing)
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -116,8 +121,8 @@ def advice() -> str:
     return f"{trainings} safe in {table.parent}. Go on with: {_progress.command}"
 
 
-def _work(parent: int, pipe: int) -> NoReturn:
-    """The child: runs the command line, and tells how it ended."""
+def _child(parent: int, pipe: int, work: Callable[[], tuple[int, str]]) -> NoReturn:
+    """The child: does the work, and tells how it ended."""
     global _pipe  # noqa: PLW0603
     _pipe = pipe
     _prctl(_DEATH_SIGNAL, signal.SIGKILL)
@@ -131,9 +136,7 @@ def _work(parent: int, pipe: int) -> NoReturn:
     own_streams()
     code, line = EXIT_INTERRUPTED, ""
     try:
-        from relu_search.cli.app import run
-
-        code, line = run()
+        code, line = work()
     except KeyboardInterrupt:
         pass
     except Exception:
