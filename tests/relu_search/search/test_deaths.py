@@ -29,7 +29,7 @@ pytestmark = [
 ]
 
 SEARCH = (
-    *("search", "--backbone", "plain-5", "--width", "4", "--train-limit", "400", "--no-report"),
+    *("search", "--backbone", "plain-8", "--width", "2", "--train-limit", "300", "--no-report"),
     *("--epochs", "6", "--trials", "10", "--grace-epochs", "2", "--max-failures", "30"),
 )
 KINDS = {
