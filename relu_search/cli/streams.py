@@ -42,8 +42,8 @@ def own_streams() -> None:
         )
         setattr(sys, name, own)
     os.dup2(2, 1)
-    if isinstance(sys.__stdout__, io.TextIOWrapper):
-        sys.__stdout__.reconfigure(line_buffering=True, errors="replace")
+    libraries = open(1, "w", buffering=1, errors="replace", closefd=False)  # noqa: SIM115
+    setattr(sys, "__stdout__", libraries)  # noqa: B010  its type says that it is never set
 
 
 def native_output_to(file: Path) -> None:
