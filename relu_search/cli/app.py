@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from relu_search.cli.console import checked_output, say
+from relu_search.cli.flags import with_plain_numbers
 from relu_search.cli.streams import open_closed_streams
 from relu_search.cli.supervisor import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, advice
 from relu_search.cli.verbs.bench import bench
@@ -68,7 +69,7 @@ def _before_the_verb(
 
 _VERBS = (search, train, show, report, confirm, reproduce, export, bench)
 for _verb in _VERBS:
-    app.command()(_verb)
+    app.command()(with_plain_numbers(_verb))
 
 
 def main(arguments: list[str] | None = None) -> None:
