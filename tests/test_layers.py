@@ -15,7 +15,7 @@ HEAVY = ("torch", "torchvision", "ray", "optuna", "pandas", "sklearn", "matplotl
 
 PROBE = """
 import json, sys
-from relu_search.cli import main
+from relu_search.cli.app import main
 try:
     main({arguments!r})
 except SystemExit as end:

@@ -1,3 +1,22 @@
 """Flags and printing."""
 
-from relu_search.cli.app import main as main
+from __future__ import annotations
+
+import signal
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """The program `relu-search`."""
+    # They wait until there is a process that answers them, as the imports take a while.
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    from relu_search.cli.supervisor import supervise
+
+    supervise(_run)
+
+
+def _run() -> tuple[int, str]:
+    from relu_search.cli.app import run
+
+    return run()

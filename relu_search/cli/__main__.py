@@ -1,5 +1,5 @@
 """`python -m relu_search.cli` is `relu-search`."""
 
-from relu_search.cli.app import main
+from relu_search.cli import main
 
 main()

@@ -11,14 +11,10 @@ from typing import Annotated
 
 import typer
 
-from relu_search.cli.console import (
-    EXIT_BAD_INPUT,
-    EXIT_FAILURE,
-    EXIT_INTERRUPTED,
-    checked_output,
-    say,
-)
+from relu_search.cli.console import checked_output, say
+from relu_search.cli.flags import with_plain_numbers
 from relu_search.cli.streams import open_closed_streams
+from relu_search.cli.supervisor import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, advice
 from relu_search.cli.verbs.bench import bench
 from relu_search.cli.verbs.confirm import confirm
 from relu_search.cli.verbs.export import export
@@ -73,13 +69,22 @@ def _before_the_verb(
 
 _VERBS = (search, train, show, report, confirm, reproduce, export, bench)
 for _verb in _VERBS:
-    app.command()(_verb)
+    app.command()(with_plain_numbers(_verb))
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Run the command line; bad input is one line on stderr and exit code 2."""
+    """Run the command line in this process; bad input is one line on stderr and exit code 2."""
+    code, line = run(arguments)
+    if code == EXIT_INTERRUPTED:
+        line = f"interrupted; {advice()}"
+    if line:
+        say(f"relu-search: {one_line(line)}")
+    sys.exit(code)
+
+
+def run(arguments: list[str] | None = None) -> tuple[int, str]:
+    """Run the command line; its exit code, and its last line or an empty text."""
     open_closed_streams()
-    provide_home()
     # Objects made by importing torch and Ray stay, so the collector need not search them, neither
     # while the program runs nor when it ends, which would take most of a second.
     gc.set_threshold(50_000)
@@ -88,29 +93,29 @@ def main(arguments: list[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
-        code = _run(arguments)
+        provide_home()
+        code, line = _called(arguments), ""
     except _UsageError as error:
         message = usage_error_text(error)
-        code = _fail(
-            f"{message} (see {_command(arguments)} --help)" if message else "", EXIT_BAD_INPUT
-        )
+        code = EXIT_BAD_INPUT
+        line = f"{message} (see {_command(arguments)} --help)" if message else ""
     except InputError as error:
-        code = _fail(str(error), EXIT_BAD_INPUT)
+        code, line = EXIT_BAD_INPUT, str(error)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail("interrupted", EXIT_INTERRUPTED)
+        code, line = EXIT_INTERRUPTED, ""
     except (RunStoppedError, StorageError) as error:
-        code = _fail(str(error), EXIT_FAILURE)
+        code, line = EXIT_FAILURE, str(error)
     except BrokenPipeError:
-        code = EXIT_FAILURE
+        code, line = EXIT_FAILURE, ""
     except Exception as error:
         if os.environ.get(TRACEBACK_VARIABLE):
             raise
         hint = f"set {TRACEBACK_VARIABLE}=1 to see where"
-        code = _fail(f"{type(error).__name__}: {error} ({hint})", EXIT_FAILURE)
-    sys.exit(code if isinstance(code, int) else 0)
+        code, line = EXIT_FAILURE, f"{type(error).__name__}: {error} ({hint})"
+    return (code if isinstance(code, int) else 0), line
 
 
-def _run(arguments: list[str] | None) -> object:
+def _called(arguments: list[str] | None) -> object:
     """The exit code of a command line, after all of its output has been written."""
     given = sys.argv[1:] if arguments is None else arguments
     if not given or "--help" in given:  # it only prints
@@ -126,9 +131,3 @@ def _command(arguments: list[str] | None) -> str:
     typed = next(iter(sys.argv[1:] if arguments is None else arguments), "")
     verbs = {verb.__name__ for verb in _VERBS}
     return f"relu-search {typed}" if typed in verbs else "relu-search"
-
-
-def _fail(message: str, code: int) -> int:
-    if message:
-        say(f"relu-search: {one_line(message)}")
-    return code

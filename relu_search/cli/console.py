@@ -10,8 +10,8 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-import typer
-
+from relu_search.cli.streams import native_output_to
+from relu_search.cli.supervisor import Progress, advice, is_supervised, tell
 from search_spaces.errors import InputError, printable
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from relu_search.search.run_search import SearchOutcome
     from relu_search.settings.resolved_config import ResolvedConfig
     from search_spaces import SearchSpace
-
-EXIT_FAILURE, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
 
 def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
@@ -110,8 +108,8 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
     if report is not None:
         say(f"Report: {report}")
     if outcome.ending == "interrupted":
-        say(f"Interrupted; go on with: {command('search --resume', run)}")
-    elif outcome.best_trial is None:
+        return
+    if outcome.best_trial is None:
         say(_why_no_best(run, trials, config))
     elif not run.best.is_dir():
         say(f"The best weights did not reach {run.path}: workers must be able to write there.")
@@ -204,14 +202,27 @@ def checked_output() -> Iterator[None]:
         ) from error
 
 
+def begin(progress: Progress, *, verbose: bool) -> None:
+    """Set what the last line names, and send what Ray prints to a file unless it is to be shown."""
+    tell(progress)
+    if is_supervised() and not verbose:
+        native_output_to(progress.log)
+
+
+def results_alone() -> contextlib.AbstractContextManager[object]:
+    """Keep stdout for results: what Ray prints in the block goes where `begin` sends it."""
+    return contextlib.redirect_stdout(sys.__stdout__ if is_supervised() else sys.stderr)
+
+
 @contextlib.contextmanager
-def interruptible(going_on: str) -> Iterator[None]:
-    """Send what Ray prints to stderr; after Ctrl-C or a fault, say how to go on."""
+def says_how_to_go_on() -> Iterator[None]:
+    """Keep stdout for results; after a fault, say what is safe and how to go on.
+
+    Raises:
+        RunStoppedError: a fault ended the block.
+    """
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with results_alone():
             yield
     except (RunStoppedError, StorageError) as error:
-        raise RunStoppedError(f"{error}. What is finished is safe. {going_on}") from error
-    except KeyboardInterrupt as error:
-        say(going_on)
-        raise typer.Exit(EXIT_INTERRUPTED) from error
+        raise RunStoppedError(f"{error}; {advice()}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Iterable
@@ -9,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Annotated, Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 import typer
+from typer.models import ParameterInfo
 
 from relu_search.settings.option_fields import Option, Panel, alternatives, options_of
 
@@ -128,6 +130,27 @@ def with_flags(*groups: Iterable[Flag]) -> Callable[[Callable[..., None]], Calla
         return command
 
     return decorate
+
+
+def with_plain_numbers(verb: Callable[..., None]) -> Callable[..., None]:
+    """Let the numbers of a verb have digits only: Python would also take `1_000` for a number."""
+    parameters = inspect.signature(verb, eval_str=True).parameters.values()
+    for parameter in parameters:
+        kind, *about = get_args(parameter.annotation) or [None]
+        number = next((one for one in alternatives(kind) if one in (int, float)), None)
+        for info in about:
+            if number is not None and isinstance(info, ParameterInfo):
+                info.parser = functools.partial(_plain_number, number)
+                info.metavar = info.metavar or ("INTEGER" if number is int else "FLOAT")
+    verb.__annotations__ = {one.name: one.annotation for one in parameters}
+    return verb
+
+
+def _plain_number(number: type, text: str) -> Any:
+    with contextlib.suppress(ValueError):
+        if "_" not in text and text.isascii():
+            return number(text)
+    raise ValueError(f"{text!r:.60} is not a {'whole ' if number is int else ''}number")
 
 
 def _place_of_panel(parameter: inspect.Parameter) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import platform
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from search_spaces.folding import find_pairs, fold_norms
 from search_spaces.networks import Network
 from trials.files.durable import write_whole
 from trials.files.paths import user_path
+from trials.files.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -80,7 +80,7 @@ def run_bench(
         networks = {paired_text: paired, **networks}
     shape = (network.in_channels, *size)
     rows: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         forms = {
             (text, name): run
             for i, (text, one) in enumerate(networks.items())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -42,6 +41,7 @@ from search_spaces.errors import require_type, shown
 from search_spaces.networks import Network
 from trials.files.memory import require_memory
 from trials.files.paths import user_path
+from trials.files.scratch import STAGING, owned_folder
 from trials.training.checkpoint import load_network, save_weights
 
 if TYPE_CHECKING:
@@ -362,22 +362,30 @@ def _write_forms(
 
 @contextlib.contextmanager
 def _staged(folder: Path) -> Iterator[Path]:
-    """A hidden folder on the same disk. On success its files move to `folder`, the card last.
+    """A hidden folder on the same disk. On success its files move to `folder`.
+
+    A new folder appears with all files at once. In a folder with content the card comes last.
 
     Raises:
         InputError: the folder cannot be written.
     """
-    nearest = next(p for p in (folder, *folder.absolute().parents) if p.exists())
-    staging = nearest / f".export-{os.getpid()}"
+    parent = folder.absolute().parent
+    inside = folder.is_dir() and (
+        any(folder.iterdir()) or os.path.ismount(folder) or not os.access(parent, os.W_OK)
+    )
+    nearest = folder if inside else next(p for p in (parent, *parent.parents) if p.exists())
     try:
-        staging.mkdir()
-        yield staging
-        folder.mkdir(parents=True, exist_ok=True)
-        for file in sorted(staging.iterdir(), key=lambda file: file.name == CARD):
-            os.replace(file, folder / file.name)
+        with owned_folder(nearest, STAGING) as staging:
+            files = staging / "files"
+            files.mkdir()
+            yield files
+            if inside:
+                for file in sorted(files.iterdir(), key=lambda file: file.name == CARD):
+                    os.replace(file, folder / file.name)
+            else:
+                parent.mkdir(parents=True, exist_ok=True)
+                os.rename(files, folder)
     except OSError as error:
         raise InputError(
             f"output folder {folder} cannot be written ({error.strerror or error}); use another"
         ) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)

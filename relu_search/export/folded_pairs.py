@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from relu_search.export.formats import export_graph, has_onnx, run_module, run_onnx, write_onnx
 from relu_search.export.timing import Timing, time_side_by_side
 from search_spaces.folding import FoldedPair, Pair, find_pairs, fold_norms, fold_pair
+from trials.files.scratch import scratch_folder
 
 BATCHES = (1, 128)
 ROUNDS = 15
@@ -196,7 +196,7 @@ def _measure(pair: nn.Sequential, shape: tuple[int, ...], backends: Sequence[str
     both = {"before": pair, "after": FoldedPair(first, second)}
     latency: Latency = {}
     for backend in dict.fromkeys(backends):
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             runs: dict[str, Callable[[Tensor], Tensor]] = {}
             for name, module in both.items():
                 if backend == "eager":

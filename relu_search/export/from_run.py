@@ -18,6 +18,7 @@ from search_spaces import InputError, build
 from trials.data.splits import TrainingData
 from trials.files.durable import read_lines
 from trials.files.paths import user_path
+from trials.files.scratch import STAGING, sweep
 from trials.training.checkpoint import load_network
 
 if TYPE_CHECKING:
@@ -220,6 +221,7 @@ def free_folder(out: str) -> Path:
         InputError: it has content.
     """
     path = user_path(out)
+    sweep(path, STAGING)
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"output {path} exists and is not an empty folder; use another --out")
     return path

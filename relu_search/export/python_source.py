@@ -11,7 +11,6 @@ import inspect
 import json
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 
 from relu_search.export.equivalence import Forward
 from search_spaces.blocks import batch_norm, conv1x1, conv3x3
+from trials.files.scratch import scratch_folder
 
 _LINE = 100
 _HEAD = '''\
@@ -151,7 +151,7 @@ def run_python(source: Path) -> Forward:
     """The Python file, imported in a new process that cannot import this project."""
 
     def run(images: Tensor) -> Tensor:
-        with tempfile.TemporaryDirectory() as folder:
+        with scratch_folder() as folder:
             inputs, outputs = Path(folder, "in.safetensors"), Path(folder, "out.safetensors")
             save_file({"images": images.contiguous()}, inputs)
             arguments = [source.absolute(), inputs, outputs, torch.get_num_threads()]

@@ -43,6 +43,7 @@ def write_report(run: RunFolder) -> Path:
     search = list(search_figures(tables, evidence, importance))
     page = run.path / "report.html"
     try:
+        run.sweep()
         run.figures.mkdir(exist_ok=True)
         for drawn in (*confirmation, *search):
             for form in ("png", "pdf"):

@@ -16,7 +16,8 @@ import tomli_w
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.reproduce.paper_experiments import PlannedRun, ReproduceSettings, planned_runs
 from relu_search.reproduce.protocol import PaperEpoch
-from relu_search.run_folder.folder import fresh_path
+from relu_search.run_folder.folder import RUNS as RUN_FOLDERS
+from relu_search.run_folder.folder import fresh_folder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.search.training_lists import check_machines, run_trainings
 from relu_search.settings.machines import Machines
@@ -24,7 +25,7 @@ from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
 from trials.data.splits import TrainingData
-from trials.files.durable import write_whole
+from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_data, user_path
 from trials.running.trial import TrialResult, run_trial
@@ -59,6 +60,7 @@ def reproduce(
     compute: Machines | None = None,
     report: Callable[[str], None] = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
+    begun: Callable[[Path], None] = lambda folder: None,
 ) -> Reproduction:
     """Run an experiment of the paper, or what is left of it.
 
@@ -70,6 +72,7 @@ def reproduce(
         compute: where to train; None: on Ray with its defaults.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
+        begun: is told the folder before Ray starts.
 
     Raises:
         InputError: bad settings, data that cannot be read, a folder with other settings, or a
@@ -90,6 +93,7 @@ def reproduce(
         for name in dict.fromkeys(run.data for run in plan)
     }
     folder = _open_folder(settings, out)
+    begun(folder)
     with locked(folder):
         done = _keep_finished(folder)
         left = [run for run in plan if run.key not in done]
@@ -115,6 +119,7 @@ def reproduce(
 
 def _keep_finished(folder: Path) -> set[tuple[Any, ...]]:
     """Remove the rows and curves of all runs that are not finished; keys of the finished runs."""
+    remove_partial_files(folder)
     if not (folder / RUNS).exists() and not (folder / CURVES).exists():  # a new folder
         write_table(folder / CURVES, [])
         write_table(folder / RUNS, [])
@@ -243,9 +248,9 @@ def _spec(run: PlannedRun, recipe: Recipe) -> TrialSpec:
 
 
 def _open_folder(settings: ReproduceSettings, out: str | None) -> Path:
-    folder = user_path(out) if out else fresh_path(Path("runs"), f"{settings.experiment}-")
+    folder = user_path(out) if out else Path(RUN_FOLDERS)
     wanted = _identity(settings)
-    if (folder / SETTINGS).is_file():
+    if out and (folder / SETTINGS).is_file():
         written = {"deterministic": False, **read_toml(folder / SETTINGS)}
         found = _with_absolute_data(written)
         if found != wanted:
@@ -258,10 +263,13 @@ def _open_folder(settings: ReproduceSettings, out: str | None) -> Path:
         if found != written:
             write_whole(folder / SETTINGS, tomli_w.dumps(found))
         return folder
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if out and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise InputError(f"output {folder} exists and has other content; use another --out")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if out:
+            folder.mkdir(parents=True, exist_ok=True)
+        else:
+            folder = fresh_folder(folder, f"{settings.experiment}-")
         write_whole(folder / SETTINGS, tomli_w.dumps(wanted))
     except OSError as error:
         raise InputError(

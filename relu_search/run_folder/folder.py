@@ -17,11 +17,14 @@ confirm.csv         one row per arm and seed
 confirm_epochs.csv  their learning curves
 confirm/            their weights
 verdict.csv         one row per arm and reference
+
+and, if Ray or a library has printed something, ray.log
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import shutil
 import time
@@ -41,6 +44,7 @@ from search_spaces import Backbone, InputError, Placement
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_path, user_path
+from trials.files.scratch import STAGING, sweep
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,9 +70,13 @@ _ENTRIES = (
     "verdict.csv",
     "report.html",
     "figures",
+    "ray.log",
     "config.toml",
 )
-_LOCK = ".lock"
+RUNS = "runs"
+"""The folder of run folders without a name."""
+_UNUSED = {".lock", "ray.log"}
+"""Files in a folder in which a search has not begun."""
 _MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
 
 
@@ -84,12 +92,12 @@ class RunFolder:
 
     @classmethod
     def check_free(cls, out: str | None, *, overwrite: bool = False) -> Path:
-        """The path of a new run folder; `out` None means `runs/DATE-TIME`. Writes nothing.
+        """The path of a new run folder; if `out` is None, that of `runs`. Writes nothing.
 
         Raises:
             InputError: the folder exists and is not empty, or cannot be written.
         """
-        path = user_path(out) if out else fresh_path(Path("runs"))
+        path = user_path(out) if out else Path(RUNS)
         existing = next(p for p in (path, *path.absolute().parents) if p.exists())
         if not existing.is_dir():
             raise InputError(f"output {existing} is a file; give a new folder with --out")
@@ -98,7 +106,7 @@ class RunFolder:
                 f"output folder {path} cannot be written: {existing} is read-only for you; give "
                 "another with --out"
             )
-        if path.exists() and any(entry.name != _LOCK for entry in path.iterdir()):
+        if out and path.exists() and any(p.name not in _UNUSED for p in path.iterdir()):
             if not cls(path).is_run():
                 raise InputError(
                     f"output folder {path} exists and holds files that are no search's; give "
@@ -114,24 +122,43 @@ class RunFolder:
     @classmethod
     @contextlib.contextmanager
     def create(cls, out: str | None, *, overwrite: bool = False) -> Iterator[RunFolder]:
-        """Create and lock a new run folder; with `overwrite`, replace an earlier run.
+        """Create and lock a new run folder; `out` None means a new one named `runs/DATE-TIME`.
+
+        With `overwrite` it may hold an earlier run, which stays until `clear`. A new folder that is
+        not used in the block is removed again.
 
         Raises:
             InputError: as `check_free`; or the disk refuses, or another process uses the folder.
         """
-        run = cls(cls.check_free(out, overwrite=overwrite))
-        refused = f"output folder {run.path} cannot be written; give another with --out"
-        try:
-            run.path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{refused} ({error.strerror or error})") from error
-        with locked(run.path):
+        path = cls.check_free(out, overwrite=overwrite)
+        with _refused(path):
+            missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+            if out:
+                path.mkdir(parents=True, exist_ok=True)
+            else:
+                path = fresh_folder(path)
+                missing.insert(0, path)
+        with locked(path):
             try:
-                for name in _ENTRIES:
-                    _remove(run.path / name)
-            except OSError as error:
-                raise InputError(f"{refused} ({error.strerror or error})") from error
-            yield run
+                yield cls(path)
+            finally:
+                with contextlib.suppress(OSError):
+                    if missing and {entry.name for entry in path.iterdir()} <= _UNUSED:
+                        for name in _UNUSED:
+                            _remove(path / name)
+                        for folder in missing:
+                            folder.rmdir()
+
+    def clear(self) -> None:
+        """Remove an earlier run from a new run folder.
+
+        Raises:
+            InputError: the disk refuses.
+        """
+        with _refused(self.path):
+            for name in _ENTRIES:
+                if name != "ray.log":  # this search may have printed into it already
+                    _remove(self.path / name)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -178,11 +205,11 @@ class RunFolder:
                 )
 
     def sweep(self) -> None:
-        """Remove files that a killed process left incomplete."""
-        remove_partial_files(self.path)
+        """Remove files that a killed process left incomplete; those of a living one stay."""
+        for folder in (self.path, self.figures):
+            remove_partial_files(folder)
         for folder in (self.path, self.best):
-            for staging in folder.glob(".export-*"):
-                _remove(staging)
+            sweep(folder, STAGING)
 
     @property
     def weights(self) -> Path:
@@ -308,15 +335,31 @@ class RunFolder:
         return self.path / name
 
 
-def fresh_path(parent: Path, prefix: str = "") -> Path:
-    """A path under `parent`, named by date and time, that does not exist yet."""
+def fresh_folder(parent: Path, prefix: str = "") -> Path:
+    """Make a new folder under `parent`, named by date and time. No other process gets the same.
+
+    Raises:
+        OSError: it cannot be made.
+    """
     stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
-    path = parent / stamp
-    number = 2
-    while path.exists():
-        path = parent / f"{stamp}-{number}"
-        number += 1
+    for number in itertools.count(1):
+        path = parent / (stamp if number == 1 else f"{stamp}-{number}")
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(parents=True)
+            break
     return path
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Raise an `InputError` for each `OSError` in the block."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(
+            f"output folder {path} cannot be written; give another with --out "
+            f"({error.strerror or error})"
+        ) from error
 
 
 def _remove(path: Path) -> None:

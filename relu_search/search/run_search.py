@@ -6,6 +6,7 @@ options -> data, search space -> Ray -> run folder, study, proposer -> trials ->
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -67,6 +68,7 @@ def run_search(
     dashboard: bool = False,
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
+    begun: Callable[[RunFolder], None] = lambda _run: None,
 ) -> SearchOutcome:
     """Start a new search.
 
@@ -81,6 +83,7 @@ def run_search(
         dashboard: start Ray's dashboard, for this machine alone.
         verbose: show Ray's messages.
         listeners: are told of every event, for example a live view.
+        begun: is told the run folder before Ray starts.
 
     Raises:
         InputError: bad input; nothing was written.
@@ -90,9 +93,11 @@ def run_search(
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved)
+        run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
+        begun(run)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
         resolved, places = _measured(resolved, setting, cluster, _progress(listeners))
-        run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
+        run.clear()
         return _search(resolved, run, setting, places, verbose=verbose, listeners=listeners)
 
 
@@ -270,8 +275,8 @@ def _search(
 
 
 def _progress(listeners: tuple[SearchListener, ...]) -> Say:
-    """Where lines about the progress go: nowhere if nobody listens."""
-    return print if listeners else lambda _line: None
+    """Where lines about the progress go: to stderr, or nowhere if nobody listens."""
+    return partial(print, file=sys.stderr) if listeners else lambda _line: None
 
 
 def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optuna.Study:

@@ -85,7 +85,9 @@ def with_numbers(kind: Any, values: Mapping[str, Any]) -> dict[str, Any]:
 def _as_number(value: Any, allowed: tuple[Any, ...]) -> Any:
     number = next((one for one in allowed if one in (int, float)), None)
     has_words = any(get_origin(one) is Literal for one in allowed)
-    if type(value) is not str or not value.isascii() or number is None or not has_words:
+    if type(value) is not str or number is None or not has_words:
+        return value
+    if "_" in value or not value.isascii():  # Python takes `1_000` for a number
         return value
     try:
         return number(value)

@@ -22,14 +22,22 @@ SEARCH = (
 
 
 class Run:
-    """`relu-search` with some arguments, in a process of its own, started by `under` if given."""
+    """`relu-search` with some arguments, in a process of its own, started by `under` if given.
 
-    def __init__(self, *arguments: object, under: tuple[str, ...] = ()) -> None:
+    Args:
+        temporary: its folder for temporary files; None: that of the tests.
+    """
+
+    def __init__(
+        self, *arguments: object, under: tuple[str, ...] = (), temporary: Path | None = None
+    ) -> None:
         self.process = subprocess.Popen(
             [*under, sys.executable, "-m", "relu_search.cli", *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            start_new_session=True,
+            env={**os.environ, **({} if temporary is None else {"TMPDIR": str(temporary)})},
         )
 
     @property
@@ -57,7 +65,21 @@ class Run:
 
     def workers(self) -> list[int]:
         """Process ids of the Ray workers that are training for this run."""
-        return [pid for pid in _descendants(self.process.pid) if "Implicit" in _title(pid)]
+        return self.processes("Implicit", "_Pack")
+
+    def processes(self, *words: str) -> list[int]:
+        """The command, and the processes that it has started, whose titles have one of the words.
+
+        Without words, all of them. The command comes first, and then the process that does the
+        work.
+        """
+        all_of_them = [self.process.pid, *_descendants(self.process.pid)]
+        return [p for p in all_of_them if not words or any(word in _title(p) for word in words)]
+
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> None:
+        """Send a signal to all its processes, as a terminal does, but not to Ray's."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, number)
 
 
 @contextlib.contextmanager
@@ -80,6 +102,15 @@ def results(folder: Path) -> tuple[list[dict], list[dict]]:
     tables = (pd.read_csv(folder / name, dtype=str) for name in ("trials.csv", "epochs.csv"))
     trials, epochs = (table.drop(columns="seconds").fillna("") for table in tables)
     return trials.to_dict("records"), epochs.to_dict("records")
+
+
+def born(pid: int) -> tuple[int, str] | None:
+    """A process as no other one is named: its id and when it began; None: it has ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else (pid, fields[19])
 
 
 def strike(pid: int) -> None:

@@ -13,6 +13,7 @@ from typing import BinaryIO, cast
 
 from trials.files.given import read_given
 from trials.files.memory import memory_limit
+from trials.files.scratch import has_owner
 
 _PARTIAL = ".partial"
 _MEMORY_PER_BYTE = 20
@@ -36,8 +37,9 @@ def write_whole(path: Path, content: bytes | str) -> None:
     with storage_errors(path):
         try:
             with temporary.open("wb", buffering=0) as file:
+                has_owner(file.fileno())  # until the file has its name
                 _write_all(file, content.encode() if isinstance(content, str) else content)
-            os.replace(temporary, path)
+                os.replace(temporary, path)
         finally:
             with contextlib.suppress(OSError):
                 temporary.unlink(missing_ok=True)
@@ -87,7 +89,9 @@ def cut_half_line(path: Path) -> None:
 def remove_partial_files(folder: Path) -> None:
     """Remove the temporary files that a killed `write_whole` left in a folder."""
     for path in folder.glob(f".*{_PARTIAL}"):
-        path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError), path.open("r+b") as file:
+            if not has_owner(file.fileno()):
+                path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import os
-import shutil
 import tempfile
 from pathlib import Path
+
+from trials.files.scratch import scratch_folder
 
 
 def provide_home() -> None:
@@ -39,6 +41,6 @@ def is_writable(folder: Path) -> bool:
 
 @functools.cache
 def _private_folder() -> Path:
-    folder = tempfile.mkdtemp(prefix="relu-search-home-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return Path(folder)
+    folder = contextlib.ExitStack()
+    atexit.register(folder.close)
+    return folder.enter_context(scratch_folder())

@@ -4,15 +4,18 @@ Ray documents a scheduler as an object that Ray's own controller calls with Ray'
 packed search has neither, and the rungs of a resumed search are filled before Ray starts. So ASHA
 is called here, and in `asha.py`, with trials that have a `trial_id` and a `config` only, and
 without a controller.
-The processes that a private Ray does not need are left out here.
+The processes that a private Ray does not need are left out here, and the logs of dead ones are
+found.
 `tests/trials/on_ray/test_compat.py` checks this and says what a new version of Ray has changed.
 """
 
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -74,6 +77,36 @@ def node_resources() -> list[dict[str, float]]:
     `ray.nodes` is for developers only; the documented `ray.cluster_resources` has totals.
     """
     return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+
+
+def error_of(trial: Any) -> str:
+    """The text of the error by which a trial of Ray Tune has ended; empty if there is none."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        return Path(trial.error_file).read_text(errors="replace")
+    return ""
+
+
+def death_of(error: str) -> str:
+    """How the process of an actor has died: the reason of a failed trial.
+
+    The log of the process, which is on this machine if the process was, has a line about a signal
+    that could be caught.
+
+    Args:
+        error: text of Ray's error, which names the process.
+    """
+    signals = re.findall(r"receives a (SIG[A-Z]+)", error)
+    processes = re.findall(r"pid[:=] ?(\d+)", error)
+    if processes and ray.is_initialized():
+        logs = Path(ray._private.worker._global_node.get_logs_dir_path())
+        for log in logs.glob(f"worker-*-{processes[-1]}.err"):
+            text = log.read_text(errors="replace")
+            signals += re.findall(r"^\*\*\* (SIG[A-Z]+) received", text, re.MULTILINE)
+    if signals:
+        return f"the worker process died by {signals[-1]}"
+    if "running low on memory" in error:
+        return "Ray ended the worker process, as its machine had too little memory"
+    return "the worker process died before it could say why, as by SIGKILL"
 
 
 UNNEEDED = ("start_monitor", "start_log_monitor", "start_api_server")

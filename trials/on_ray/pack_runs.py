@@ -21,6 +21,7 @@ from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import (
     SchedulerTrial,
     add_trial,
+    death_of,
     node_resources,
     remove_trial,
     report,
@@ -138,8 +139,8 @@ def _drive(run: _PackedRun, workers: list[_Worker], at_once: int) -> None:
         worker = busy[done[0]]
         try:
             events = worker.finished_epoch()
-        except ray.exceptions.RayActorError:
-            run.died(worker.numbers)
+        except ray.exceptions.RayActorError as error:
+            run.died(worker.numbers, str(error))
             worker.restart()
             continue
         except _GpuFullError as full:
@@ -342,16 +343,19 @@ class _PackedRun:
             self.common_cause.ended(self.open.pop(number), failure)
         return ended
 
-    def died(self, numbers: Sequence[int]) -> None:
-        """Restart the trials of a process that has died, at most `restarts` times each."""
+    def died(self, numbers: Sequence[int], error: str) -> None:
+        """Restart the trials of a process that has died, at most `restarts` times each.
+
+        Args:
+            error: text of Ray's error.
+        """
         for number in numbers:
             proposal = self.open.pop(number)
             self._deaths[number] += 1
             if self._deaths[number] <= self.restarts:
                 self._again.append(proposal)
             else:
-                reason = "the worker process died before it could say why"
-                self.common_cause.ended(proposal, reason)
+                self.common_cause.ended(proposal, death_of(error))
 
     def start_again(self, numbers: Sequence[int]) -> None:
         """Give the trials of a pack that was too large to workers again."""

@@ -17,7 +17,9 @@ from trials.files.home import is_writable
 from trials.on_ray import QUIET
 from trials.on_ray.addresses import require_ray, unreachable
 from trials.on_ray.compat import few_processes, node_resources
+from trials.on_ray.interrupts import uninterrupted
 from trials.on_ray.session_folder import session_folder
+from trials.running.faults import RunStoppedError
 from trials.running.resources import Node
 
 
@@ -47,6 +49,7 @@ def ray_session(
     Raises:
         InputError: no cluster answers at the address, Ray has no folder for its sockets, or the
             dashboard is not installed.
+        RunStoppedError: a private Ray does not start.
     """
     level = logging.INFO if verbose else logging.CRITICAL
     for name in ("ray", "ray.tune"):
@@ -62,11 +65,17 @@ def ray_session(
                 "num_gpus": gpus,
                 "include_dashboard": dashboard,
                 "dashboard_host": "127.0.0.1",
-                "_temp_dir": stack.enter_context(session_folder()),
+                "_temp_dir": str(stack.enter_context(session_folder())),
             }
-        _start(address, niceness, options, verbose=verbose)
-        stack.callback(ray.shutdown)
+        with uninterrupted():
+            stack.callback(_stop)
+            _start(address, niceness, options, verbose=verbose)
         yield [*node_resources()]
+
+
+def _stop() -> None:
+    with uninterrupted():
+        ray.shutdown()
 
 
 def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbose: bool) -> None:
@@ -74,6 +83,7 @@ def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbo
 
     Raises:
         InputError: no cluster answers at the address, or the dashboard is not installed.
+        RunStoppedError: a private Ray does not start.
     """
     level = logging.INFO if verbose else logging.CRITICAL
     worker_env = {
@@ -95,7 +105,7 @@ def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbo
             )
     except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         if address is None:
-            raise
+            raise RunStoppedError(f"Ray does not start: {first_line(error)}") from error
         raise unreachable(address, first_line(error)) from error
     except Exception as error:  # Ray without the dashboard's packages raises various types
         if not options.get("include_dashboard"):

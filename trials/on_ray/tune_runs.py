@@ -7,9 +7,7 @@ stops bad trials early, and the proposer is told of every epoch and every end.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import socket
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -23,8 +21,10 @@ from ray.tune.search import Searcher
 from trials.data.splits import Splits, TrainingData
 from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.files.durable import StorageError
+from trials.files.scratch import scratch_folder
 from trials.on_ray.asha import scheduler_of
-from trials.on_ray.compat import node_resources
+from trials.on_ray.compat import death_of, error_of, node_resources
+from trials.on_ray.interrupts import handlers_kept
 from trials.on_ray.one_worker import device_of_worker
 from trials.on_ray.session import first_line
 from trials.running.devices import Say, free_device_memory
@@ -103,30 +103,29 @@ def run_trials(
         shares_gpu=shares_gpu,
         say=say,
     )
-    scratch = tempfile.mkdtemp(prefix="relu-search-ray-")
     try:
-        tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                search_alg=search,
-                scheduler=scheduler_of(stopping, past) if stopping else FIFOScheduler(),
-                num_samples=-1,
-                max_concurrent_trials=concurrent,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name="search",
-                storage_path=scratch,
-                verbose=2 if verbose else 0,
-                stop=_StopOnFault(search),
-            ),
-        ).fit()
+        with handlers_kept(), scratch_folder() as scratch:
+            tune.Tuner(
+                trainable,
+                tune_config=tune.TuneConfig(
+                    search_alg=search,
+                    scheduler=scheduler_of(stopping, past) if stopping else FIFOScheduler(),
+                    num_samples=-1,
+                    max_concurrent_trials=concurrent,
+                    reuse_actors=True,
+                    trial_name_creator=_trial_name,
+                    trial_dirname_creator=_trial_name,
+                ),
+                run_config=tune.RunConfig(
+                    name="search",
+                    storage_path=str(scratch),
+                    verbose=2 if verbose else 0,
+                    stop=_StopOnFault(search),
+                    callbacks=[_Starts(search)],
+                ),
+            ).fit()
     except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
         raise RunStoppedError(f"Ray has failed: {first_line(error)}") from error
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
     if search.fault is not None:
         raise search.fault
 
@@ -177,6 +176,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     Attributes:
         fault: the error that ends the run. After it the proposer is not called any more, so the
             running trials stay open.
+        trials: Ray's trials that have started, by Ray's ids.
     """
 
     def __init__(
@@ -191,6 +191,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     ) -> None:
         super().__init__(metric="val_accuracy", mode="max")  # Ray asks for them; not used
         self.fault: Exception | None = None
+        self.trials: dict[str, Any] = {}
         self._proposer = proposer
         self._files = files
         self._data_name = data_name
@@ -256,7 +257,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
                 self._deaths[proposal.number] += 1
                 self._again.append(self._open.pop(trial_id))
                 return
-            failure = "the worker process died before it could say why"
+            failure = death_of(error_of(self.trials.get(trial_id)))
         elif FAILURE in result:
             failure = str(result[FAILURE])
             if failure.startswith(OUT_OF_MEMORY):
@@ -304,6 +305,16 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """For Ray's snapshots, from which nothing is ever restored."""
         return {"fault": None}
+
+
+class _Starts(tune.Callback):  # type: ignore[misc]
+    """Gives the trials of Ray to the search: only they know how they have ended."""
+
+    def __init__(self, search: _ProposerSearch) -> None:
+        self._search = search
+
+    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
+        self._search.trials[trial.trial_id] = trial
 
 
 class _StopOnFault(tune.Stopper):  # type: ignore[misc]

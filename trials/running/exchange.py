@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,6 +12,7 @@ import fsspec
 from search_spaces import InputError
 from trials.data.splits import TrainingData
 from trials.files.durable import StorageError
+from trials.files.scratch import scratch_folder
 from trials.running.trial_files import TrialFiles
 from trials.training.checkpoint import Checkpoint
 from trials.training.spec import TrialSpec
@@ -87,8 +87,8 @@ def check_exchange(url: str | None) -> None:
             f"exchange {url!r:.200} names no folder; give a folder that all nodes see, or a URL "
             "such as s3://bucket/folder"
         )
-    with tempfile.TemporaryDirectory(prefix="relu-search-") as scratch:
-        probe = Path(scratch) / "relu-search-probe"
+    with scratch_folder() as scratch:
+        probe = scratch / "relu-search-probe"
         probe.write_text("probe")
         try:
             Exchange(url).push(probe)
@@ -140,7 +140,7 @@ def worker_files(
         exchange = None
         if files.exchange is not None:
             exchange = Exchange(files.exchange)
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="relu-search-")))
+            scratch = stack.enter_context(scratch_folder())
             files = replace(
                 files,
                 weights=scratch / "weights" if files.weights else None,

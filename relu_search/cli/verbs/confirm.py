@@ -7,15 +7,16 @@ from typing import Annotated
 import typer
 
 from relu_search.cli.console import (
-    EXIT_INTERRUPTED,
+    begin,
     command,
-    interruptible,
     print_json,
     print_parts,
     say,
+    says_how_to_go_on,
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
+from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 
@@ -81,8 +82,14 @@ def confirm(
     folder = RunFolder.open(run)
     searched_on = Machines.of(folder.read_config()[0])
     places = {name: given.pop(name) for name in DATA if name in given}
-    going_on = f"Interrupted; go on with: {command('confirm', folder)}, and the same options"
-    with interruptible(going_on):
+    table = str(folder.table("confirm.csv"))
+    progress = Progress(
+        begun=table, table=table, command=f"{command('confirm', folder)}, and the same options"
+    )
+    deterministic = given.pop("deterministic", None)
+    compute = searched_on.with_options(given)
+    begin(progress, verbose=compute.verbose)
+    with says_how_to_go_on():
         outcome = confirm_run(
             run,
             top=top,
@@ -92,9 +99,9 @@ def confirm(
             epochs=epochs,
             margin=margin / 100,
             racing=not no_racing,
-            deterministic=given.pop("deterministic", None),
+            deterministic=deterministic,
             **places,
-            compute=searched_on.with_options(given),
+            compute=compute,
             report=say,
         )
     if as_json:
@@ -103,7 +110,6 @@ def confirm(
         if not as_json:
             print_parts(verdict_table(outcome.verdicts, versus), "")
     if outcome.ending == "interrupted":
-        say(going_on)
         raise typer.Exit(EXIT_INTERRUPTED)
     if not as_json:
         print_parts(*shrinkage_lines(outcome.verdicts))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import re
+import shlex
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from relu_search.cli.console import EXIT_INTERRUPTED, interruptible, print_json, print_parts, say
+from relu_search.cli.console import (
+    begin,
+    print_json,
+    print_parts,
+    say,
+    says_how_to_go_on,
+)
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
+from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress
 from relu_search.cli.verbs.confirm import PLACES, RESOURCES
 from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.settings.machines import Machines
@@ -50,6 +59,7 @@ def reproduce(
     from dataclasses import asdict
 
     from relu_search.reproduce.comparison import comparison_table, write_comparison
+    from relu_search.reproduce.run_experiment import RUNS, SETTINGS
     from relu_search.reproduce.run_experiment import reproduce as run_experiment
 
     chosen = {name: given.pop(name) for name in options_of(ReproduceSettings) if name in given}
@@ -57,9 +67,14 @@ def reproduce(
         chosen["depths"] = _numbers("depths", chosen["depths"])
     settings = ReproduceSettings(experiment=study, **chosen)
     machines = Machines().with_options(given)
-    going_on = "Interrupted; the same command with the same --out goes on."
-    with interruptible(going_on):
-        done = run_experiment(settings, out=out, compute=machines, report=say)
+
+    def begun(folder: Path) -> None:
+        again = f"the same command with --out {shlex.quote(str(folder))}"
+        progress = Progress(begun=str(folder / SETTINGS), table=str(folder / RUNS), command=again)
+        begin(progress, verbose=machines.verbose)
+
+    with says_how_to_go_on():
+        done = run_experiment(settings, out=out, compute=machines, report=say, begun=begun)
     comparison = write_comparison(settings, done)
     if as_json:
         print_json(
@@ -75,7 +90,6 @@ def reproduce(
         print_parts(comparison_table(comparison), *comparison.lines)
     say(f"Everything is in {done.folder}: {', '.join(path.name for path in comparison.figures)}.")
     if not done.is_complete:
-        say(going_on)
         raise typer.Exit(EXIT_INTERRUPTED)
 
 

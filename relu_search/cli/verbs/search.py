@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relu_search.cli.console import EXIT_FAILURE, EXIT_INTERRUPTED, live_view, show_outcome
+from relu_search.cli.console import (
+    begin,
+    command,
+    live_view,
+    results_alone,
+    show_outcome,
+)
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import ConfigOption, JsonOption
+from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 from search_spaces.errors import InputError
 
 if TYPE_CHECKING:
+    from relu_search.run_folder.folder import RunFolder
     from relu_search.search.run_search import SearchOutcome
 
 
@@ -50,7 +57,7 @@ def search(
     Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
     """
     shown = {"dashboard": dashboard, "verbose": given.pop("verbose", False)}
-    with contextlib.redirect_stdout(sys.stderr):  # Ray prints; stdout is for results
+    with results_alone():
         if resume is None:
             outcome = _new_search(given, config, overwrite=overwrite, **shown)
         elif overwrite:
@@ -70,7 +77,8 @@ def _new_search(given: Given, file: Path | None, **options: bool) -> SearchOutco
 
     config = SearchConfig.from_options(given, file)
     with live_view(config.resolve()) as view:
-        return run_search(config, listeners=(view,), **options)
+        begun = partial(_begin, verbose=options["verbose"])
+        return run_search(config, listeners=(view,), begun=begun, **options)
 
 
 def _resumed_search(run: str, given: Given, file: Path | None, **options: bool) -> SearchOutcome:
@@ -83,4 +91,14 @@ def _resumed_search(run: str, given: Given, file: Path | None, **options: bool) 
     changes = in_file | given
     folder = RunFolder.open(run)
     with live_view(changed_config(folder, changes), earlier=folder.count_trials()) as view:
+        _begin(folder, verbose=options["verbose"])
         return resume_search(run, listeners=(view,), **options, **changes)
+
+
+def _begin(run: RunFolder, *, verbose: bool) -> None:
+    progress = Progress(
+        begun=str(run.path / "config.toml"),
+        table=str(run.table("trials.csv")),
+        command=command("search --resume", run),
+    )
+    begin(progress, verbose=verbose)

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[3]
 PROBE = """
 import os, sys
-from relu_search.cli import main
+from relu_search.cli.app import main
 try:
     main(["--help"])
 except SystemExit as end:
@@ -44,3 +44,17 @@ def test_a_closed_stream_neither_ends_a_command_nor_writes_into_its_files(closed
     assert int(number) > 2
     assert ("confirm" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
     assert ("said" in done.stderr) == ("2>&-" not in closed)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_the_program_runs_with_closed_streams(closed, tmp_path):
+    done = subprocess.run(
+        ["sh", "-c", f"exec {sys.executable} -m relu_search.cli --version {closed}"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("relu-search" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))

@@ -114,8 +114,8 @@ def test_a_folder_that_another_process_uses_is_refused(folder):
 def test_a_new_search_in_the_same_folder_removes_the_confirmation(folder):
     confirmed(folder, Runner())
     assert (folder / "confirm").is_dir()
-    with RunFolder.create(str(folder), overwrite=True):
-        pass
+    with RunFolder.create(str(folder), overwrite=True) as run:
+        run.clear()
     assert [path.name for path in folder.iterdir()] == [".lock"]
 
 

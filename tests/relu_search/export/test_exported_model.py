@@ -17,6 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from relu_search import export_model, load_exported
 from relu_search.export.card import read_card
+from relu_search.export.exported_model import _staged
+from relu_search.export.from_run import free_folder
 from search_spaces import InputError
 
 
@@ -191,3 +193,59 @@ def test_weights_made_elsewhere_are_taken_when_they_fit(card, tmp_path):
     with torch.no_grad():
         assert torch.equal(load_exported(tmp_path / "out")(images), other(images))
     assert read_card(tmp_path / "out")["training"] is None
+
+
+# --- the folder in which files wait until all are complete --------------------------------------
+
+
+def test_exports_in_containers_do_not_meet(tmp_path, monkeypatch):
+    """There each process is number 1, and a killed one has left its folder."""
+    monkeypatch.setattr("os.getpid", lambda: 1)
+    (tmp_path / ".export-1").mkdir()
+    with _staged(tmp_path / "other") as staging:
+        (staging / "file").write_text("mine")
+        export_model(initial_network(), tmp_path / "new")
+        assert (staging / "file").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["new", "other"]
+
+
+def test_what_a_killed_export_left_is_removed_by_the_next_one(tmp_path):
+    """Also within the output folder itself, which counts as empty then."""
+    for out in (tmp_path / "out", tmp_path / "a" / "b"):
+        out.mkdir(parents=True)
+        (out / ".export-12345").mkdir()
+        (out / ".export-12345" / "model.safetensors").write_text("half")
+        assert free_folder(str(out)) == out
+        export_model(initial_network(), out)
+        assert sorted(path.name for path in out.iterdir()) == ["card.json", "model.safetensors"]
+
+
+def test_a_new_folder_appears_with_all_its_files(tmp_path, monkeypatch):
+    def dies(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.rename", dies)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(initial_network(), tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_in_a_folder_with_content_the_card_comes_last(exported, monkeypatch):
+    folder, _ = exported
+    moved = []
+
+    def move(_file, place):
+        moved.append(place.name)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", move)
+    with pytest.raises(KeyboardInterrupt):
+        export_model(initial_network(), folder)
+    assert moved == ["model.safetensors"]
+    assert sorted(path.name for path in folder.iterdir()) == ["card.json", "model.safetensors"]
+
+
+def test_the_folder_has_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").mkdir()
+    export_model(initial_network(), tmp_path / "out")
+    assert (tmp_path / "out").stat().st_mode == (tmp_path / "usual").stat().st_mode

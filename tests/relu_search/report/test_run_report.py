@@ -118,8 +118,8 @@ def test_a_placement_of_another_net_is_refused(make_run):
 def test_overwrite_takes_the_report_along(make_run):
     run = make_run(trial(0))
     write_report(run)
-    with RunFolder.create(str(run.path), overwrite=True):
-        pass
+    with RunFolder.create(str(run.path), overwrite=True) as new:
+        new.clear()
     assert [p.name for p in run.path.iterdir()] == [".lock"]
 
 

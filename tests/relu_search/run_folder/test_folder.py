@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 
 import pytest
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.report.run_report import write_report
+from relu_search.run_folder.folder import fresh_folder
 from search_spaces import InputError
 
 
@@ -30,6 +32,33 @@ def test_without_a_name_the_folder_is_a_new_one_under_runs(tmp_path, monkeypatch
         pass
     assert first.path != second.path
     assert first.path.parent == second.path.parent == Path("runs")
+    assert [path.name for path in Path("runs").iterdir()] == [first.path.name]
+
+
+def test_of_many_in_one_second_each_takes_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr("time.strftime", lambda _format: "20260101-120000")
+    barrier, taken = threading.Barrier(8), []
+
+    def take():
+        barrier.wait()
+        taken.extend(fresh_folder(tmp_path / "runs").name for _ in range(5))
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    first, *others = sorted(taken, key=len)
+    assert first == "20260101-120000"
+    assert sorted(int(name.removeprefix(f"{first}-")) for name in others) == [*range(2, 41)]
+
+
+def test_a_new_folder_that_is_not_used_does_not_stay(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for name in ("mine", "a/b/new"):
+        with RunFolder.create(str(tmp_path / name)) as run:
+            (run.path / "ray.log").write_text("Ray does not start")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
@@ -49,16 +78,17 @@ def test_a_run_is_replaced_only_when_asked(tmp_path):
         pass
     assert RunFolder.check_free(str(tmp_path), overwrite=True) == tmp_path
     assert (tmp_path / "config.toml").is_file()
-    with RunFolder.create(str(tmp_path), overwrite=True):
-        pass
+    with RunFolder.create(str(tmp_path), overwrite=True) as run:
+        assert (tmp_path / "config.toml").is_file()
+        run.clear()
     assert [p.name for p in tmp_path.iterdir()] == [".lock"]
 
 
 def test_replacing_a_run_leaves_what_the_user_put_beside_it(tmp_path):
     RunFolder(tmp_path).write_config(SearchConfig().resolve(), {})
     (tmp_path / "notes.txt").write_text("mine")
-    with RunFolder.create(str(tmp_path), overwrite=True):
-        pass
+    with RunFolder.create(str(tmp_path), overwrite=True) as run:
+        run.clear()
     assert sorted(p.name for p in tmp_path.iterdir()) == [".lock", "notes.txt"]
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from search_spaces import InputError
+from trials.files.scratch import LONGEST_NAME
 from trials.on_ray.session_folder import LONGEST_SOCKET, session_folder
 
-SESSION = f"ray/session_2026-11-26_05-41-28_131744_{os.getpid()}/sockets/plasma_store"
+SESSION = f"session_2026-11-26_05-41-28_131744_{os.getpid()}/sockets/plasma_store"
 """As Ray 2.60 names it; the time has always as many digits."""
 
 
@@ -26,7 +27,7 @@ def no_settings(monkeypatch):
 
 def folder_of(parent, length):
     """A folder in which Ray's socket has a path of this length."""
-    folder = parent / ("x" * (length - len(f"{parent}//{SESSION}")))
+    folder = parent / ("x" * (length - LONGEST_NAME - len(f"{parent}///{SESSION}")))
     folder.mkdir()
     return folder
 
@@ -52,10 +53,19 @@ def test_the_longest_socket_is_what_the_system_can_bind():
 
 
 @pytest.mark.parametrize("variable", ["TMPDIR", "RAY_TMPDIR"])
-def test_a_folder_that_is_just_short_enough_is_left_to_ray(variable, short_path, monkeypatch):
-    monkeypatch.setenv(variable, str(folder_of(short_path, LONGEST_SOCKET)))
+def test_a_folder_that_is_just_short_enough_is_used(variable, short_path, monkeypatch):
+    parent = folder_of(short_path, LONGEST_SOCKET)
+    monkeypatch.setenv(variable, str(parent))
     with session_folder() as folder:
-        assert folder is None
+        assert folder.parent == parent
+        assert len(f"{folder}/{SESSION}") == LONGEST_SOCKET
+    assert list(parent.iterdir()) == []
+
+
+def test_a_missing_folder_is_made(short_path, monkeypatch):
+    monkeypatch.setenv("RAY_TMPDIR", str(short_path / "job"))
+    with session_folder() as folder:
+        assert folder.parent == short_path / "job"
 
 
 def test_a_long_tmpdir_is_replaced_by_a_private_folder_that_is_removed(
@@ -66,18 +76,18 @@ def test_a_long_tmpdir_is_replaced_by_a_private_folder_that_is_removed(
         assert len(f"{folder}/{SESSION}") <= LONGEST_SOCKET
         assert os.stat(folder).st_mode & 0o777 == 0o700
         (message,) = [record.getMessage() for record in caplog.records]
-        assert folder in message
+        assert str(folder) in message
         assert "would have 108 bytes, and 107 are possible" in message
     assert not os.path.exists(folder)
 
 
 @pytest.mark.parametrize(
-    ("tmpdir", "says"), [("/proc", "/proc/ray cannot be written"), ("tmp", "not an absolute path")]
+    ("tmpdir", "says"), [("/proc", "/proc cannot be written"), ("tmp", "not an absolute path")]
 )
 def test_a_tmpdir_that_ray_cannot_use_is_replaced(tmpdir, says, monkeypatch, caplog):
     monkeypatch.setenv("TMPDIR", tmpdir)
     with caplog.at_level(logging.WARNING), session_folder() as folder:
-        assert folder is not None
+        assert folder.parent == Path("/tmp")
     assert says in caplog.text
 
 
@@ -91,7 +101,7 @@ def test_a_ray_tmpdir_that_ray_cannot_use_is_refused(short_path, monkeypatch):
 
 def test_if_no_short_folder_can_be_written_one_line_says_so(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/proc")
-    monkeypatch.setattr("trials.on_ray.session_folder._SHORT_FOLDERS", ("/proc", "/proc/x"))
+    monkeypatch.setattr("trials.on_ray.session_folder.SHORT_FOLDERS", ("/proc", "/proc/x"))
     with (
         pytest.raises(InputError, match="none of /proc, /proc/x can be written; set RAY_TMPDIR"),
         session_folder(),

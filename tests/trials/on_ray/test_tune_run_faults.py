@@ -45,17 +45,20 @@ def data():
     return load_data("digits", train_limit=64, validation_images=20)
 
 
-def dying(folder: Path, deaths: dict[int, int], without_checkpoint: tuple[int, ...] = ()):
-    """Trains for real, but the process of a seed dies after each epoch, so often as is said."""
+KILL, CRASH = signal.SIGKILL, signal.SIGSEGV
+
+
+def dying(folder: Path, deaths: dict[int, list], without_checkpoint: tuple[int, ...] = ()):
+    """Trains for real, but the process of a seed dies after an epoch by each of these signals."""
 
     def runner(spec, data, *, on_epoch, checkpoint, **options):
         def dies(metrics):
             on_epoch(metrics)
-            for number in range(deaths.get(spec.seed, 0)):
+            for number, kind in enumerate(deaths.get(spec.seed, [])):
                 mark = folder / f"{spec.seed}-death-{number}"
                 if not mark.exists():
                     mark.touch()
-                    os.kill(os.getpid(), signal.SIGKILL)
+                    os.kill(os.getpid(), kind)
 
         if spec.seed in without_checkpoint:
             checkpoint = None
@@ -78,16 +81,26 @@ def test_a_trial_whose_worker_dies_goes_on_and_one_that_dies_too_often_fails(
     """Seed 0 dies once and goes on from its checkpoint. Seed 1 has none and dies twice."""
     files = TrialFiles(checkpoints=tmp_path / "checkpoints", weights=tmp_path / "weights")
     files.make_folders()
-    runner = dying(tmp_path, {0: 1, 1: 2}, without_checkpoint=(1,))
+    runner = dying(tmp_path, {0: [KILL], 1: [KILL, CRASH]}, without_checkpoint=(1,))
     ends = run_on_ray(data, runner, files, seeds=3, max_failures=1)
     ears = Ears()
     run_in_process(TrialList([spec(0), spec(1), spec(2)], ended=ears), data)
     assert (ends[0], ends[2]) == (ears.ends[0], ears.ends[2])
-    assert ends[1][1] == "the worker process died before it could say why"
+    assert ends[1][1] == "the worker process died by SIGSEGV"
     assert ends[1][0] == ears.ends[1][0][:1]  # trained twice, told once
     assert list(files.checkpoints.iterdir()) == []
     names = sorted(path.name for path in files.weights.iterdir())
     assert names == ["trial-0000.safetensors", "trial-0002.safetensors"]
+
+
+@pytest.mark.slow
+def test_the_reason_says_by_which_signal_a_worker_has_died(cluster, data, tmp_path):
+    kinds = [signal.SIGTERM, signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, KILL]
+    runner = dying(tmp_path, {seed: [kind] for seed, kind in enumerate(kinds)})
+    ends = run_on_ray(data, runner, TrialFiles(), seeds=len(kinds), max_failures=0)
+    reasons = [failure for _, (_, failure) in sorted(ends.items())]
+    assert reasons[:-1] == [f"the worker process died by {kind.name}" for kind in kinds[:-1]]
+    assert reasons[-1] == "the worker process died before it could say why, as by SIGKILL"
 
 
 @pytest.mark.slow
@@ -109,7 +122,7 @@ def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
 
     undisturbed = lengths(run_trial, tmp_path / "a")
     assert {len(figures) for figures, _ in undisturbed.values()} == {1, 3}
-    assert lengths(dying(tmp_path, {0: 1, 1: 1}), tmp_path / "b") == undisturbed
+    assert lengths(dying(tmp_path, {0: [KILL], 1: [KILL]}), tmp_path / "b") == undisturbed
 
 
 def test_a_worker_that_cannot_write_ends_the_run_and_leaves_its_trial_open(cluster, data, tmp_path):
