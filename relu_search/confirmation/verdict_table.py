@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
-from relu_search.confirmation.verdict_rule import Scores, judge
+from relu_search.confirmation.looks import Looks
+from relu_search.confirmation.verdict_rule import Pair, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +20,18 @@ if TYPE_CHECKING:
 
 
 def verdict_rows(
-    runs: pd.DataFrame, arms: Sequence[Arm], *, margin: float, dropped_after: Mapping[str, int]
+    runs: pd.DataFrame,
+    arms: Sequence[Arm],
+    *,
+    margin: float,
+    dropped_after: Mapping[str, int],
+    looks: Looks | None = None,
 ) -> list[dict[str, Any]]:
-    """Every arm against paired, then against the best hand-designed module if that is not paired.
+    """Every arm against paired, then against the best hand-designed module; no pair twice.
 
     The best hand-designed module is the one with the highest mean test accuracy. It is chosen by
-    the same scores that it is compared on, so comparisons with it are biased in its favour.
+    the same scores that it is compared on. So every pair of an arm and a hand-designed module
+    counts as a comparison of the family, whether it is shown or not.
 
     Args:
         runs: `confirm.csv`.
@@ -31,6 +39,7 @@ def verdict_rows(
         margin: of equivalence, in 0 to 1.
         dropped_after: arm -> number of seeds after which the race dropped it. An arm whose other
             trainings had already begun may have all seeds; then the table does not say it.
+        looks: the earlier looks; this one is added. None: this is the first.
     """
     rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
     scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
@@ -42,42 +51,68 @@ def verdict_rows(
             diverged[row["arm"]] += row["state"] == "DIVERGED"
             if row["val_accuracy"] is not None:
                 validation[row["arm"]].append(row["val_accuracy"])
-    designed = [arm.name for arm in arms if arm.origin == "module" and scores[arm.name]]
-    best = max(designed, key=lambda name: fmean(scores[name].values()), default=PAIRED)
+    designed = [arm for arm in arms if arm.origin == "module" and scores[arm.name]]
+    best = max(
+        (arm.name for arm in designed),
+        key=lambda name: fmean(scores[name].values()),
+        default=PAIRED,
+    )
+    # The references come first, so that each is held against the one before and not the reverse.
+    designed.sort(key=lambda arm: (arm.name != PAIRED, arm.name != best))
+    judgements = judge(
+        {arm.placement.text: scores[arm.name] for arm in arms},
+        _family(arms, designed),
+        looks=looks,
+        margin=margin,
+    )
     table: list[dict[str, Any]] = []
-    for reference in dict.fromkeys([PAIRED, best]):
-        others: dict[str, Scores] = {n: s for n, s in scores.items() if n != reference}
-        judgements = judge(others, scores[reference], margin=margin)
-        for arm in arms:
-            if arm.name not in judgements:
-                continue
-            judged = judgements[arm.name]
-            lacks_seeds = len(scores[arm.name]) < len(scores[reference])
-            g = judged.comparison.hedges_g
-            confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
-            found = arm.search_accuracy
-            shrunk = None if found is None or confirmed is None else found - confirmed
-            table.append(
-                {
-                    "arm": arm.name,
-                    "versus": reference,
-                    "placement": arm.placement.text,
-                    "ratio": arm.ratio,
-                    "relus": arm.placement.kept,
-                    **asdict(judged.comparison),
-                    "hedges_g": g if math.isfinite(g) else None,  # infinite when no score varies
-                    "p_t_holm": judged.p_t_holm,
-                    "margin": margin,
-                    "verdict": judged.verdict,
-                    "more_seeds": judged.more_seeds,
-                    "diverged": diverged[arm.name],
-                    "dropped_after": dropped_after.get(arm.name) if lacks_seeds else None,
-                    "search_accuracy": found,
-                    "confirmed_val_accuracy": confirmed,
-                    "shrinkage": shrunk,
-                }
-            )
+    for reference, arm in product(designed[:2] if best != PAIRED else designed[:1], arms):
+        judged = judgements.get((arm.placement.text, reference.placement.text))
+        if judged is None:
+            continue
+        lacks_seeds = len(scores[arm.name]) < len(scores[reference.name])
+        g = judged.comparison.hedges_g
+        confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
+        found = arm.search_accuracy
+        shrunk = None if found is None or confirmed is None else found - confirmed
+        table.append(
+            {
+                "arm": arm.name,
+                "versus": reference.name,
+                "placement": arm.placement.text,
+                "ratio": arm.ratio,
+                "relus": arm.placement.kept,
+                **asdict(judged.comparison),
+                "hedges_g": g if math.isfinite(g) else None,  # infinite when no score varies
+                "p_t_holm": judged.p_t_holm,
+                "p_tost_holm": judged.p_tost_holm,
+                "margin": margin,
+                "look": judged.look,
+                "level": judged.level,
+                "verdict": judged.verdict,
+                "more_seeds": judged.more_seeds,
+                "diverged": diverged[arm.name],
+                "dropped_after": dropped_after.get(arm.name) if lacks_seeds else None,
+                "search_accuracy": found,
+                "confirmed_val_accuracy": confirmed,
+                "shrinkage": shrunk,
+            }
+        )
     return table
+
+
+def _family(arms: Sequence[Arm], designed: Sequence[Arm]) -> list[Pair]:
+    """Every pair of an arm and a hand-designed module, each once.
+
+    Of two modules, the one that comes later in `designed` is held against the earlier one.
+    """
+    names = [module.name for module in designed]
+    return [
+        (arm.placement.text, module.placement.text)
+        for place, module in enumerate(designed)
+        for arm in arms
+        if arm.name not in names[: place + 1]
+    ]
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:

@@ -17,6 +17,7 @@ confirm.csv         one row per arm and seed
 confirm_epochs.csv  their learning curves
 confirm/            their weights
 verdict.csv         one row per arm and reference
+looks.csv           one row per comparison and look
 """
 
 from __future__ import annotations
@@ -64,6 +65,7 @@ _ENTRIES = (
     "confirm/checkpoints",
     "confirm",
     "verdict.csv",
+    "looks.csv",
     "report.html",
     "figures",
     "config.toml",
