@@ -14,8 +14,7 @@ import numpy as np
 from scipy import stats
 
 from relu_search.confirmation.arms import PAIRED
-from relu_search.confirmation.looks import LEVEL
-from relu_search.confirmation.verdict_rule import Scores
+from relu_search.confirmation.verdict_rule import LEVEL, Scores, least_seeds
 
 FIRST_RACE = 6
 """Number of seeds that every arm gets before an arm can be dropped."""
@@ -75,7 +74,8 @@ def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str
     A sequential test: after every seed from the sixth on, an arm is dropped when the one-sided
     upper t bound of its paired difference from the leading arm is below zero. The level at n seeds
     is 0.05 * 5 * (1 / (n - 1) - 1 / n), divided by the number of challengers (Bonferroni). These
-    levels add up to 0.05, so the best arm is dropped in at most 5 % of confirmations.
+    levels add up to 0.05, so the best arm is dropped in at most 5 % of confirmations. Where single
+    runs lie far from the others, no arm is dropped before `least_seeds`.
 
     Args:
         arms: arm -> its scores so far, for the arms that still race.
@@ -84,9 +84,12 @@ def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str
     shared = set.intersection(*(set(scores) for scores in arms.values())) if arms else set()
     if len(shared) < FIRST_RACE or len(arms) < 2:
         return {}
-    values = {name: np.array([s[seed] for seed in sorted(shared)]) for name, s in arms.items()}
+    seen = {name: {seed: of_arm[seed] for seed in sorted(shared)} for name, of_arm in arms.items()}
+    values = {name: np.array([*of_arm.values()]) for name, of_arm in seen.items()}
     leader = max(values, key=lambda name: float(values[name].mean()))
     n = len(shared)
+    if n < least_seeds(seen, [(name, leader) for name in seen if name != leader]):
+        return {}
     level = LEVEL * (FIRST_RACE - 1) * (1 / (n - 1) - 1 / n)
     quantile = stats.t.isf(level / (len(arms) - 1), n - 1)
     out: dict[str, float] = {}

@@ -16,7 +16,13 @@ Floats = NDArray[np.float64]
 
 
 def more_seeds(
-    difference: float, spread: float, n: int, *, margin: float, family: int
+    difference: float,
+    spread: float,
+    n: int,
+    *,
+    margin: float,
+    family: int,
+    least: int = FEWEST_SEEDS,
 ) -> int | None:
     """About how many more seeds an inconclusive comparison needs.
 
@@ -28,12 +34,13 @@ def more_seeds(
         n: number of seeds so far, which have been looked at.
         margin: of equivalence, in 0 to 1.
         family: number of comparisons that share the error.
+        least: seeds that any verdict needs.
 
     Returns:
         None if more than 1,000 seeds would be needed.
     """
     before = n if n >= FEWEST_SEEDS else None
-    seeds = np.arange(max(n + 1, FEWEST_SEEDS + 1), MOST_SEEDS + 1)  # six must all have one sign
+    seeds = np.arange(max(n + 1, least, FEWEST_SEEDS + 1), MOST_SEEDS + 1)  # six need one sign
     if spread <= 0:
         return int(seeds[0]) - n if difference and len(seeds) else None
     levels = np.array([level_of(int(k), before) for k in seeds]) / family

@@ -8,7 +8,8 @@ The rule. All comparisons are one family, and each look at it has a level (`look
 *better* (or *worse*) than a reference when the adjusted p of the paired t test is at most the level
 and the exact sign-flip p, which assumes no normality, at most 0.05. It is *equivalent* when the
 adjusted p of two one-sided t tests against the margin is at most the level. Otherwise the
-comparison is *inconclusive*, unless an earlier look has decided it.
+comparison is *inconclusive*, unless an earlier look has decided it. Where single runs lie far from
+the others, more seeds are needed first (`least_seeds`).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from relu_search.confirmation.looks import FEWEST_SEEDS, LEVEL, Look, Looks, Verdict
+from relu_search.confirmation.looks import FEWEST_SEEDS, Look, Looks, Verdict
 from relu_search.confirmation.seeds_plan import more_seeds
 
 Scores = Mapping[int, float]
@@ -30,11 +31,16 @@ Scores = Mapping[int, float]
 Pair = tuple[str, str]
 """An arm and a reference, by the texts of their placements."""
 
+LEVEL = 0.05
+"""The error that a confirmation promises, and the level of a sign-flip test."""
 MARGIN = 0.003
 """Default margin of equivalence: 0.3 percentage points."""
 ENUMERATED = 20
 """With up to this many pairs all sign flips are enumerated; with more, 99,999 are drawn."""
 RESAMPLES = 9_999
+_FAR = 4.0  # robust standard deviations
+_OVERWHELMING = 5.0  # standard deviations of the differences
+_SECOND_MODE, _MISSED = 0.25, 0.005
 _ROUNDING = 1e-12
 
 
@@ -86,11 +92,10 @@ class Judgement:
             with fewer than six seeds, which are never judged.
         look: which look at this comparison it is, from 1; None as above.
         level: what the adjusted p are compared with at this look; None as above.
-        at_ceiling: whether both arms have an accuracy of at least 1 - margin, so that no data of
-            this kind could tell them apart.
+        least_seeds: seeds that a verdict needs in this confirmation (`least_seeds`).
         more_seeds: for *inconclusive*: about how many more seeds are needed to show the observed
             difference, or equivalence, with a power of 0.8; None: more than 1,000, or the verdict
-            is not *inconclusive*, or both arms are at the ceiling.
+            is not *inconclusive*, or both arms are at the ceiling (`are_at_ceiling`).
     """
 
     comparison: Comparison
@@ -98,7 +103,7 @@ class Judgement:
     p_tost_holm: float | None
     look: int | None
     level: float | None
-    at_ceiling: bool
+    least_seeds: int
     verdict: Verdict
     more_seeds: int | None
 
@@ -138,20 +143,24 @@ def judge(
     of_t, of_tost = adjusted(
         {pair: (comparisons[pair].p_t, comparisons[pair].p_tost) for pair in levels}, levels
     )
+    family = max(1, len(levels))
+    least = least_seeds(scores, list(levels))
     judged = {}
     for pair, c in comparisons.items():
-        at_ceiling = min(c.mean, c.reference_mean) >= 1 - margin
+        at_ceiling = are_at_ceiling(c.mean, c.reference_mean, margin)
         verdict: Verdict = "inconclusive"
         if pair in levels:
             verdict = looks.standing(*pair, c.difference, margin)
-            if of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
+            is_early = c.n < least
+            may_differ = not is_early or abs(c.difference) >= _OVERWHELMING * c.spread
+            if may_differ and of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
                 verdict = "better" if c.difference > 0 else "worse"
-            elif of_tost[pair] <= levels[pair] and verdict == "inconclusive" and not at_ceiling:
-                verdict = "equivalent"
+            elif verdict == "inconclusive" and not (is_early or at_ceiling):
+                verdict = "equivalent" if of_tost[pair] <= levels[pair] else verdict
         more = None
         if verdict == "inconclusive" and not at_ceiling:
             more = more_seeds(
-                c.difference, c.spread, c.n, margin=margin, family=max(1, len(levels))
+                c.difference, c.spread, c.n, margin=margin, family=family, least=least
             )
         judged[pair] = Judgement(
             comparison=c,
@@ -159,13 +168,50 @@ def judge(
             p_tost_holm=of_tost.get(pair),
             look=looks.number(*pair, c.n) if pair in levels else None,
             level=levels.get(pair),
-            at_ceiling=at_ceiling,
+            least_seeds=least,
             verdict=verdict,
             more_seeds=more,
         )
     for pair in levels:
         looks.add(Look(*pair, comparisons[pair].n, judged[pair].verdict, margin))
     return judged
+
+
+def are_at_ceiling(mean: float, reference_mean: float, margin: float) -> bool:
+    """Whether both arms make fewer errors than the margin: then easier data hide any difference."""
+    return min(mean, reference_mean) > 1 - margin
+
+
+def least_seeds(scores: Mapping[str, Scores], pairs: Sequence[Pair]) -> int:
+    """Seeds that a verdict needs: six, or more where single runs lie far from the others.
+
+    Then the noise may have a second mode, as when one run in four hardly learns. Few seeds can miss
+    it in one arm: six seeds with a probability of 0.18. So there must be enough seeds that it is
+    missed in some comparison with a probability of at most 0.005. Fewer are enough for a difference
+    of five times its spread.
+    """
+    differences = [
+        [scores[arm][seed] - scores[versus][seed] for seed in scores[arm].keys() & scores[versus]]
+        for arm, versus in pairs
+    ]
+    compared = dict.fromkeys(name for pair in pairs for name in pair)
+    runs = [list(scores[name].values()) for name in compared]
+    if not (has_far_values(runs) or has_far_values(differences)):
+        return FEWEST_SEEDS
+    return math.ceil(math.log(_MISSED / len(pairs)) / math.log(1 - _SECOND_MODE))
+
+
+def has_far_values(groups: Sequence[Sequence[float]]) -> bool:
+    """Whether a value lies more than four robust standard deviations from its group's median.
+
+    The robust standard deviation is 1.4826 times the median distance from the median: that of the
+    group or that of all groups together, whichever is larger.
+    """
+    distances = [np.abs(np.array(group) - np.median(group)) for group in groups]
+    if not distances:
+        return False
+    of_all = np.median(np.concatenate(distances))
+    return any((d > _FAR * 1.4826 * max(of_all, np.median(d)) + _ROUNDING).any() for d in distances)
 
 
 def adjusted(

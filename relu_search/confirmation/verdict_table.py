@@ -89,6 +89,7 @@ def verdict_rows(
                 "margin": margin,
                 "look": judged.look,
                 "level": judged.level,
+                "least_seeds": judged.least_seeds,
                 "verdict": judged.verdict,
                 "more_seeds": judged.more_seeds,
                 "diverged": diverged[arm.name],

@@ -88,6 +88,7 @@ VERDICT_COLUMNS = (
     "margin",
     "look",
     "level",
+    "least_seeds",
     "verdict",
     "more_seeds",
     "diverged",
@@ -140,7 +141,7 @@ TEXTS = {
 }
 COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
 """Columns of whole numbers without a gap."""
-_ADDED = {"verdict.csv": {"spread", "p_tost_holm", "look", "level"}}
+_ADDED = {"verdict.csv": {"spread", "p_tost_holm", "look", "level", "least_seeds"}}
 """Columns that tables of earlier versions lack; they are read as empty."""
 _LARGEST_COUNT, _LARGEST_NUMBER = 2**53, 1e40  # a loss of float32 is below
 
