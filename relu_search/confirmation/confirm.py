@@ -17,7 +17,7 @@ from typing import Any, Literal
 import tomli_w
 
 from relu_search.confirmation.arms import choose_arms
-from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
+from relu_search.confirmation.looks import FEWEST_SEEDS, OLD_VERDICTS, Looks
 from relu_search.confirmation.scoring import check_data, score_on_test_split
 from relu_search.confirmation.seeds_plan import MOST_SEEDS
 from relu_search.confirmation.trainings import RUNS, Trainings
@@ -39,10 +39,6 @@ from trials.running.trial import TrialResult, run_trial
 from trials.training.recipe import Recipe
 
 VERDICTS, SETTINGS = "verdict.csv", "confirm.toml"
-OLD_VERDICTS = (
-    "An earlier version judged this run and recorded no looks. Its runs are judged by the present "
-    "rule (docs/verdicts.md); the look of the old verdict.csv counts as one."
-)
 Report = Callable[[str], None]
 
 

@@ -26,6 +26,10 @@ SPENT = 0.04
 FEWEST_SEEDS = 6
 """Seeds in common that any verdict needs; with five, the sign-flip p is at least 0.0625."""
 LOOKS = "looks.csv"
+OLD_VERDICTS = (
+    "An earlier version judged this run and recorded no looks. Its runs are judged by the present "
+    "rule (docs/verdicts.md); the look of the old verdict.csv counts as one."
+)
 _START = 3
 _OPPOSITE: dict[str, Verdict] = {"better": "worse", "worse": "better"}
 
@@ -77,7 +81,7 @@ class Looks:
         """
         if run.table(LOOKS).is_file():
             return cls(map(_look, rows_of(read_table(run.table(LOOKS))))), False
-        if not run.table("verdict.csv").is_file():
+        if not (run.table("verdict.csv").is_file() and run.table("confirm.csv").is_file()):
             return cls(), False
         rows = rows_of(read_table(run.table("verdict.csv")))
         runs = read_table(run.table("confirm.csv"))

@@ -38,8 +38,9 @@ MARGIN = 0.003
 ENUMERATED = 20
 """With up to this many pairs all sign flips are enumerated; with more, 99,999 are drawn."""
 RESAMPLES = 9_999
+OVERWHELMING = 5.0
+"""A difference of so many of its standard deviations needs no more than six seeds."""
 _FAR = 4.0  # robust standard deviations
-_OVERWHELMING = 5.0  # standard deviations of the differences
 _SECOND_MODE, _MISSED = 0.25, 0.005
 _ROUNDING = 1e-12
 
@@ -152,7 +153,7 @@ def judge(
         if pair in levels:
             verdict = looks.standing(*pair, c.difference, margin)
             is_early = c.n < least
-            may_differ = not is_early or abs(c.difference) >= _OVERWHELMING * c.spread
+            may_differ = not is_early or abs(c.difference) >= OVERWHELMING * c.spread
             if may_differ and of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
                 verdict = "better" if c.difference > 0 else "worse"
             elif verdict == "inconclusive" and not (is_early or at_ceiling):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
-from relu_search.confirmation.looks import Looks
-from relu_search.confirmation.verdict_rule import Pair, judge
+from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
+from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,6 +116,67 @@ def _family(arms: Sequence[Arm], designed: Sequence[Arm]) -> list[Pair]:
     ]
 
 
+def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a confirmation says, in a few sentences.
+
+    The best found placement against each reference; without a found one, the best hand-designed
+    module against paired. Then how the other comparisons ended.
+
+    Args:
+        rows: of `verdict.csv`; missing numbers may be None or NaN.
+    """
+    found = [row for row in rows if row["arm"].startswith("trial ")]
+    if not rows:
+        return []
+    best = max(found or rows, key=lambda row: row["mean"])["arm"]
+    sentences = [sentence_of(row) for row in rows if row["arm"] == best]
+    others = [row for row in rows if row["arm"] != best]
+    counts = {
+        word: sum(row["verdict"] == word for row in others)
+        for word in ("better", "worse", "equivalent", "inconclusive")
+    }
+    if others:
+        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        sentences.append(f"The other {len(others)} comparisons: {told}.")
+    return sentences
+
+
+def sentence_of(row: Mapping[str, Any]) -> str:
+    """One comparison in a sentence: the verdict, the difference with its interval, what is next."""
+    arm, versus = row["arm"], row["versus"]
+    start = {
+        "better": f"{arm} is better than {versus}",
+        "worse": f"{arm} is worse than {versus}",
+        "equivalent": f"{arm} and {versus} are equivalent within ±{100 * row['margin']:g} points",
+    }.get(row["verdict"], f"{arm} and {versus} cannot be told apart yet")
+    interval = (
+        f"{_signed(row['difference'])} points, 95 % between {_signed(row['t_low'])} and "
+        f"{_signed(row['t_high'])} (n = {row['n']:.0f})"
+    )
+    return f"{start}: {interval}{_next_step(row)}."
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _next_step(row: Mapping[str, Any]) -> str:
+    """What would settle an open comparison; empty for a decided one."""
+    if row["verdict"] != "inconclusive":
+        return ""
+    if are_at_ceiling(row["mean"], row["reference_mean"], row["margin"]):
+        return "; both are at the ceiling, and only harder data can settle it"
+    more = _count(row["more_seeds"])
+    if not more:
+        return "; more than 1,000 seeds would be needed to settle it"
+    return f"; about {more} more seed{'s would' if more > 1 else ' would'} settle it"
+
+
+def _count(value: float | None) -> int:
+    """A count of a row; 0 for a missing one."""
+    return int(value) if value is not None and not math.isnan(value) else 0
+
+
 def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
     """All arms against one reference, to print; differences in percentage points."""
     from rich.table import Table
@@ -128,19 +189,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
         box=None,
         pad_edge=False,
     )
-    for name in (
-        "arm",
-        "ratio",
-        "n",
-        "test acc",
-        "difference",
-        "95 % interval",
-        "p Holm",
-        "p exact",
-        "g",
-        "P(A>B)",
-        "verdict",
-    ):
+    for name in ("arm", "ratio", "n", "test acc", "difference", "95 % interval", "verdict"):
         is_text = name in ("arm", "verdict")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     for row in chosen:
@@ -151,13 +200,15 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
             f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['t_low']:+.2f} to {100 * row['t_high']:+.2f}",
-            _p(row["p_t_holm"]),
-            _p(row["p_sign_flip"]),
-            "-" if row["hedges_g"] is None else f"{row['hedges_g']:+.1f}",
-            f"{row['p_superior']:.2f}",
             verdict_words(row),
         )
     return table
+
+
+LEGEND = (
+    "n: seeds in common. test acc: mean ± sd over the seeds, in %. difference: mean difference, "
+    "seed by seed, in percentage points. verdict.csv has every p value and effect size."
+)
 
 
 def verdict_words(row: Mapping[str, Any]) -> str:
@@ -167,19 +218,34 @@ def verdict_words(row: Mapping[str, Any]) -> str:
         row: missing numbers may be None or NaN.
     """
     words: str = row["verdict"]
-    more, diverged, dropped = (
-        int(row[name]) if row[name] == row[name] and row[name] else 0
-        for name in ("more_seeds", "diverged", "dropped_after")
-    )
     if words == "inconclusive":
-        words += f", about {more} more seeds needed" if more else ", more than 1,000 seeds needed"
+        if are_at_ceiling(row["mean"], row["reference_mean"], row["margin"]):
+            words += ", both at the ceiling"
+        else:
+            more = _count(row["more_seeds"])
+            words += (
+                f", about {more} more seeds needed" if more else ", more than 1,000 seeds needed"
+            )
     if words == "equivalent":
         words += f" within ±{100 * row['margin']:g} points"
-    if diverged:
+    if diverged := _count(row["diverged"]):
         words += f"; {diverged} diverged"
-    if dropped:
+    if dropped := _count(row["dropped_after"]):
         words += f"; stopped by racing after {dropped} seeds"
     return words
+
+
+def far_runs_line(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why verdicts wait for more seeds than six, where they do."""
+    least = max((_count(row["least_seeds"]) for row in rows), default=0)
+    if least <= FEWEST_SEEDS or not any(
+        row["verdict"] == "inconclusive" and row["n"] < least for row in rows
+    ):
+        return None
+    return (
+        f"Some runs lie far from the others of their arm. Few seeds can miss such runs, so a "
+        f"verdict needs {least} seeds here, unless the difference is overwhelming."
+    )
 
 
 def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -195,7 +261,3 @@ def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"({row['confirmed_val_accuracy']:.1%})"
             )
     return list(lines.values())
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"
