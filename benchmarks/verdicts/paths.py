@@ -23,6 +23,7 @@ from relu_search.confirmation.verdict_rule import (
     OVERWHELMING,
     adjusted,
     least_seeds,
+    skewed_p,
 )
 
 Floats = NDArray[np.float64]
@@ -129,9 +130,11 @@ def _look(
     means, spreads = gaps.mean(1), gaps.std(1, ddof=1)
     p_t, p_tost = _p_values(means, spreads, n, case.margin)
     levels = {pair: looks.level(*pair, n) for pair in pairs}
-    of_t, of_tost = adjusted(dict(zip(pairs, zip(p_t, p_tost, strict=True), strict=True)), levels)
     scores = {str(arm): dict(enumerate(values)) for arm, values in enumerate(runs)}
     least = least_seeds(scores, pairs)
+    if least > FEWEST_SEEDS:
+        p_t = [skewed_p(gap) for gap in gaps]
+    of_t, of_tost = adjusted(dict(zip(pairs, zip(p_t, p_tost, strict=True), strict=True)), levels)
     verdicts: dict[tuple[str, str], str] = {}
     plans: list[int] = []
     for pair, gap, mean, spread in zip(pairs, gaps, means.tolist(), spreads.tolist(), strict=True):
