@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from relu_search.analysis.early_stops import early_stopping_text
-from relu_search.analysis.estimates import estimate_words, estimates, full_length
+from relu_search.analysis.estimates import (
+    Gap,
+    estimate_words,
+    estimates,
+    full_length,
+    gap_between,
+    has_model,
+)
 from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_note, leaderboard_table
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import supernet_agreement
@@ -53,19 +62,86 @@ def answer_lines(
 
 def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
     table = estimates(whole, metric)
-    known = table["estimate"]
     name = best["module"] or best["placement"]
-    own = float(known[best["placement"]])
-    line = f"The best ratio found is {best['ratio']} ({name}) at {metric.text(own)}"
+    own = float(table["estimate"][best["placement"]])
+    parts = [f"The best ratio found is {best['ratio']} ({name}) at {metric.text(own)}"]
+    for module, placement in _compared(whole, best["placement"]):
+        parts.append(
+            _gap_words(module, gap_between(whole, metric, best["placement"], placement), metric)
+        )
+    return f"{'; '.join(parts)} ({estimate_words(table)}; only relu-search confirm decides)."
+
+
+def _compared(whole: pd.DataFrame, best: str) -> Iterator[tuple[str, str]]:
+    """The modules that the best placement is compared with, and their placements."""
     for module in _COMPARED:
         placements = whole.loc[whole["module"] == module, "placement"]
-        if placements.empty or placements.iloc[0] == best["placement"]:
-            continue
-        gap = metric.sign * (own - float(known[placements.iloc[0]]))
-        word = "costs" if gap >= 0 else "gains"
-        unit = " points" if metric.unit == "%" else ""
-        line += f"; {module} {word} {abs(gap) * metric.factor:.3g}{unit}"
-    return f"{line} ({estimate_words(table)}; only relu-search confirm decides)."
+        if not placements.empty and placements.iloc[0] != best:
+            yield module, placements.iloc[0]
+
+
+def _gap_words(module: str, gap: Gap, metric: Metric) -> str:
+    """How far a module is behind: `2:1 is 1.2 points behind (95 % between 0.3 and 2.1)`."""
+    unit = " points" if metric.unit == "%" else ""
+
+    def number(value: float) -> str:
+        return f"{value * metric.factor:.{metric.decimals}f}"
+
+    size = f"{number(abs(gap.behind))}{unit} {'behind' if gap.behind >= 0 else 'ahead'}"
+    if gap.low is None or gap.high is None:
+        n = " and ".join(map(str, gap.seeds))
+        return f"{module} is {size}, with no interval (runs: {n})"
+    interval = f"95 % between {number(gap.low)} and {number(gap.high)}"
+    if not gap.low <= gap.measured <= gap.high:
+        interval += f"; measured: {number(gap.measured)}"
+    if gap.is_told_apart:
+        return f"{module} is {size} ({interval})"
+    return f"{module} cannot be told apart from it ({size}; {interval})"
+
+
+def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, Any]:
+    """The result as numbers, in the unit of the metric; intervals are 95 %.
+
+    Returns:
+        `metric`; `has_model`; `estimates`, one row per placement with a full-length trial: its
+        seeds, mean, estimate and interval (None without the model); `best`, such a row with its
+        ratio, or None; `differences`, how far paired and 2:1 are behind it; `front`, the Pareto
+        front of estimate and ReLUs, or of the search's objectives.
+    """
+    metric = config.optimised
+    whole = full_length(trials, metric)
+    known = estimates(whole, metric)
+    facts = whole.drop_duplicates("placement").set_index("placement")
+    rows = {
+        placement: {
+            "placement": placement,
+            "module": facts["module"][placement] or None,
+            "ratio": facts["ratio"][placement],
+            "relus": int(facts["relus"][placement]),
+            "seeds": int(row["n"]),
+            "mean": float(row[metric.name]),
+            "estimate": float(row["estimate"]),
+            "low": None if math.isnan(row["sd"]) else float(row["estimate"] - 1.96 * row["sd"]),
+            "high": None if math.isnan(row["sd"]) else float(row["estimate"] + 1.96 * row["sd"]),
+        }
+        for placement, row in ((str(text), row) for text, row in known.iterrows())
+    }
+    best = best_trial(trials, config)
+    leader: str | None = None if best is None else best["placement"]
+    differences = []
+    if leader is not None:
+        for module, placement in _compared(whole, leader):
+            gap = gap_between(whole, metric, leader, placement)
+            told = {"told_apart": gap.is_told_apart, "seeds": list(gap.seeds)}
+            differences.append({"module": module, "placement": placement, **asdict(gap), **told})
+    return {
+        "metric": metric.name,
+        "has_model": has_model(known),
+        "best": None if leader is None else rows[leader],
+        "differences": differences,
+        "front": [rows[row["placement"]] for row in pareto_placements(whole, config)],
+        "estimates": sorted(rows.values(), key=lambda row: -metric.sign * row["estimate"]),
+    }
 
 
 def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:

@@ -7,9 +7,12 @@ table takes a placement's number from `estimates`, and its text from `estimate_t
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats
 
 from relu_search.samplers.gp_model import MOST_TRIALS, Surrogate, without_outliers
 from relu_search.settings.metrics import Metric
@@ -17,6 +20,8 @@ from search_spaces import Placement
 
 FEWEST_TO_ESTIMATE = 8
 """With fewer full-length trials, the estimate of a placement is the mean of its runs."""
+NOT_MODELLED = "runs only"
+_Z = 1.96  # of a 95 % interval
 
 
 def full_length(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
@@ -51,11 +56,8 @@ def estimates(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     table["estimate"], table["sd"] = table[name], math.nan
     if len(whole) < FEWEST_TO_ESTIMATE:
         return table
-    takes_log = metric.log and bool((whole[name] > 0).all())
-    latest = whole.iloc[-MOST_TRIALS:]
-    values = latest[name].to_numpy(dtype=float)
-    scores = metric.sign * (np.log(values) if takes_log else values)
-    model = Surrogate.fit(_points(latest["placement"]), scores)
+    takes_log = _takes_log(whole, metric)
+    model, latest, scores = _fitted(whole, metric)
     mean, sd = model.predict(_points(table.index))
     mean = metric.sign * mean
     table["estimate"] = np.exp(mean) if takes_log else mean
@@ -63,6 +65,71 @@ def estimates(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     far_out = latest["placement"][without_outliers(scores) > scores].unique()
     table.loc[far_out, "estimate"], table.loc[far_out, "sd"] = table[name], math.nan
     return table
+
+
+def _takes_log(whole: pd.DataFrame, metric: Metric) -> bool:
+    return metric.log and bool((whole[metric.name] > 0).all())
+
+
+def _fitted(
+    whole: pd.DataFrame, metric: Metric
+) -> tuple[Surrogate, pd.DataFrame, NDArray[np.float64]]:
+    """The model of full-length trials; the latest trials, which it is fitted to; their scores."""
+    latest = whole.iloc[-MOST_TRIALS:]
+    values = latest[metric.name].to_numpy(dtype=float)
+    scores = metric.sign * (np.log(values) if _takes_log(whole, metric) else values)
+    return Surrogate.fit(_points(latest["placement"]), scores), latest, scores
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How far a placement is behind another, in the unit of the metric; below 0: it is ahead.
+
+    Attributes:
+        behind: the difference of the estimates.
+        low, high: its 95 % interval; None where nothing says how certain it is: there is no model,
+            or it leaves a run out as an outlier, and not both placements have two seeds.
+        measured: the difference of the means of the runs.
+        seeds: full-length trials of the two.
+    """
+
+    behind: float
+    low: float | None
+    high: float | None
+    measured: float
+    seeds: tuple[int, int]
+
+    @property
+    def is_told_apart(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low is not None and self.high is not None and not self.low <= 0 <= self.high
+
+
+def gap_between(trials: pd.DataFrame, metric: Metric, leader: str, other: str) -> Gap:
+    """How far the placement `other` is behind `leader`. Both have a full-length trial.
+
+    The interval is that of the model (normal), or Welch's where the model leaves a run out.
+    """
+    whole = full_length(trials, metric)
+    known = estimates(trials, metric).loc[[leader, other]]
+    estimate, means = known["estimate"].to_numpy(), known[metric.name].to_numpy()
+    behind, measured = (float(metric.sign * (pair[0] - pair[1])) for pair in (estimate, means))
+    low = high = None
+    if known["sd"].notna().all():
+        model = _fitted(whole, metric)[0]
+        mean, sd = (
+            float(x[0]) for x in model.difference(*(_points(known.index[[i]]) for i in (0, 1)))
+        )
+        ends = [mean - _Z * sd, mean + _Z * sd]
+        if _takes_log(whole, metric):  # a score is minus the logarithm of a loss
+            ends = [float(estimate[0]) * math.expm1(end) for end in ends]
+        low, high = ends
+    else:
+        runs = [whole.loc[whole["placement"] == p, metric.name].astype(float) for p in known.index]
+        if min(map(len, runs)) >= 2:
+            interval = stats.ttest_ind(*runs, equal_var=False).confidence_interval(0.95)
+            low, high = sorted(metric.sign * float(end) for end in interval)
+    return Gap(behind, low, high, measured, (int(known["n"].iloc[0]), int(known["n"].iloc[1])))
 
 
 def estimate_text(known: pd.DataFrame, placement: str, metric: Metric) -> str:
@@ -74,23 +141,32 @@ def estimate_text(known: pd.DataFrame, placement: str, metric: Metric) -> str:
         metric: the metric of `known`.
 
     Returns:
-        Estimate and one standard deviation with the unit, without the deviation where it is
-        unknown; `-` for a placement without a full-length trial.
+        Estimate and one standard deviation with the unit. Without a model there is no deviation; a
+        placement that the model leaves out is marked as such. `-` without a full-length trial.
     """
     if placement not in known.index:
         return "-"
     value, sd = (float(known[column][placement]) for column in ("estimate", "sd"))
     if math.isnan(sd):
-        return metric.text(value)
+        is_left_out = has_model(known)
+        return metric.text(value) + (f" ({NOT_MODELLED})" if is_left_out else "")
     number, deviation = (f"{x * metric.factor:.{metric.decimals}f}" for x in (value, sd))
     return f"{number} ± {deviation} {metric.unit}".rstrip()
 
 
+def has_model(known: pd.DataFrame) -> bool:
+    """Whether the estimates of `estimates` come from the model."""
+    return bool(known["sd"].notna().any())
+
+
 def estimate_words(known: pd.DataFrame) -> str:
     """What the numbers of `estimates` are: from the model, or means where it had too few trials."""
-    if known["sd"].notna().any():
-        return "the model's estimate (mean ± 1 sd)"
-    return f"the mean of the runs (fewer than {FEWEST_TO_ESTIMATE} full-length trials: no model)"
+    if not has_model(known):
+        return (
+            f"the mean of the runs (fewer than {FEWEST_TO_ESTIMATE} full-length trials: no model)"
+        )
+    left_out = "" if known["sd"].notna().all() else f"; {NOT_MODELLED}: far worse than all others"
+    return f"the model's estimate (mean ± 1 sd{left_out})"
 
 
 def _points(texts: pd.Series[str] | pd.Index[str]) -> np.ndarray:

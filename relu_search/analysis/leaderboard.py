@@ -29,7 +29,8 @@ COLUMNS = (
     "epochs",
     "failure",
 )
-"""Of the leaderboard; the last one is left out if no trial failed."""
+"""Of the leaderboard. Without a model, `estimate` is `mean`. `failure` is left out if no trial
+failed."""
 
 
 def is_control(module: str) -> bool:
@@ -112,9 +113,10 @@ def leaderboard(
     A placement is one row. Its metrics are means over its full-length seeds. Without such a seed
     they are those of the seed that trained longest.
     """
-    from relu_search.analysis.estimates import estimate_text, estimates
+    from relu_search.analysis.estimates import estimate_text, estimates, has_model
 
     known = estimates(trials, metric)
+    names = tuple("mean" if n == "estimate" and not has_model(known) else n for n in COLUMNS)
     order = ranked(trials, metric)
     seeds = order.groupby("placement")
     rows: list[tuple[bool, list[str]]] = []
@@ -130,8 +132,8 @@ def leaderboard(
         cells = _cells(rank, row, own, estimate_text(known, placement, metric))
         rows.append((bool(row["module"]), cells))
     if any(cells[-1] for _, cells in rows):
-        return COLUMNS, rows
-    return COLUMNS[:-1], [(is_module, cells[:-1]) for is_module, cells in rows]
+        return names, rows
+    return names[:-1], [(is_module, cells[:-1]) for is_module, cells in rows]
 
 
 def leaderboard_note(trials: pd.DataFrame) -> str:
@@ -177,12 +179,11 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
     metric = config.optimised
     known = estimates(trials, metric)
     best = best_trial(trials, config)
-    accuracy = known["val_accuracy"][best["placement"]] if best else 0.5
-    noise = 100 * math.sqrt(accuracy * (1 - accuracy) / validation_images)
+    accuracy = float(known["val_accuracy"][best["placement"]]) if best else 0.5
     line = (
-        f"Noise: {validation_images:,} validation images alone give ±{noise:.1f} points (1 sd); "
-        f"different seeds add more. Ranked by {estimate_words(known)}. "
-        f"{_epochs_text(config.training_recipe.epochs)} early trainability, not final accuracy."
+        f"Noise: {_wilson(accuracy, validation_images)}; different seeds add more. Ranked by "
+        f"{estimate_words(known)}. {_epochs_text(config.training_recipe.epochs)} early "
+        "trainability, not final accuracy."
     )
     controls = trials.loc[trials["module"].map(is_control), "placement"]
     if best is not None:
@@ -197,3 +198,15 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
 
 def _epochs_text(epochs: int) -> str:
     return "1 epoch measures" if epochs == 1 else f"{epochs} epochs measure"
+
+
+def _wilson(accuracy: float, images: int) -> str:
+    """What so many images say of an accuracy. Wilson's interval also holds at 0 and 100 %."""
+    from scipy.stats import binomtest
+
+    right = round(accuracy * images)
+    low, high = binomtest(right, images).proportion_ci(0.95, method="wilson")
+    return (
+        f"{images:,} validation images alone leave {right / images:.1%} between {low:.1%} and "
+        f"{high:.1%} (95 %)"
+    )

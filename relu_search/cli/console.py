@@ -85,7 +85,7 @@ def _limits(config: ResolvedConfig) -> str:
 
 def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
     """Print how a search ended: the leaderboard, or JSON, and where the best model is."""
-    from relu_search.analysis.answer import report_text
+    from relu_search.analysis.answer import answer_numbers, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
 
     run = outcome.run
@@ -101,6 +101,7 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
                 "run": str(run.path),
                 "ending": outcome.ending,
                 "best": outcome.best_trial,
+                "answer": answer_numbers(trials, config),
                 "trials": rows_of(ranked(trials, config.optimised)),
                 "report": None if report is None else str(report),
             }

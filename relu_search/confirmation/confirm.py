@@ -17,7 +17,9 @@ from typing import Any, Literal
 import tomli_w
 
 from relu_search.confirmation.arms import choose_arms
+from relu_search.confirmation.looks import FEWEST_SEEDS, OLD_VERDICTS, Looks
 from relu_search.confirmation.scoring import check_data, score_on_test_split
+from relu_search.confirmation.seeds_plan import MOST_SEEDS
 from relu_search.confirmation.trainings import RUNS, Trainings
 from relu_search.confirmation.verdict_rule import MARGIN
 from relu_search.confirmation.verdict_table import verdict_rows
@@ -37,7 +39,6 @@ from trials.running.trial import TrialResult, run_trial
 from trials.training.recipe import Recipe
 
 VERDICTS, SETTINGS = "verdict.csv", "confirm.toml"
-MOST_SEEDS = 1_000
 Report = Callable[[str], None]
 
 
@@ -113,6 +114,11 @@ def confirm(
     if top < 0:
         raise InputError(f"top is {top}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
+    if seeds < FEWEST_SEEDS:
+        report(
+            f"{seeds} seeds allow no verdict, only intervals; a verdict needs {FEWEST_SEEDS} or "
+            f"more: add them with --seeds {FEWEST_SEEDS}"
+        )
     with run.lock():
         recipe, deterministic = _settled(run, config, epochs, deterministic)
         machines = compute or Machines.of(config)
@@ -137,9 +143,17 @@ def confirm(
             deterministic=deterministic,
             report=report,
         )
+        looks, is_old = Looks.read(run)
+        if is_old:
+            report(OLD_VERDICTS)
         rows = verdict_rows(
-            read_table(run.table(RUNS)), arms, margin=margin, dropped_after=trainings.dropped_after
+            read_table(run.table(RUNS)),
+            arms,
+            margin=margin,
+            dropped_after=trainings.dropped_after,
+            looks=looks,
         )
+        looks.write(run)  # first: a verdict that was read is a look
         write_table(run.table(VERDICTS), rows)
     return Confirmation(run=run, ending="complete", verdicts=rows, failed=trainings.failed)
 
@@ -179,7 +193,9 @@ def _load_splits(
 
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:
     if not 2 <= seeds <= MOST_SEEDS:
-        raise InputError(f"seeds is {seeds}; it must be 2 to {MOST_SEEDS}, 6 or more is better")
+        raise InputError(
+            f"seeds is {seeds}; it must be 2 to {MOST_SEEDS}, and a verdict needs {FEWEST_SEEDS}"
+        )
     start = config.seed + 1 if first is None else first
     if not 0 <= start <= MAX_SEED + 1:
         raise InputError(f"first seed is {start}; it must be 0 to {MAX_SEED + 1}")

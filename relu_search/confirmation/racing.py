@@ -1,7 +1,7 @@
 """Racing: arms that can no longer win get no more seeds.
 
-The rule uses validation accuracy only. It is stricter when more seeds are planned, so that an arm
-can come back when seeds are added to an earlier confirmation.
+The rule uses validation accuracy only. The level of each look depends on the number of seeds alone,
+and the levels of all looks add up to 0.05. So seeds can be added without more risk.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import numpy as np
 from scipy import stats
 
 from relu_search.confirmation.arms import PAIRED
-from relu_search.confirmation.verdict_rule import LEVEL, Scores
+from relu_search.confirmation.verdict_rule import LEVEL, Scores, least_seeds
 
-FIRST_RACE = 3
+FIRST_RACE = 6
 """Number of seeds that every arm gets before an arm can be dropped."""
 
 
@@ -60,7 +60,7 @@ def newly_dropped(
             (name for name in racing if name in designed),
             key=lambda name: sum(racing[name][seed] for seed in shared),
         )
-        out = losers(racing, protected=frozenset({PAIRED, best}), planned_seeds=planned_seeds)
+        out = losers(racing, protected=frozenset({PAIRED, best}))
         if not out:
             return found
         for name, bound in out.items():
@@ -68,32 +68,34 @@ def newly_dropped(
             del racing[name]  # the remaining arms may have more seeds in common
 
 
-def losers(
-    arms: Mapping[str, Scores], *, protected: frozenset[str], planned_seeds: int
-) -> dict[str, float]:
+def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str, float]:
     """Arms that can no longer win, each with the upper bound of its difference from the leader.
 
-    A sequential test: after every seed from the third on, an arm is dropped when the one-sided
-    upper t bound of its paired difference from the leading arm is below zero. The level is 0.05
-    divided by the number of challengers times the number of looks (Bonferroni). So the best arm is
-    dropped in at most 5 % of confirmations.
+    A sequential test: after every seed from the sixth on, an arm is dropped when the one-sided
+    upper t bound of its paired difference from the leading arm is below zero. The level at n seeds
+    is 0.05 * 5 * (1 / (n - 1) - 1 / n), divided by the number of challengers (Bonferroni). These
+    levels add up to 0.05, so the best arm is dropped in at most 5 % of confirmations. Where single
+    runs lie far from the others, no arm is dropped before `least_seeds`.
 
     Args:
         arms: arm -> its scores so far, for the arms that still race.
         protected: arms that are never dropped: the references of the comparison.
-        planned_seeds: of the whole confirmation; it fixes the number of looks.
     """
-    looks = max(1, planned_seeds - FIRST_RACE)
     shared = set.intersection(*(set(scores) for scores in arms.values())) if arms else set()
     if len(shared) < FIRST_RACE or len(arms) < 2:
         return {}
-    values = {name: np.array([s[seed] for seed in sorted(shared)]) for name, s in arms.items()}
+    seen = {name: {seed: of_arm[seed] for seed in sorted(shared)} for name, of_arm in arms.items()}
+    values = {name: np.array([*of_arm.values()]) for name, of_arm in seen.items()}
     leader = max(values, key=lambda name: float(values[name].mean()))
-    quantile = stats.t.ppf(1 - LEVEL / ((len(arms) - 1) * looks), len(shared) - 1)
+    n = len(shared)
+    if n < least_seeds(seen, [(name, leader) for name in seen if name != leader]):
+        return {}
+    level = LEVEL * (FIRST_RACE - 1) * (1 / (n - 1) - 1 / n)
+    quantile = stats.t.isf(level / (len(arms) - 1), n - 1)
     out: dict[str, float] = {}
     for name in values.keys() - protected - {leader}:
         differences = values[name] - values[leader]
-        error = differences.std(ddof=1) / math.sqrt(len(shared))
+        error = differences.std(ddof=1) / math.sqrt(n)
         bound = float(differences.mean() + quantile * error)
         if error > 0 and bound < 0:
             out[name] = bound

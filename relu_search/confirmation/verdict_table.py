@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from itertools import product
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
-from relu_search.confirmation.verdict_rule import Scores, judge
+from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
+from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,12 +20,18 @@ if TYPE_CHECKING:
 
 
 def verdict_rows(
-    runs: pd.DataFrame, arms: Sequence[Arm], *, margin: float, dropped_after: Mapping[str, int]
+    runs: pd.DataFrame,
+    arms: Sequence[Arm],
+    *,
+    margin: float,
+    dropped_after: Mapping[str, int],
+    looks: Looks | None = None,
 ) -> list[dict[str, Any]]:
-    """Every arm against paired, then against the best hand-designed module if that is not paired.
+    """Every arm against paired, then against the best hand-designed module; no pair twice.
 
     The best hand-designed module is the one with the highest mean test accuracy. It is chosen by
-    the same scores that it is compared on, so comparisons with it are biased in its favour.
+    the same scores that it is compared on. So every pair of an arm and a hand-designed module
+    counts as a comparison of the family, whether it is shown or not.
 
     Args:
         runs: `confirm.csv`.
@@ -31,6 +39,7 @@ def verdict_rows(
         margin: of equivalence, in 0 to 1.
         dropped_after: arm -> number of seeds after which the race dropped it. An arm whose other
             trainings had already begun may have all seeds; then the table does not say it.
+        looks: the earlier looks; this one is added. None: this is the first.
     """
     rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
     scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
@@ -42,42 +51,130 @@ def verdict_rows(
             diverged[row["arm"]] += row["state"] == "DIVERGED"
             if row["val_accuracy"] is not None:
                 validation[row["arm"]].append(row["val_accuracy"])
-    designed = [arm.name for arm in arms if arm.origin == "module" and scores[arm.name]]
-    best = max(designed, key=lambda name: fmean(scores[name].values()), default=PAIRED)
+    designed = [arm for arm in arms if arm.origin == "module" and scores[arm.name]]
+    best = max(
+        (arm.name for arm in designed),
+        key=lambda name: fmean(scores[name].values()),
+        default=PAIRED,
+    )
+    # The references come first, so that each is held against the one before and not the reverse.
+    designed.sort(key=lambda arm: (arm.name != PAIRED, arm.name != best))
+    judgements = judge(
+        {arm.placement.text: scores[arm.name] for arm in arms},
+        _family(arms, designed),
+        looks=looks,
+        margin=margin,
+    )
     table: list[dict[str, Any]] = []
-    for reference in dict.fromkeys([PAIRED, best]):
-        others: dict[str, Scores] = {n: s for n, s in scores.items() if n != reference}
-        judgements = judge(others, scores[reference], margin=margin)
-        for arm in arms:
-            if arm.name not in judgements:
-                continue
-            judged = judgements[arm.name]
-            lacks_seeds = len(scores[arm.name]) < len(scores[reference])
-            g = judged.comparison.hedges_g
-            confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
-            found = arm.search_accuracy
-            shrunk = None if found is None or confirmed is None else found - confirmed
-            table.append(
-                {
-                    "arm": arm.name,
-                    "versus": reference,
-                    "placement": arm.placement.text,
-                    "ratio": arm.ratio,
-                    "relus": arm.placement.kept,
-                    **asdict(judged.comparison),
-                    "hedges_g": g if math.isfinite(g) else None,  # infinite when no score varies
-                    "p_t_holm": judged.p_t_holm,
-                    "margin": margin,
-                    "verdict": judged.verdict,
-                    "more_seeds": judged.more_seeds,
-                    "diverged": diverged[arm.name],
-                    "dropped_after": dropped_after.get(arm.name) if lacks_seeds else None,
-                    "search_accuracy": found,
-                    "confirmed_val_accuracy": confirmed,
-                    "shrinkage": shrunk,
-                }
-            )
+    for reference, arm in product(designed[:2] if best != PAIRED else designed[:1], arms):
+        judged = judgements.get((arm.placement.text, reference.placement.text))
+        if judged is None:
+            continue
+        lacks_seeds = len(scores[arm.name]) < len(scores[reference.name])
+        g = judged.comparison.hedges_g
+        confirmed = fmean(validation[arm.name]) if validation[arm.name] else None
+        found = arm.search_accuracy
+        shrunk = None if found is None or confirmed is None else found - confirmed
+        table.append(
+            {
+                "arm": arm.name,
+                "versus": reference.name,
+                "placement": arm.placement.text,
+                "ratio": arm.ratio,
+                "relus": arm.placement.kept,
+                **asdict(judged.comparison),
+                "hedges_g": g if math.isfinite(g) else None,  # infinite when no score varies
+                "p_t_holm": judged.p_t_holm,
+                "p_tost_holm": judged.p_tost_holm,
+                "margin": margin,
+                "look": judged.look,
+                "level": judged.level,
+                "least_seeds": judged.least_seeds,
+                "verdict": judged.verdict,
+                "more_seeds": judged.more_seeds,
+                "diverged": diverged[arm.name],
+                "dropped_after": dropped_after.get(arm.name) if lacks_seeds else None,
+                "search_accuracy": found,
+                "confirmed_val_accuracy": confirmed,
+                "shrinkage": shrunk,
+            }
+        )
     return table
+
+
+def _family(arms: Sequence[Arm], designed: Sequence[Arm]) -> list[Pair]:
+    """Every pair of an arm and a hand-designed module, each once.
+
+    Of two modules, the one that comes later in `designed` is held against the earlier one.
+    """
+    names = [module.name for module in designed]
+    return [
+        (arm.placement.text, module.placement.text)
+        for place, module in enumerate(designed)
+        for arm in arms
+        if arm.name not in names[: place + 1]
+    ]
+
+
+def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a confirmation says, in a few sentences.
+
+    The best found placement against each reference; without a found one, the best hand-designed
+    module against paired. Then how the other comparisons ended.
+
+    Args:
+        rows: of `verdict.csv`; missing numbers may be None or NaN.
+    """
+    found = [row for row in rows if row["arm"].startswith("trial ")]
+    if not rows:
+        return []
+    best = max(found or rows, key=lambda row: row["mean"])["arm"]
+    sentences = [sentence_of(row) for row in rows if row["arm"] == best]
+    others = [row for row in rows if row["arm"] != best]
+    counts = {
+        word: sum(row["verdict"] == word for row in others)
+        for word in ("better", "worse", "equivalent", "inconclusive")
+    }
+    if others:
+        told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+        sentences.append(f"The other {len(others)} comparisons: {told}.")
+    return sentences
+
+
+def sentence_of(row: Mapping[str, Any]) -> str:
+    """One comparison in a sentence: the verdict, the difference with its interval, what is next."""
+    arm, versus = row["arm"], row["versus"]
+    start = {
+        "better": f"{arm} is better than {versus}",
+        "worse": f"{arm} is worse than {versus}",
+        "equivalent": f"{arm} and {versus} are equivalent within ±{100 * row['margin']:g} points",
+    }.get(row["verdict"], f"{arm} and {versus} cannot be told apart yet")
+    interval = (
+        f"{_signed(row['difference'])} points, 95 % between {_signed(row['t_low'])} and "
+        f"{_signed(row['t_high'])} (n = {row['n']:.0f})"
+    )
+    return f"{start}: {interval}{_next_step(row)}."
+
+
+def _signed(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def _next_step(row: Mapping[str, Any]) -> str:
+    """What would settle an open comparison; empty for a decided one."""
+    if row["verdict"] != "inconclusive":
+        return ""
+    if are_at_ceiling(row["mean"], row["reference_mean"], row["margin"]):
+        return "; both are at the ceiling, and only harder data can settle it"
+    more = _count(row["more_seeds"])
+    if not more:
+        return "; more than 1,000 seeds would be needed to settle it"
+    return f"; about {more} more seed{'s would' if more > 1 else ' would'} settle it"
+
+
+def _count(value: float | None) -> int:
+    """A count of a row; 0 for a missing one."""
+    return int(value) if value is not None and not math.isnan(value) else 0
 
 
 def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
@@ -92,19 +189,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
         box=None,
         pad_edge=False,
     )
-    for name in (
-        "arm",
-        "ratio",
-        "n",
-        "test acc",
-        "difference",
-        "95 % interval",
-        "p Holm",
-        "p exact",
-        "g",
-        "P(A>B)",
-        "verdict",
-    ):
+    for name in ("arm", "ratio", "n", "test acc", "difference", "95 % interval", "verdict"):
         is_text = name in ("arm", "verdict")
         table.add_column(name, justify="left" if is_text else "right", no_wrap=True)
     for row in chosen:
@@ -115,13 +200,15 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
             f"{100 * row['mean']:.2f} ± {100 * row['std']:.2f}",
             f"{100 * row['difference']:+.2f}",
             f"{100 * row['t_low']:+.2f} to {100 * row['t_high']:+.2f}",
-            _p(row["p_t_holm"]),
-            _p(row["p_sign_flip"]),
-            "-" if row["hedges_g"] is None else f"{row['hedges_g']:+.1f}",
-            f"{row['p_superior']:.2f}",
             verdict_words(row),
         )
     return table
+
+
+LEGEND = (
+    "n: seeds in common. test acc: mean ± sd over the seeds, in %. difference: mean difference, "
+    "seed by seed, in percentage points. verdict.csv has every p value and effect size."
+)
 
 
 def verdict_words(row: Mapping[str, Any]) -> str:
@@ -131,19 +218,34 @@ def verdict_words(row: Mapping[str, Any]) -> str:
         row: missing numbers may be None or NaN.
     """
     words: str = row["verdict"]
-    more, diverged, dropped = (
-        int(row[name]) if row[name] == row[name] and row[name] else 0
-        for name in ("more_seeds", "diverged", "dropped_after")
-    )
     if words == "inconclusive":
-        words += f", about {more} more seeds needed" if more else ", more than 1,000 seeds needed"
+        if are_at_ceiling(row["mean"], row["reference_mean"], row["margin"]):
+            words += ", both at the ceiling"
+        else:
+            more = _count(row["more_seeds"])
+            words += (
+                f", about {more} more seeds needed" if more else ", more than 1,000 seeds needed"
+            )
     if words == "equivalent":
         words += f" within ±{100 * row['margin']:g} points"
-    if diverged:
+    if diverged := _count(row["diverged"]):
         words += f"; {diverged} diverged"
-    if dropped:
+    if dropped := _count(row["dropped_after"]):
         words += f"; stopped by racing after {dropped} seeds"
     return words
+
+
+def far_runs_line(rows: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why verdicts wait for more seeds than six, where they do."""
+    least = max((_count(row["least_seeds"]) for row in rows), default=0)
+    if least <= FEWEST_SEEDS or not any(
+        row["verdict"] == "inconclusive" and row["n"] < least for row in rows
+    ):
+        return None
+    return (
+        f"Some runs lie far from the others of their arm. Few seeds can miss such runs, so a "
+        f"verdict needs {least} seeds here, unless the difference is overwhelming."
+    )
 
 
 def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -159,7 +261,3 @@ def shrinkage_lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
                 f"({row['confirmed_val_accuracy']:.1%})"
             )
     return list(lines.values())
-
-
-def _p(value: float) -> str:
-    return "<0.001" if value < 0.001 else f"{value:.3f}"

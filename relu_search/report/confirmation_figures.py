@@ -82,7 +82,9 @@ def verdict_forest(verdicts: pd.DataFrame, versus: str) -> Figure:
         axes.text(1.02, y - 0.2, words, transform=beside, va="center", fontsize=8, weight="bold")
         note = f"{interval}, n = {int(row['n'])}"
         axes.text(1.02, y + 0.2, note, transform=beside, va="center", fontsize=8)
-    _name_rows(axes, [f"{label(r['arm'], 20)}\n{label(r['placement'], 20)}" for r in rows])
+    # An arm that the user gave as a placement has no other name.
+    names = ([r["arm"], r["placement"]] if r["arm"] != r["placement"] else [r["arm"]] for r in rows)
+    _name_rows(axes, ["\n".join(label(text, 20) for text in name) for name in names])
     axes.set_xlabel(f"test accuracy minus that of {label(versus)} (percentage points)")
     handles = [
         Line2D([], [], color=BLACK, linewidth=2.2, label="95 % t interval"),

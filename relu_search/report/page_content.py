@@ -21,7 +21,8 @@ from relu_search.analysis.leaderboard import (
     rows_of,
 )
 from relu_search.analysis.run_snapshot import RunSnapshot
-from relu_search.confirmation.verdict_table import verdict_words
+from relu_search.confirmation.looks import OLD_VERDICTS
+from relu_search.confirmation.verdict_table import answer_of, verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
 
@@ -40,14 +41,15 @@ _HOW_TO_READ = (
     "or the data are too easy, to tell placements apart.",
 )
 _HOW_TO_READ_VERDICTS = (
-    "Better or worse: the arm differs from the reference after Holm's correction over the arms. "
-    "Equivalent: the difference lies within the margin. Inconclusive: neither is shown yet.",
+    "Better or worse: the arm differs from the reference. Equivalent: the difference lies within "
+    "the margin. Inconclusive: neither is shown yet. All comparisons are corrected together, and "
+    "seeds may be added: at most 5 % of confirmations contain any false verdict.",
     "All arms have the same seeds, so differences are taken seed by seed. All numbers of a verdict "
     "are measured on test images, which the search has not seen.",
 )
 _VERDICT_COLUMNS = (
     *("arm", "ratio", "ReLUs", "n", "mean ± sd (%)", "difference", "95 % t", "95 % BCa"),
-    *("p (Holm)", "p (sign flip)", "verdict"),
+    "verdict",
 )
 
 
@@ -97,8 +99,14 @@ class PageContent:
     advice: list[str]
 
 
-def page_content(tables: RunSnapshot) -> PageContent:
-    """What the page says of a run."""
+def page_content(tables: RunSnapshot, *, is_old: bool = False) -> PageContent:
+    """What the page says of a run.
+
+    Args:
+        tables: of the run.
+        is_old: whether an earlier version judged the run, so that `tables` has verdicts by the
+            present rule and not those of the file.
+    """
     config, trials, verdicts = tables.config, tables.trials, tables.verdicts
     images = int(tables.record["data"]["validation_images"])
     columns, rows = leaderboard(trials, config.optimised)
@@ -110,7 +118,9 @@ def page_content(tables: RunSnapshot) -> PageContent:
     )
     return PageContent(
         title=f"relu-search: {config.network.name} on {config.data}",
-        answer=list(_search_answer(tables) if verdicts is None else _verdict_answer(verdicts)),
+        answer=list(
+            _search_answer(tables) if verdicts is None else _verdict_answer(verdicts, is_old)
+        ),
         note=early_stopping_text(trials, tables.epochs, config),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
@@ -127,16 +137,12 @@ def _name_first(cells: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return (name, rank, *rest)
 
 
-def _verdict_answer(verdicts: pd.DataFrame) -> Iterator[Statement]:
-    for versus in references(verdicts):
-        for row in rows_against(verdicts, versus):
-            yield Statement(
-                "",
-                row["arm"],
-                f" against {row['versus']}: {verdict_words(row)}; {points(row['difference'])} "
-                f"points of test accuracy [{points(row['t_low'])}, {points(row['t_high'])}], "
-                f"n = {int(row['n'])}.",
-            )
+def _verdict_answer(verdicts: pd.DataFrame, is_old: bool) -> Iterator[Statement]:
+    first, *others = answer_of(rows_of(verdicts))
+    yield Statement("", first)
+    yield from map(Statement, others)
+    if is_old:
+        yield Statement(OLD_VERDICTS)
 
 
 def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
@@ -184,7 +190,9 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
 def _verdict_tables(verdicts: pd.DataFrame) -> Iterator[PageTable]:
     for versus in references(verdicts):
         yield PageTable(
-            f"Test accuracy on fresh seeds against {versus}; differences in percentage points.",
+            f"Test accuracy on fresh seeds against {versus}. n: seeds in common; difference: mean "
+            "difference, seed by seed, in percentage points, with its 95 % interval by Student's t "
+            "and by the BCa bootstrap. verdict.csv has every p value and effect size.",
             _VERDICT_COLUMNS,
             [_verdict_cells(row) for row in rows_against(verdicts, versus)],
         )
@@ -192,7 +200,7 @@ def _verdict_tables(verdicts: pd.DataFrame) -> Iterator[PageTable]:
 
 def _verdict_cells(row: dict[str, Any]) -> list[str]:
     return [
-        f"{row['arm']} ({row['placement']})",
+        row["arm"] if row["arm"] == row["placement"] else f"{row['arm']} ({row['placement']})",
         row["ratio"],
         f"{row['relus']:.0f}",
         f"{row['n']:.0f}",
@@ -200,8 +208,6 @@ def _verdict_cells(row: dict[str, Any]) -> list[str]:
         points(row["difference"]),
         f"[{points(row['t_low'])}, {points(row['t_high'])}]",
         f"[{points(row['bca_low'])}, {points(row['bca_high'])}]",
-        f"{row['p_t_holm']:.3g}",
-        f"{row['p_sign_flip']:.3g}",
         verdict_words(row),
     ]
 

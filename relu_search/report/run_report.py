@@ -6,17 +6,21 @@ The page contains everything that it shows. It runs no script and requests nothi
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from relu_search.analysis.early_stops import early_evidence
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
+from relu_search.confirmation.stored_verdicts import stored_verdicts
 from relu_search.report.figure_style import rendered
 from relu_search.report.page_content import PageContent, page_content
 from relu_search.report.page_figures import PageFigure, search_figures, verdict_figures
@@ -36,6 +40,9 @@ def write_report(run: RunFolder) -> Path:
     """
     run.require_no_links()
     tables = RunSnapshot.read(run)
+    verdicts, is_old = stored_verdicts(run)
+    if is_old:
+        tables = replace(tables, verdicts=pd.DataFrame(verdicts).fillna(math.nan))
     metric = tables.config.optimised
     evidence = early_evidence(tables.trials, tables.epochs, tables.config)
     importance = site_importance(tables.trials, tables.config.network, metric)
@@ -49,7 +56,7 @@ def write_report(run: RunFolder) -> Path:
             for form in ("png", "pdf"):
                 write_whole(run.figures / f"{drawn.name}.{form}", rendered(drawn.figure, form))
         write_whole(run.figures / "site-importance.csv", importance.to_csv(index=False))
-        write_whole(page, html_page(page_content(tables), confirmation, search))
+        write_whole(page, html_page(page_content(tables, is_old=is_old), confirmation, search))
     except OSError as error:
         raise InputError(
             f"{page} cannot be written ({error.strerror or error}); copy the run folder to a place "

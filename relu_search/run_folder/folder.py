@@ -17,6 +17,7 @@ confirm.csv         one row per arm and seed
 confirm_epochs.csv  their learning curves
 confirm/            their weights
 verdict.csv         one row per arm and reference
+looks.csv           one row per comparison and look
 
 and, if Ray or a library has printed something, ray.log
 """
@@ -68,6 +69,7 @@ _ENTRIES = (
     "confirm/checkpoints",
     "confirm",
     "verdict.csv",
+    "looks.csv",
     "report.html",
     "figures",
     "ray.log",

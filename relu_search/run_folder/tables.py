@@ -73,6 +73,7 @@ VERDICT_COLUMNS = (
     "std",
     "reference_mean",
     "difference",
+    "spread",
     "t_low",
     "t_high",
     "bca_low",
@@ -83,7 +84,11 @@ VERDICT_COLUMNS = (
     "hedges_g",
     "p_superior",
     "p_tost",
+    "p_tost_holm",
     "margin",
+    "look",
+    "level",
+    "least_seeds",
     "verdict",
     "more_seeds",
     "diverged",
@@ -92,6 +97,7 @@ VERDICT_COLUMNS = (
     "confirmed_val_accuracy",
     "shrinkage",
 )
+LOOK_COLUMNS = ("placement", "versus", "n", "verdict", "margin")
 SUPERNET_COLUMNS = ("placement", "val_loss", "val_accuracy")
 RUN_COLUMNS = (
     "data",
@@ -122,6 +128,7 @@ COLUMNS = {
     "confirm.csv": CONFIRM_COLUMNS,
     "confirm_epochs.csv": CONFIRM_EPOCH_COLUMNS,
     "verdict.csv": VERDICT_COLUMNS,
+    "looks.csv": LOOK_COLUMNS,
     "supernet.csv": SUPERNET_COLUMNS,
     "runs.csv": RUN_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
@@ -134,6 +141,8 @@ TEXTS = {
 }
 COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
 """Columns of whole numbers without a gap."""
+_ADDED = {"verdict.csv": {"spread", "p_tost_holm", "look", "level", "least_seeds"}}
+"""Columns that tables of earlier versions lack; they are read as empty."""
 _LARGEST_COUNT, _LARGEST_NUMBER = 2**53, 1e40  # a loss of float32 is below
 
 
@@ -171,6 +180,8 @@ def read_table(path: Path) -> pd.DataFrame:
 
     try:
         table = pd.read_csv(io.StringIO(read_lines(path)), dtype=str, keep_default_na=False)
+        for column in _ADDED.get(path.name, set()) - {*table}:
+            table[column] = ""
         missing = [column for column in COLUMNS[path.name] if column not in table]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")

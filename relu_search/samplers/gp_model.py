@@ -103,6 +103,23 @@ class Surrogate:
         explained = (solve_triangular(self._factor, cross.T, lower=True) ** 2).sum(axis=0)
         return mean, self._scale * np.sqrt(np.maximum(1.0 - explained, 1e-12))
 
+    def difference(self, points: Points, others: Points) -> tuple[Floats, Floats]:
+        """(mean, sd), (m,) each, of the true scores of points minus those of others, (m, units)."""
+        shared = np.array(
+            [
+                _prior(_agreement(one[None], other[None]), self._joint, self._length)[0, 0]
+                for one, other in zip(points, others, strict=True)
+            ]
+        )
+        crosses = [
+            _prior(_agreement(side, self.points), self._joint, self._length)
+            for side in (points, others)
+        ]
+        cross = crosses[0] - crosses[1]
+        explained = (solve_triangular(self._factor, cross.T, lower=True) ** 2).sum(axis=0)
+        left = np.maximum(2.0 - 2.0 * shared - explained, 1e-12)
+        return cross @ self._weights, self._scale * np.sqrt(left)
+
     def believing(self, pending: Points) -> Surrogate:
         """The model if each running trial, (k, units), ends with its predicted mean.
 

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
+from relu_search.confirmation.verdict_rule import judge
+
 
 def by_seed(values, first=0):
     """Scores as the statistics take them: seed -> accuracy."""
     return {first + i: float(value) for i, value in enumerate(values)}
+
+
+def judged_against(arms, reference, **options):
+    """Each arm against one reference, as one family: arm -> Judgement."""
+    scores = {**arms, "reference": reference}
+    judged = judge(scores, [(name, "reference") for name in arms], **options)
+    return {name: judgement for (name, _), judgement in judged.items()}
 
 
 NOISES = {

@@ -39,14 +39,15 @@ def confirm(
     modules: Annotated[
         str | None,
         typer.Option(
-            help="Hand-designed modules to retrain, separated by commas. paired is always "
-            "included. [default: those of the search]",
+            help="Modules or placements of your own to retrain, separated by commas, such as "
+            "2:1,01*6+1*12. They count as hand-designed. paired is always included. [default: the "
+            "modules of the search]",
         ),
     ] = None,
     seeds: Annotated[
         int,
         typer.Option(
-            help="Number of new seeds for each placement. Better or worse needs at least 6."
+            help="Number of new seeds for each placement. With fewer than 6 there is no verdict."
         ),
     ] = 6,
     first_seed: Annotated[
@@ -76,7 +77,13 @@ def confirm(
     Example: `relu-search confirm runs/20260101-120000 --top 3 --seeds 8`
     """
     from relu_search.confirmation.confirm import confirm as confirm_run
-    from relu_search.confirmation.verdict_table import shrinkage_lines, verdict_table
+    from relu_search.confirmation.verdict_table import (
+        LEGEND,
+        answer_of,
+        far_runs_line,
+        shrinkage_lines,
+        verdict_table,
+    )
     from relu_search.run_folder.folder import RunFolder
 
     folder = RunFolder.open(run)
@@ -104,15 +111,28 @@ def confirm(
             compute=compute,
             report=say,
         )
+    rows = outcome.verdicts
     if as_json:
-        print_json({"run": run, "ending": outcome.ending, "verdicts": outcome.verdicts})
-    for versus in dict.fromkeys(row["versus"] for row in outcome.verdicts):
-        if not as_json:
-            print_parts(verdict_table(outcome.verdicts, versus), "")
+        print_json(
+            {
+                "run": run,
+                "ending": outcome.ending,
+                "answer": answer_of(rows),
+                "verdicts": rows,
+            }
+        )
+    elif rows:
+        tables = [
+            part
+            for versus in dict.fromkeys(row["versus"] for row in rows)
+            for part in (verdict_table(rows, versus), "")
+        ]
+        far = far_runs_line(rows)
+        print_parts(
+            *answer_of(rows), "", *tables, LEGEND, *([far] if far else []), *shrinkage_lines(rows)
+        )
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
-    if not as_json:
-        print_parts(*shrinkage_lines(outcome.verdicts))
     if outcome.failed:
         say(f"{outcome.failed} trainings failed (column reason); call again to repeat them.")
     say(f"Every run is in {run}/confirm.csv, the table in {run}/verdict.csv.")

@@ -21,23 +21,35 @@ def report(
 
     Example: `relu-search report runs/20260101-120000`
     """
-    from relu_search.analysis.answer import report_text
+    from relu_search.analysis.answer import answer_numbers, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
+    from relu_search.confirmation.looks import OLD_VERDICTS
+    from relu_search.confirmation.stored_verdicts import stored_verdicts
+    from relu_search.confirmation.verdict_table import answer_of
     from relu_search.run_folder.folder import RunFolder
-    from relu_search.settings.metrics import METRICS
 
     folder = RunFolder.open(run)
     table, caveat = report_text(folder)
+    verdicts, is_old = stored_verdicts(folder)
+    verdict_lines = answer_of(verdicts) + [OLD_VERDICTS] * is_old
     written = None
     if page:  # before anything is printed: it may find damage
         from relu_search.report.run_report import write_report
 
         written = str(write_report(folder))
     if not as_json:
-        print_parts(table, caveat)
+        print_parts(*verdict_lines, *([""] if verdict_lines else []), table, caveat)
     if written is not None:
         say(f"Report: {written}")
     if as_json:
-        metric = METRICS[folder.read_config()[0].metric]
-        rows = rows_of(ranked(folder.read_trials(), metric))
-        print_json({"trials": rows, "note": caveat, "report": written})
+        config, trials = folder.read_config()[0], folder.read_trials()
+        print_json(
+            {
+                "answer": answer_numbers(trials, config),
+                "verdicts": verdicts,
+                "verdict_answer": verdict_lines,
+                "trials": rows_of(ranked(trials, config.optimised)),
+                "note": caveat,
+                "report": written,
+            }
+        )

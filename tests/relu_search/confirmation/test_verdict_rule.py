@@ -5,17 +5,19 @@ import math
 
 import numpy as np
 import pytest
-from helpers.simulated import by_seed
+from helpers.simulated import by_seed, judged_against
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
+from relu_search.confirmation.looks import Looks, level_of
 from relu_search.confirmation.verdict_rule import (
-    Comparison,
+    adjusted,
     compare,
+    has_far_values,
     hedges_g,
-    judge,
-    more_seeds,
+    least_seeds,
     sign_flip_p,
+    skewed_p,
 )
 
 
@@ -30,15 +32,6 @@ def sign_flips(differences):
 def exact_sign_flip_p(differences):
     sums = sign_flips(differences)
     return float(np.mean(np.abs(sums) >= abs(np.sum(differences)) - 1e-12))
-
-
-def holm(p_values):
-    """Sort, multiply by the hypotheses left, never decrease, cap at one."""
-    m, adjusted, running = len(p_values), [0.0] * len(p_values), 0.0
-    for rank, i in enumerate(sorted(range(m), key=p_values.__getitem__)):
-        running = max(running, (m - rank) * p_values[i])
-        adjusted[i] = min(1.0, running)
-    return adjusted
 
 
 # --- by hand ----------------------------------------------------------------------------------
@@ -75,11 +68,6 @@ def test_three_pairs_worked_by_hand():
     assert c.hedges_g == pytest.approx(0.03 / math.sqrt(sum(variances) / 2) * (1 - 3 / 15))
     assert c.p_superior == pytest.approx((1 + 2 * 0.5 + 3 + 3) / 9)
     assert -0.01 <= c.bca_low <= c.difference <= c.bca_high <= 0.06
-
-
-def test_holm_by_hand():
-    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert holm([0.6, 0.5]) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -167,19 +155,60 @@ def test_figures_are_those_of_direct_library_calls(n):
     assert c.p_superior == pytest.approx(wins / n**2)
 
 
-@pytest.mark.parametrize("seed", range(2))
-def test_judge_adjusts_over_the_arms_by_holm(seed):
+def rejected_by_closed_testing(p_values, level):
+    """Every (pair, kind) of which each possible set of true nulls with it has a p small enough.
+
+    A pair has at most one true null: that of the t test (0), or that of TOST (1).
+    """
+    pairs = list(p_values)
+    possible = [
+        [(pair, kind) for pair, kind in zip(pairs, kinds, strict=True) if kind is not None]
+        for kinds in itertools.product((0, 1, None), repeat=len(pairs))
+    ]
+    small = [
+        nulls
+        for nulls in possible
+        if nulls and min(p_values[pair][kind] for pair, kind in nulls) > level / len(nulls)
+    ]
+    everything = {(pair, kind) for pair in pairs for kind in (0, 1)}
+    return everything - {null for nulls in small for null in nulls}
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_adjusted_p_reject_what_bonferroni_does_and_nothing_that_closed_testing_does_not(seed):
     rng = np.random.default_rng(seed)
-    reference = rng.normal(0.8, 0.01, 8)
-    arms = {f"arm{i}": reference + rng.normal(0.006 * i, 0.01, 8) for i in range(5)}
-    judged = judge(
-        {k: by_seed(v) for k, v in arms.items()} | {"one seed": {0: 0.9}},
-        by_seed(reference),
-        resamples=99,
-    )
-    assert list(judged) == list(arms), "an arm with one seed in common is left out"
-    expected = holm([float(stats.ttest_rel(v, reference).pvalue) for v in arms.values()])
-    assert [j.p_t_holm for j in judged.values()] == pytest.approx(expected)
+    pairs = [(str(i), "r") for i in range(4)]
+    p_values = {pair: tuple(rng.uniform(0, 0.05, 2)) for pair in pairs}
+    level = 0.04
+    found = adjusted(p_values, dict.fromkeys(pairs, level))
+    ours = {(pair, kind) for kind in (0, 1) for pair in pairs if found[kind][pair] <= level}
+    bonferroni = {
+        (pair, kind) for pair in pairs for kind in (0, 1) if 4 * p_values[pair][kind] <= level
+    }
+    assert bonferroni <= ours <= rejected_by_closed_testing(p_values, level)
+
+
+def test_a_pair_of_which_both_are_rejected_counts_no_more():
+    """Four nulls of two pairs: times 2, until both of the first pair are rejected, then times 1."""
+    a, b = ("a", "r"), ("b", "r")
+    of_t, of_tost = adjusted({a: (0.01, 0.015), b: (0.03, 0.9)}, {a: 0.04, b: 0.04})
+    assert (of_t[a], of_tost[a]) == pytest.approx((0.02, 0.03))
+    assert (of_t[b], of_tost[b]) == pytest.approx((0.03, 0.9))
+
+
+def test_p_are_compared_with_the_level_of_their_own_look():
+    """At a fifth of the level, a p counts five times."""
+    a, b = ("a", "r"), ("b", "r")
+    of_t, _ = adjusted({a: (0.01, 1), b: (0.004, 1)}, {a: 0.04, b: 0.008})
+    assert of_t[a] == pytest.approx(0.02)
+    assert of_t[b] == pytest.approx(0.008)
+
+
+def test_arms_with_one_seed_in_common_are_left_out():
+    rng = np.random.default_rng(0)
+    reference, arm = rng.normal(0.8, 0.01, (2, 8))
+    arms = {"arm": by_seed(arm), "one seed": {0: 0.9}}
+    assert list(judged_against(arms, by_seed(reference), resamples=99)) == ["arm"]
 
 
 def test_seeds_are_paired_whatever_their_order():
@@ -195,25 +224,28 @@ def test_seeds_are_paired_whatever_their_order():
 def test_one_seed_in_common_is_no_comparison(arm, reference):
     with pytest.raises(ValueError, match="needs two seeds in common"):
         compare(arm, reference)
-    assert judge({"arm": arm}, reference) == {}
+    assert judged_against({"arm": arm}, reference) == {}
 
 
 # --- no spread --------------------------------------------------------------------------------
 
 
-def test_equal_runs_are_equivalent():
-    same = by_seed([0.5, 0.6, 0.7])
-    judged = judge({"twin": same}, same)["twin"]
+@pytest.mark.parametrize("n", [2, 6, 12])
+def test_runs_without_any_difference_show_no_equivalence(n):
+    """They are saturated, or nothing was learnt."""
+    same = by_seed(np.linspace(0.5, 0.6, n))
+    judged = judged_against({"twin": same}, same)["twin"]
     c = judged.comparison
     assert (c.difference, c.t_low, c.t_high, c.bca_low, c.bca_high) == (0, 0, 0, 0, 0)
-    assert (c.p_t, c.p_sign_flip, c.hedges_g, c.p_superior, c.p_tost) == (1, 1, 0, 0.5, 0)
-    assert (judged.verdict, judged.more_seeds) == ("equivalent", None)
+    assert (c.p_t, c.p_sign_flip, c.hedges_g, c.p_superior, c.p_tost) == (1, 1, 0, 0.5, 1)
+    assert (judged.verdict, judged.more_seeds) == ("inconclusive", None)
 
 
 @pytest.mark.parametrize(("n", "verdict"), [(3, "inconclusive"), (6, "better")])
 def test_a_constant_lead_counts_from_six_seeds(n, verdict):
     reference = by_seed(np.linspace(0.5, 0.6, n))
-    judged = judge({"arm": {s: v + 0.125 for s, v in reference.items()}}, reference)["arm"]
+    arms = {"arm": {s: v + 0.125 for s, v in reference.items()}}
+    judged = judged_against(arms, reference)["arm"]
     c = judged.comparison
     assert (c.t_low, c.bca_low) == pytest.approx((0.125, 0.125))
     assert (c.t_high, c.bca_high) == pytest.approx((0.125, 0.125))
@@ -237,12 +269,13 @@ def test_hedges_g_without_spread_is_infinite_for_rounded_accuracies():
 # --- verdict words ----------------------------------------------------------------------------
 
 STEADY = [0.010, 0.012, 0.009, 0.011, 0.013, 0.010]
+NEAR = [0.0004, -0.0004, 0.0002, 0, -0.0002, 0.0001]
 
 
 def judged_differences(*columns, **options):
     base = np.linspace(0.5, 0.6, len(columns[0]))
     arms = {f"arm{i}": by_seed(base + np.array(d)) for i, d in enumerate(columns)}
-    return list(judge(arms, by_seed(base), resamples=99, **options).values())
+    return list(judged_against(arms, by_seed(base), resamples=99, **options).values())
 
 
 @pytest.mark.parametrize(
@@ -251,7 +284,8 @@ def judged_differences(*columns, **options):
         (STEADY, "better"),
         ([-d for d in STEADY], "worse"),
         (STEADY[:5], "inconclusive"),  # five pairs cannot have a sign-flip p below 0.0625
-        ([0.001, -0.001, 0.0005, 0, -0.0005, 0.0002], "equivalent"),
+        (NEAR, "equivalent"),
+        (NEAR[:5], "inconclusive"),
         ([0.03, -0.02, 0.01, 0.04, -0.03, 0.02], "inconclusive"),
         ([0.0010, 0.0012, 0.0009, 0.0011, 0.0013, 0.0010], "better"),  # within the margin too
         ([*STEADY[:5], -0.001], "inconclusive"),
@@ -261,99 +295,140 @@ def judged_differences(*columns, **options):
 def test_verdict_words(differences, verdict):
     (judged,) = judged_differences(differences)
     if differences == [*STEADY[:5], -0.001]:  # t 0.009, sign-flip 4 / 64
-        assert stats.ttest_1samp(differences, 0).pvalue < 0.05 < exact_sign_flip_p(differences)
+        assert stats.ttest_1samp(differences, 0).pvalue < 0.02
+        assert exact_sign_flip_p(differences) > 0.05
     assert judged.verdict == verdict
     assert (judged.more_seeds is not None) == (verdict == "inconclusive")
 
 
 def test_more_arms_ask_for_stronger_evidence():
-    weak = [0.004, 0.016, 0.002, 0.019, 0.001, 0.009]  # p of t is 0.03
-    assert 0.0125 < stats.ttest_1samp(weak, 0).pvalue < 0.05
+    weak = [0.006, 0.014, 0.004, 0.017, 0.003, 0.009]
+    assert 0.04 / 2 / 4 < stats.ttest_1samp(weak, 0).pvalue < 0.04 / 2
     null = [0.01, -0.012, 0.02, -0.02, 0.006, -0.005]
     assert judged_differences(weak)[0].verdict == "better"
     assert judged_differences(weak, null, null[::-1], null)[0].verdict == "inconclusive"
 
 
 def test_the_margin_decides_equivalence_alone():
-    differences = [0.001, -0.001, 0.0005, 0, -0.0005, 0.0002]
-    verdicts = [judged_differences(differences, margin=m)[0].verdict for m in (0.01, 0.0001)]
+    verdicts = [judged_differences(NEAR, margin=m)[0].verdict for m in (0.01, 0.0001)]
     assert verdicts == ["equivalent", "inconclusive"]
 
 
-# --- more seeds -------------------------------------------------------------------------------
+@pytest.mark.parametrize(("level", "verdict"), [(0.5, "equivalent"), (0.9999, "inconclusive")])
+def test_at_the_ceiling_nothing_is_equivalent(level, verdict):
+    arm = {seed: level + d / 10 for seed, d in enumerate(NEAR)}
+    (judged,) = judged_against({"arm": arm}, dict.fromkeys(range(6), level)).values()
+    assert judged.verdict == verdict
+    assert judged.more_seeds is None
 
 
-def comparison(difference, spread, n):
-    half = float(stats.t.ppf(0.975, n - 1)) * spread / math.sqrt(n)
-    unused = {"mean", "std", "reference_mean", "bca_low", "bca_high", "p_t", "p_sign_flip"}
-    unused |= {"hedges_g", "p_superior", "p_tost"}
-    filler = dict.fromkeys(unused, 0.5)
-    return Comparison(
-        n=n, difference=difference, t_low=difference - half, t_high=difference + half, **filler
+# --- looks ------------------------------------------------------------------------------------
+
+
+def test_the_levels_of_any_looks_add_up_to_less_than_the_error():
+    assert level_of(6, None) == pytest.approx(0.02)
+    assert level_of(12, 6) == pytest.approx(0.01)
+    for looks in ([6], [60], range(6, 1001), [6, 7, 200], [10, 20, 40, 80]):
+        levels = [level_of(n, m) for m, n in zip([None, *looks], looks, strict=False)]
+        assert sum(levels) < 0.04
+        assert min(levels) > 0
+
+
+def look(looks, differences, n, reverse=False):
+    base = np.full(n, 0.5)
+    scores = {"arm": by_seed(base + np.array(differences[:n])), "reference": by_seed(base)}
+    pair = ("reference", "arm") if reverse else ("arm", "reference")
+    from relu_search.confirmation.verdict_rule import judge
+
+    return judge(scores, [pair], looks=looks, resamples=99)[pair]
+
+
+def test_a_look_after_another_has_what_is_left_of_the_error():
+    """t p 0.015 at eight seeds: enough at a first look, and not after one at six."""
+    values = np.array([0.013, 0.001, 0.012, -0.002, 0.010, 0.004, 0.009, 0.006])
+    p = stats.ttest_1samp(values, 0).pvalue
+    assert level_of(8, 6) < p < level_of(8, None)
+    assert look(Looks(), values, 8).verdict == "better"
+    looks = Looks()
+    assert look(looks, values, 6).verdict == "inconclusive"
+    later = look(looks, values, 8)
+    assert (later.verdict, later.look, later.level) == ("inconclusive", 2, level_of(8, 6))
+
+
+def test_a_look_without_new_seeds_changes_nothing():
+    looks = Looks()
+    first = look(looks, STEADY, 6)
+    assert look(looks, STEADY, 6) == first
+    assert look(looks, STEADY, 6, reverse=True).verdict == "worse"
+
+
+def test_a_verdict_stands_unless_the_data_turn_against_it():
+    values = [*STEADY, 0.03, -0.03]  # p of the t test of all: 0.2
+    looks = Looks()
+    assert look(looks, values, 6).verdict == "better"
+    assert look(Looks(), values, 8).verdict == "inconclusive"
+    assert look(looks, values, 8).verdict == "better"
+    assert look(looks, values, 8, reverse=True).verdict == "worse"
+    assert look(looks, [*STEADY, -0.2, -0.2, -0.2], 9).verdict == "inconclusive"
+
+
+def test_too_few_seeds_are_no_look():
+    looks = Looks()
+    assert look(looks, STEADY, 5).level is None
+    assert look(looks, STEADY, 6).look == 1
+
+
+# --- runs far from the others -----------------------------------------------------------------
+
+
+def test_a_value_is_far_by_four_robust_standard_deviations():
+    group = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])  # median 0, median distance 1
+    for value, far in ((5.9, False), (5.97, True)):
+        assert has_far_values([np.array([*group[:4], value])]) is far
+    # In a group of its own the last value is far; the spread of the other group is larger.
+    assert not has_far_values([np.array([*group[:4], 5.97]), 3 * group])
+    assert not has_far_values([])
+
+
+@pytest.mark.parametrize(("arms", "needed"), [(1, 19), (9, 27)])
+def test_enough_seeds_are_asked_for_that_a_second_mode_is_seen(arms, needed):
+    assert arms * 0.75**needed <= 0.005 < arms * 0.75 ** (needed - 1)
+    rng = np.random.default_rng(0)
+    scores = {str(i): by_seed(rng.uniform(0.50, 0.51, 8)) for i in range(arms + 1)}
+    pairs = [(str(i), "0") for i in range(1, arms + 1)]
+    assert least_seeds(scores, pairs) == 6
+    scores["0"][3] = 0.2
+    assert least_seeds(scores, pairs) == needed
+
+
+def test_few_seeds_do_not_decide_where_a_run_lies_far_from_the_others():
+    reference = by_seed([0.50, 0.51, 0.50, 0.51, 0.50, 0.51, 0.30])
+    arm = {"arm": by_seed([0.55, 0.56, 0.552, 0.558, 0.551, 0.559, 0.556])}
+    judged = judged_against(arm, reference, resamples=99)["arm"]
+    assert stats.ttest_rel([*arm["arm"].values()], [*reference.values()]).pvalue < 0.04
+    assert (judged.verdict, judged.least_seeds) == ("inconclusive", 19)
+    assert judged.more_seeds >= 12
+    overwhelming = {"arm": {seed: value + 0.4 for seed, value in arm["arm"].items()}}
+    assert judged_against(overwhelming, reference, resamples=99)["arm"].verdict == "better"
+
+
+def test_skewness_only_raises_p():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        values = rng.exponential(1, 20) - 0.6
+        p = stats.ttest_1samp(values, 0).pvalue
+        assert skewed_p(values) >= p - 1e-12
+        assert skewed_p(-values) == pytest.approx(skewed_p(values))
+    assert skewed_p(np.array([1.0, 2, 3, 4, 5])) == pytest.approx(
+        stats.ttest_1samp([1.0, 2, 3, 4, 5], 0).pvalue
     )
 
 
-@pytest.mark.parametrize(("arms", "n"), [(1, 2), (3, 6), (5, 10)])
-def test_a_clearer_effect_needs_fewer_seeds(arms, n):
-    needs = [
-        more_seeds(comparison(effect * 0.01, 0.01, n), margin=0, arms=arms)
-        for effect in (0.0, 0.01, 0.08, 0.15, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 5)
-    ]
-    assert needs[:3] == [None, None, None]
-    numbers = [math.inf if k is None else k for k in needs]
-    assert numbers == sorted(numbers, reverse=True)
-    assert numbers[-1] == max(1, 7 - n)
-
-
-def test_more_seeds_is_symmetric_and_grows_with_the_arms():
-    plus, minus = (
-        more_seeds(comparison(d, 0.01, 6), margin=0.003, arms=3) for d in (0.007, -0.007)
-    )
-    assert plus == minus
-    needs = [more_seeds(comparison(0.007, 0.01, 6), margin=0, arms=k) for k in (1, 2, 5, 10)]
-    assert needs == sorted(set(needs))
-
-
-def confirmed(differences, arms=1):
-    """Rows of differences that pass the t test at Bonferroni's level, Holm's first step."""
-    n = differences.shape[1]
-    t = differences.mean(1) / differences.std(1, ddof=1) * math.sqrt(n)
-    return 2 * stats.t.sf(np.abs(t), n - 1) <= 0.05 / arms
-
-
-@pytest.mark.parametrize(("effect", "arms"), [(0.3, 1), (0.8, 1), (0.5, 5), (1.2, 5)])
-def test_the_promised_seeds_have_a_power_of_about_0_8(effect, arms):
-    n = 6 + more_seeds(comparison(effect * 0.01, 0.01, 6), margin=0, arms=arms)
-    rng = np.random.default_rng([int(effect * 10), arms])
-    differences = rng.normal(effect, 1, (4000, n))
-    power = confirmed(differences, arms).mean()
-    assert 0.78 <= power <= 0.88  # standard error 0.006; whole seeds round up
-
-
-def test_the_promised_seeds_show_equivalence_with_a_power_of_about_0_8():
-    for spread in (0.004, 0.008):
-        n = 6 + more_seeds(comparison(0.0, spread, 6), margin=0.003, arms=1)
-        rng = np.random.default_rng(int(spread * 1000))
-        differences = rng.normal(0, spread, (4000, n))
-        error = differences.std(1, ddof=1) / math.sqrt(n)
-        far = (0.003 - np.abs(differences.mean(1))) / error
-        power = (stats.t.sf(far, n - 1) <= 0.05).mean()
-        assert 0.75 <= power <= 0.85
-
-
-def test_a_large_difference_over_few_seeds_is_judged_without_a_warning():
-    reference = {1: 0.50, 2: 0.50, 3: 0.50}
-    (judged,) = judge({"2:1": {1: 0.55, 2: 0.56, 3: 0.57}}, reference).values()
-    assert (judged.verdict, judged.more_seeds) == ("inconclusive", 4)
-
-
-def test_a_small_effect_within_a_thousand_seeds_gets_its_number():
-    noise = np.random.default_rng(0).normal(size=10)
-    noise = (noise - noise.mean()) / noise.std(ddof=1)
-    reference = dict.fromkeys(range(10), 0.5)
-    arm = {seed: 0.5 + 0.01 * (0.093 + noise[seed]) for seed in range(10)}
-    # 950 pairs: the t distribution is normal there
-    assert stats.norm.sf(stats.norm.isf(0.025) - 0.093 * 950**0.5) > 0.8
-    (judged,) = judge({"2:1": arm}, reference, margin=1e-4).values()
-    assert judged.verdict == "inconclusive"
-    assert judged.more_seeds is not None
+def test_the_mean_of_skewed_noise_is_called_ahead_less_often():
+    """Most values above the mean, few far below: the t test errs upwards, as its mean does."""
+    rng = np.random.default_rng(1)
+    noise = 1 - 4 * (rng.random((4_000, 20)) < 0.25) + rng.normal(0, 0.3, (4_000, 20))
+    ahead = noise[noise.mean(1) > 0]
+    plain = (stats.ttest_1samp(ahead, 0, axis=1).pvalue <= 0.05).sum()
+    corrected = sum(skewed_p(values) <= 0.05 for values in ahead)
+    assert plain > 0.025 * len(noise) > corrected
