@@ -26,9 +26,9 @@ from relu_search.run_folder.tables import read_table, write_table
 from relu_search.search.resuming import contradicting_data
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.machines import Machines
-from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
 from relu_search.settings.search_options import MAX_SEED
-from relu_search.settings.toml_files import read_toml
+from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import InputError
 from trials.data.splits import Splits, load_splits
 from trials.files.durable import write_whole
@@ -66,6 +66,7 @@ def confirm(
     seeds: int = 6,
     first_seed: int | None = None,
     epochs: int | None = None,
+    recipe: str | Recipe | None = None,
     margin: float = MARGIN,
     racing: bool = True,
     deterministic: bool | None = None,
@@ -90,7 +91,8 @@ def confirm(
         modules: hand-designed modules; None: those of the search. Paired is always added.
         seeds: number of fresh seeds for each arm.
         first_seed: the first fresh seed; None: the search's seed plus one.
-        epochs: epochs of each training; None: as in the search.
+        epochs: epochs of each training; None: as in the recipe.
+        recipe: how to train, a `Recipe`, its name or a TOML file; None: as in the search.
         margin: margin of equivalence, a difference of accuracies in 0 to 1.
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
@@ -114,14 +116,17 @@ def confirm(
         raise InputError(f"top is {top}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
     with run.lock():
-        recipe, deterministic = _settled(run, config, epochs, deterministic)
+        chosen = None if recipe is None else changed_recipe(recipe, {})
+        settled, deterministic = _settled(run, config, chosen, epochs, deterministic)
         machines = compute or Machines.of(config)
-        check_machines(machines, recipe.precision)
+        check_machines(machines, settled.precision)
         splits = _load_splits(run, config, record, seed_list)
         if not (run.path / SETTINGS).is_file():
-            settings = {"epochs": recipe.epochs, "deterministic": deterministic}
+            settings: dict[str, Any] = {"epochs": settled.epochs, "deterministic": deterministic}
+            if settled != replace(config.training_recipe, epochs=settled.epochs):
+                settings["recipe"] = settled.to_json()
             write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
-        trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
+        trainings = Trainings(run, config, settled, arms, seed_list, racing=racing, report=report)
         if deterministic:
             runner = partial(runner, deterministic=True)
         # The names of checkpoints depend on the name of the data, so it stays if they are moved.
@@ -131,7 +136,7 @@ def confirm(
         score_on_test_split(
             trainings,
             config,
-            recipe,
+            settled,
             splits,
             machines=machines,
             deterministic=deterministic,
@@ -193,10 +198,13 @@ def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[
 
 
 def _settled(
-    run: RunFolder, config: ResolvedConfig, epochs: int | None, deterministic: bool | None
+    run: RunFolder,
+    config: ResolvedConfig,
+    recipe: Recipe | None,
+    epochs: int | None,
+    deterministic: bool | None,
 ) -> tuple[Recipe, bool]:
-    """The recipe, and whether trainings are deterministic. The first call fixes epochs and this."""
-    recipe = config.training_recipe
+    """The recipe, and whether trainings are deterministic. The first call fixes both."""
     path = run.path / SETTINGS
     if path.is_file():
         settings: dict[str, Any] = {"deterministic": False, **read_toml(path)}  # not in older files
@@ -221,7 +229,16 @@ def _settled(
                 f"deterministic is {deterministic}; {run.path} was confirmed with {repeats}: omit "
                 f"--deterministic, or remove {RUNS} and {SETTINGS} there to start again"
             )
-        return replace(recipe, epochs=settled), repeats
+        table = settings.get("recipe")
+        known = config.training_recipe if table is None else recipe_of_table(table)
+        known = replace(known, epochs=settled)
+        if recipe is not None and replace(recipe, epochs=settled) != known:
+            raise InputError(
+                f"recipe is {recipe.text}; {run.path} was confirmed with {known.text}: omit "
+                f"--recipe and its options, or remove {RUNS} and {SETTINGS} there to start again"
+            )
+        return known, repeats
+    recipe = recipe or config.training_recipe
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     return recipe, config.deterministic if deterministic is None else deterministic

@@ -193,7 +193,6 @@ def card_details(
         data: `data_facts` of the training data.
         row: of the trial: seed, metrics, and its number if it belongs to a search.
     """
-    recipe = config.training_recipe
     return {
         "image_size": data["image_size"],
         "classes": data["classes"],
@@ -203,7 +202,7 @@ def card_details(
             "train_images": data["train_images"],
             "validation_images": data["validation_images"],
             "split_digest": data["split_digest"],
-            "recipe": {name: getattr(recipe, name) for name in recipe.__dataclass_fields__},
+            "recipe": config.training_recipe.to_json(),
             "deterministic": config.deterministic,
             "seed": row["seed"],
             "trial": row.get("trial"),

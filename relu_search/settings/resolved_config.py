@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
 from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
-from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
+from relu_search.settings.search_options import (
+    COARSE_TO_FINE,
+    RECIPE_OPTIONS,
+    SMALL_DATA,
+    SearchOptions,
+)
 from relu_search.settings.storage_urls import with_absolute_file, without_password
+from relu_search.settings.toml_files import read_recipe
 from search_spaces import Backbone, InputError, SearchSpace, reference_modules
 from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
-from trials.training.recipe import Recipe
+from trials.training.recipe import RECIPES, Precision, Recipe
 
 if TYPE_CHECKING:
     from search_spaces import Placement
@@ -38,7 +45,8 @@ class ResolvedConfig(SearchOptions):
 
     Attributes:
         width: channels of the first stage.
-        epochs: of a full training.
+        recipe: how a network is trained.
+        epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
         grace_epochs: no trial is stopped before this epoch.
 
@@ -47,7 +55,9 @@ class ResolvedConfig(SearchOptions):
     """
 
     width: int = field()
+    recipe: Recipe = field()
     epochs: int = field()
+    precision: Precision = field()
     min_relus: int = field()
     max_relus: int | None = field()
     grace_epochs: int = field()
@@ -68,7 +78,9 @@ class ResolvedConfig(SearchOptions):
         values = {one.name: getattr(typed, one.name) for one in fields(SearchOptions)}
         if typed.width is None:
             values["width"] = 8 if typed.data == SMALL_DATA else 16
-        values["epochs"] = Recipe.named(typed.recipe, typed.epochs).epochs
+        recipe = changed_recipe(typed.recipe, values)
+        values |= {"recipe": recipe, "epochs": recipe.epochs, "precision": recipe.precision}
+        values |= _options_of(recipe)
         if typed.grace_epochs is None:
             values["grace_epochs"] = min(-(-values["epochs"] // 3), 20)
         values["metric"] = _metric(typed)
@@ -98,7 +110,7 @@ class ResolvedConfig(SearchOptions):
     @cached_property
     def training_recipe(self) -> Recipe:
         """The recipe with this search's epochs and precision."""
-        return replace(Recipe.named(self.recipe, self.epochs), precision=self.precision)
+        return replace(self.recipe, epochs=self.epochs, precision=self.precision)
 
     @property
     def optimised(self) -> Metric:
@@ -178,11 +190,59 @@ class ResolvedConfig(SearchOptions):
         )
 
     def to_toml(self) -> dict[str, Any]:
-        """All values that are set, for `config.toml`; a storage password is left out."""
+        """All values that are set, for `config.toml`; a storage password is left out.
+
+        A recipe of `RECIPES` is its name. Any other is a table, so that no file of a recipe is
+        needed again.
+        """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in RECIPE_OPTIONS:
+            del values[name]
+        is_known = self.recipe.text in RECIPES
+        values["recipe"] = self.recipe.name if is_known else self.recipe.to_json()
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def changed_recipe(recipe: str | Recipe, options: Mapping[str, Any]) -> Recipe:
+    """A recipe with other values; its name is `custom` if more than epochs or precision differ.
+
+    Args:
+        recipe: itself, its name, or a TOML file.
+        options: by name; those that are None, or no option of a recipe, count as not given.
+
+    Raises:
+        InputError: an unknown recipe, an unreadable file, or a value out of range.
+    """
+    if isinstance(recipe, str):
+        is_file = recipe.lower().endswith(".toml")
+        recipe = read_recipe(recipe) if is_file else Recipe.named(recipe)
+    given = {
+        name: options[name]
+        for name in ("epochs", "precision", *RECIPE_OPTIONS)
+        if options.get(name) is not None
+    }
+    if "milestones" in given:
+        given["milestones"] = _shares(given["milestones"])
+    changed = replace(recipe, **given)
+    same = replace(changed, epochs=recipe.epochs, precision=recipe.precision) == recipe
+    return changed if same else replace(changed, name="custom")
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"milestones is {text!r:.60}; write shares of the training, such as 0.5,0.75"
+        ) from None
+
+
+def _options_of(recipe: Recipe) -> dict[str, Any]:
+    """The values of a recipe as options."""
+    values = {name: getattr(recipe, name) for name in RECIPE_OPTIONS}
+    return {**values, "milestones": ",".join(map(repr, recipe.milestones))}
 
 
 def _places(typed: SearchOptions) -> dict[str, str]:

@@ -26,7 +26,7 @@ class PackedEpochs:
 
     def __init__(self, members: Sequence[Member], data: DeviceData, *, captured: bool) -> None:
         self.members = tuple(members)
-        self.network = PackedNetwork(members)
+        self.network = PackedNetwork(members, data.image_size)
         self._data = data
         self._recipe = members[0].spec.recipe
         device, count = data.images.device, len(data.labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import (
@@ -98,7 +98,7 @@ class TrialSpec:
         return {
             "backbone": self.backbone.name,
             "placement": self.placement.text,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_json(),
             "width": self.width,
             "seed": self.seed,
             "activation": self.activation,
@@ -112,12 +112,10 @@ class TrialSpec:
             InputError: a key is missing or unknown, or a value is wrong.
         """
         _require_keys("TrialSpec", _KEYS, value)
-        recipe_keys = sorted(field.name for field in fields(Recipe))
-        _require_keys("Recipe", recipe_keys, value["recipe"])
         return cls(
             backbone=Backbone.parse(value["backbone"], value["width"]),
             placement=value["placement"],
-            recipe=Recipe(**value["recipe"]),
+            recipe=Recipe.from_json(value["recipe"]),
             seed=value["seed"],
             activation=value["activation"],
         )

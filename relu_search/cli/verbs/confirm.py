@@ -17,7 +17,7 @@ from relu_search.cli.console import (
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
 from relu_search.settings.machines import Machines
-from relu_search.settings.search_options import SearchOptions
+from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
 PLACES = ("niceness", "address", "exchange")
@@ -26,6 +26,7 @@ AS_IN_SEARCH = "as in the search"
 
 
 @with_flags(
+    flags(SearchOptions, "recipe", *RECIPE_OPTIONS, default_text=AS_IN_SEARCH),
     flags(SearchOptions, "deterministic", *RESOURCES, default_text=AS_IN_SEARCH),
     flags(Machines, *PLACES, default_text=AS_IN_SEARCH),
     flags(SearchOptions, *DATA, default_text=AS_IN_SEARCH),
@@ -77,9 +78,13 @@ def confirm(
     from relu_search.confirmation.confirm import confirm as confirm_run
     from relu_search.confirmation.verdict_table import shrinkage_lines, verdict_table
     from relu_search.run_folder.folder import RunFolder
+    from relu_search.settings.resolved_config import changed_recipe
 
     folder = RunFolder.open(run)
-    searched_on = Machines.of(folder.read_config()[0])
+    searched = folder.read_config()[0]
+    changes = {name: given.pop(name) for name in ("recipe", *RECIPE_OPTIONS) if name in given}
+    base = changes.pop("recipe", searched.training_recipe)
+    recipe = changed_recipe(base, changes) if changes or isinstance(base, str) else None
     places = {name: given.pop(name) for name in DATA if name in given}
     going_on = f"Interrupted; go on with: {command('confirm', folder)}, and the same options"
     with interruptible(going_on):
@@ -90,11 +95,12 @@ def confirm(
             seeds=seeds,
             first_seed=first_seed,
             epochs=epochs,
+            recipe=recipe,
             margin=margin / 100,
             racing=not no_racing,
             deterministic=given.pop("deterministic", None),
             **places,
-            compute=searched_on.with_options(given),
+            compute=Machines.of(searched).with_options(given),
             report=say,
         )
     if as_json:
