@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -30,7 +30,7 @@ from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
 from relu_search.settings.search_options import MAX_SEED
 from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import InputError
-from trials.data.splits import Splits, load_splits
+from trials.data.image_sets import TrainingData
 from trials.files.durable import write_whole
 from trials.files.paths import absolute_data
 from trials.running.trial import TrialResult, run_trial
@@ -70,8 +70,9 @@ def confirm(
     margin: float = MARGIN,
     racing: bool = True,
     deterministic: bool | None = None,
-    data: str | None = None,
+    data: str | TrainingData | None = None,
     data_dir: str | None = None,
+    test: Any = None,
     compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
@@ -97,7 +98,9 @@ def confirm(
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
-        data, data_dir: where the data of the search are now; None: where they were.
+        data, data_dir: where the data of the search are now; None: where they were. Data that were
+            given in Python are given again.
+        test: the test split of such data: a pair of images and labels, or a data set.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
@@ -120,7 +123,8 @@ def confirm(
         settled, deterministic = _settled(run, config, chosen, epochs, deterministic)
         machines = compute or Machines.of(config)
         check_machines(machines, settled.precision)
-        splits = _load_splits(run, config, record, seed_list)
+        splits = config.load_splits((config.seed, *seed_list), report)
+        given_test = check_data(run, config, splits, record["data"]["split_digest"], test)
         if not (run.path / SETTINGS).is_file():
             settings: dict[str, Any] = {"epochs": settled.epochs, "deterministic": deterministic}
             if settled != replace(config.training_recipe, epochs=settled.epochs):
@@ -138,6 +142,7 @@ def confirm(
             config,
             settled,
             splits,
+            given_test=given_test,
             machines=machines,
             deterministic=deterministic,
             report=report,
@@ -150,36 +155,26 @@ def confirm(
 
 
 def _moved(
-    run: RunFolder, config: ResolvedConfig, data: str | None, data_dir: str | None
+    run: RunFolder,
+    config: ResolvedConfig,
+    data: str | TrainingData | None,
+    data_dir: str | None,
 ) -> ResolvedConfig:
     """The options of the search, with other places of its data.
 
     Raises:
         InputError: other data than those of the search are named.
     """
-    place = absolute_data(data) if data else config.data
-    moved = replace(config, data=place, data_dir=data_dir or config.data_dir)
+    given = data if isinstance(data, TrainingData) else None
+    name = data.name if isinstance(data, TrainingData) else data
+    place = absolute_data(name) if name else config.data
+    moved = replace(config, data=place, given=given, data_dir=data_dir or config.data_dir)
     if contradictions := contradicting_data(config, moved.data):
         raise InputError(
             f"{contradictions[0]} contradicts {run.path}; a confirmation uses the data of its "
             "search, though they may be in another folder"
         )
     return moved
-
-
-def _load_splits(
-    run: RunFolder, config: ResolvedConfig, record: Mapping[str, Any], seeds: Sequence[int]
-) -> Splits:
-    """The training set with a split for each seed, checked against the search's data."""
-    splits = load_splits(
-        config.data,
-        (config.seed, *seeds),
-        data_dir=config.data_dir,
-        train_limit=config.train_limit,
-        validation_images=config.validation_images,
-    )
-    check_data(run, config, splits, record["data"]["split_digest"])
-    return splits
 
 
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:

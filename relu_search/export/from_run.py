@@ -15,7 +15,7 @@ from relu_search.export.exported_model import check_options, export_model
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import read_lines
 from trials.files.paths import user_path
 from trials.training.checkpoint import load_network

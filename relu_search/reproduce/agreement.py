@@ -217,6 +217,8 @@ def distance_lines(settings: ReproduceSettings, num_classes: Mapping[str, int]) 
             settings.train_limit is not None,
             f"{settings.train_limit or 0:,} training images (50,000)",
         ),
+        (settings.image_size is not None, f"images of {settings.image_size} pixels (32)"),
+        (settings.augment is not None, f"augmentation {settings.augment} (crop-flip)"),
         (not settings.is_on_own_data, f"data {settings.data} ({', '.join(sets)})"),
         (
             settings.depths is not None and set(settings.depths) != set(depths),

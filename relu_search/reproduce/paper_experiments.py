@@ -12,6 +12,7 @@ from relu_search.settings.option_fields import check_text, option, same_option
 from relu_search.settings.resolved_config import changed_recipe
 from relu_search.settings.search_options import MAX_SEED, RECIPE_OPTIONS, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
+from trials.data.image_sets import Augment
 from trials.files.paths import absolute_data
 from trials.training.recipe import OptimizerName, Precision, Recipe, Schedule
 
@@ -132,6 +133,7 @@ class ReproduceSettings:
         seeds: number of runs of each network and module, with seeds from `first_seed` on.
         width: channels of the first stage.
         train_limit: number of training images; None: all.
+        image_size, augment: as in `load_data`.
         data_dir: folder of torchvision's data sets.
         download: whether torchvision may download a missing data set.
         recipe: how to train, a `Recipe`, its name or a TOML file. The options after it change one
@@ -163,6 +165,8 @@ class ReproduceSettings:
     first_seed: int = option(0, "Training", "First of these seeds.")
     width: int = option(16, "Network", "Channels of the first stage.")
     train_limit: int | None = same_option(SearchOptions, "train_limit")
+    image_size: int | None = same_option(SearchOptions, "image_size")
+    augment: Augment | None = same_option(SearchOptions, "augment")
     data_dir: str | None = same_option(SearchOptions, "data_dir")
     download: bool = same_option(SearchOptions, "download")
     recipe: str | Recipe = option(

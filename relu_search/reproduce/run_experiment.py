@@ -24,7 +24,7 @@ from relu_search.settings.search_options import RECIPE_OPTIONS
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_data, user_path
@@ -86,7 +86,10 @@ def reproduce(
             name,
             data_dir=settings.data_dir,
             train_limit=settings.train_limit,
+            image_size=settings.image_size,
+            augment=settings.augment,
             download=settings.download,
+            say=report,
         )
         for name in dict.fromkeys(run.data for run in plan)
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,13 +18,14 @@ from relu_search.settings.search_options import (
 from relu_search.settings.storage_urls import with_absolute_file, without_password
 from relu_search.settings.toml_files import read_recipe
 from search_spaces import Backbone, InputError, SearchSpace, reference_modules
+from trials.data.image_sets import PYTHON, TrainingData
 from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
 from trials.training.recipe import RECIPES, Precision, Recipe
 
 if TYPE_CHECKING:
     from search_spaces import Placement
-    from trials.data.splits import TrainingData
+    from trials.data.splits import Splits
     from trials.training.spec import TrialSpec
 
 REPEAT_STRIDE = 1_000_000
@@ -45,6 +46,8 @@ class ResolvedConfig(SearchOptions):
 
     Attributes:
         width: channels of the first stage.
+        data: name of the data.
+        given: the data themselves, where they were given in Python.
         recipe: how a network is trained.
         epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
@@ -55,6 +58,8 @@ class ResolvedConfig(SearchOptions):
     """
 
     width: int = field()
+    data: str = field()
+    given: TrainingData | None = field(default=None, repr=False, compare=False)
     recipe: Recipe = field()
     epochs: int = field()
     precision: Precision = field()
@@ -86,7 +91,8 @@ class ResolvedConfig(SearchOptions):
         values["metric"] = _metric(typed)
         network = Backbone.parse(typed.backbone, values["width"])
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
-        return cls(**values | _places(typed))
+        given = typed.data if isinstance(typed.data, TrainingData) else None
+        return cls(**values | _places(typed), given=given)
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
@@ -155,22 +161,46 @@ class ResolvedConfig(SearchOptions):
             norm="search" if self.search_norm else self.norm,
         )
 
-    def load_data(self) -> TrainingData:
+    def load_data(self, say: Callable[[str], None] = lambda _line: None) -> TrainingData:
         """The training and validation split of this search.
+
+        Args:
+            say: is told the progress of reading, and what is odd about the data.
 
         Raises:
             InputError: the data cannot be read or split as asked.
         """
-        from trials.data.splits import load_data  # loads torch, which a check does not need
+        return self.load_splits((self.seed,), say).of(self.seed)
 
-        return load_data(
-            self.data,
-            data_dir=self.data_dir,
-            train_limit=self.train_limit,
-            validation_images=self.validation_images,
-            seed=self.seed,
-            download=self.download,
-        )
+    def load_splits(
+        self, seeds: Iterable[int], say: Callable[[str], None] = lambda _line: None
+    ) -> Splits:
+        """The training set of this search, split by several seeds.
+
+        Raises:
+            InputError: the data cannot be read or split as asked.
+        """
+        from trials.data.splits import load_splits, splits_of  # a check does not need them
+
+        how: dict[str, Any] = {
+            "train_limit": self.train_limit,
+            "validation_images": self.validation_images,
+            "image_size": self.image_size,
+            "augment": self.augment,
+            "say": say,
+        }
+        if self.given is not None:
+            if self.given.given is None:
+                raise InputError(
+                    f"data {self.data!r} are the split of a named data set; give its name, or data "
+                    "of TrainingData.from_tensors or from_dataset"
+                )
+            return splits_of(self.given.given, seeds, **how)
+        if self.data.partition(":")[0] == PYTHON:
+            raise InputError(
+                f"data {self.data!r} were given in Python; give them again there, with data=..."
+            )
+        return load_splits(self.data, seeds, data_dir=self.data_dir, download=self.download, **how)
 
     def trial_spec(self, placement: Placement, repeat: int = 0) -> TrialSpec:
         """What it means to train a placement with these options.
@@ -196,7 +226,7 @@ class ResolvedConfig(SearchOptions):
         needed again.
         """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        for name in RECIPE_OPTIONS:
+        for name in (*RECIPE_OPTIONS, "given"):
             del values[name]
         is_known = self.recipe.text in RECIPES
         values["recipe"] = self.recipe.name if is_known else self.recipe.to_json()
@@ -247,10 +277,11 @@ def _options_of(recipe: Recipe) -> dict[str, Any]:
 
 def _places(typed: SearchOptions) -> dict[str, str]:
     """The options that name a place, as absolute paths."""
-    places = {"data": absolute_data(typed.data)}
+    name = typed.data if isinstance(typed.data, str) else typed.data.name
+    places = {"data": absolute_data(name)}
     if typed.data_dir is not None:
         places["data_dir"] = absolute_path(typed.data_dir)
-    elif typed.data != SMALL_DATA and ":" not in typed.data:
+    elif name != SMALL_DATA and ":" not in name:
         folder = data_directory(None)
         if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
             places["data_dir"] = absolute_path(folder)

@@ -8,6 +8,7 @@ from typing import Literal, get_args
 from relu_search.settings.metrics import MetricName
 from relu_search.settings.option_fields import option, options_of
 from search_spaces import Activation, DroppedNorm, Granularity
+from trials.data.image_sets import Augment, TrainingData
 from trials.running.resources import GpusPerTrial
 from trials.training.recipe import OptimizerName, Precision, Recipe, Schedule
 
@@ -49,10 +50,11 @@ class SearchOptions:
     width: int | None = option(
         None, "Network", "Channels of the first stage.", default_text="16; 8 on digits"
     )
-    data: str = option(
+    data: str | TrainingData = option(
         SMALL_DATA,
         "Data",
         "digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR or folder:DIR.",
+        metavar="NAME",
         may_change=True,  # the place, not the images
     )
     data_dir: str | None = option(
@@ -76,6 +78,21 @@ class SearchOptions:
         "Size of the validation split.",
         default_text="a fifth of the training set, at most 5000",
         least=1,
+    )
+    image_size: int | None = option(
+        None,
+        "Data",
+        "Resize the shorter side of every image to this many pixels and take the centre.",
+        default_text="as they are; all must have one size",
+        least=1,
+        most=4096,
+    )
+    augment: Augment | None = option(
+        None,
+        "Data",
+        "How training images are varied: none, crop-flip (shifted and mirrored) or "
+        "random-resized-crop.",
+        default_text="shifted, and mirrored where that keeps the label; digits are not varied",
     )
     recipe: str | Recipe = option(
         "short",

@@ -108,7 +108,7 @@ TRAINS = """
 import numpy as np, torch
 from search_spaces import build
 from trials import Recipe, train
-from trials.data.splits import ImageSet, TrainingData
+from trials.data.image_sets import ImageSet, TrainingData
 from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import stand_in_epochs
 from trials.training.spec import TrialSpec

@@ -23,7 +23,7 @@ from torch import Tensor
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
 from trials.data.augmentation import EpochDraws
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.packed_epoch import PackedEpochs
 from trials.fast.packed_network import Member
 from trials.fast.stand_in import stand_in_epochs
@@ -178,10 +178,8 @@ class PackedTraining:
 
     def _draws_of(self, member: Member) -> EpochDraws:
         """The random draws of a member's next epoch."""
-        data, epoch = self._data, len(member.epochs) + 1
-        return EpochDraws.draw(
-            len(data.train), pad=data.pad, flip=data.flip, seed=member.spec.seed, epoch=epoch
-        ).to(self._device)
+        draws = EpochDraws.of_epoch(self._data, seed=member.spec.seed, epoch=len(member.epochs) + 1)
+        return draws.to(self._device)
 
     def _finished(
         self,

@@ -94,6 +94,7 @@ def train_by_stand_in(
         recipe=optimizer.recipe,
         images=tuple(data.images.shape),
         image_size=data.image_size,
+        draws=len(draws.tensors),
         device=data.images.device,
         compiled=compiled,
         captured=captured,
@@ -117,6 +118,7 @@ class _Kind:
     recipe: Recipe
     images: tuple[int, ...]
     image_size: tuple[int, int]
+    draws: int
     device: torch.device
     compiled: bool
     captured: bool

@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of

@@ -20,7 +20,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from trials.data.splits import Splits, TrainingData
+from trials.data.image_sets import TrainingData
+from trials.data.splits import Splits
 from trials.files.durable import StorageError
 from trials.on_ray.asha import scheduler_of
 from trials.on_ray.compat import node_resources

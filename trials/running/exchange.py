@@ -11,7 +11,7 @@ from pathlib import Path
 import fsspec
 
 from search_spaces import InputError
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import StorageError
 from trials.running.trial_files import TrialFiles
 from trials.training.checkpoint import Checkpoint

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from trials.compat import training_format
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.training.checkpoint import Checkpoint
 from trials.training.evaluation import (
     EVALUATION_BATCH,
@@ -91,9 +91,7 @@ def train(
     train_one = epoch_by or train_epoch
     for epoch in range(len(finished) + 1, recipe.epochs + 1):
         started = time.perf_counter()
-        draws = EpochDraws.draw(
-            len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
-        ).to(device)
+        draws = EpochDraws.of_epoch(data, seed=seed, epoch=epoch).to(device)
         with in_precision(recipe):
             train_loss, train_accuracy = train_one(model, optimizer, on_this_device, draws, epoch)
         require_finite(epoch, "training loss", train_loss)

@@ -18,7 +18,7 @@ from search_spaces import (
 from search_spaces.errors import require_type, shown
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.data.augmentation import stream
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.training.recipe import Recipe
 
 _INITIAL_WEIGHTS = 0

@@ -14,6 +14,7 @@ from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 OPTIONS = (
     *("backbone", "width", "norm", "activation"),
     *("data", "data_dir", "download", "train_limit", "validation_images"),
+    *("image_size", "augment"),
     *("recipe", "epochs", *RECIPE_OPTIONS, "precision", "seed", "deterministic"),
 )
 

@@ -26,6 +26,8 @@ EVERYTHING = {
     "download": True,
     "train_limit": 200,
     "validation_images": 50,
+    "image_size": 24,
+    "augment": "random-resized-crop",
     "recipe": "paper",
     "epochs": 7,
     "batch_size": 16,

@@ -16,7 +16,7 @@ import torch
 from helpers.asha_simulation import EPOCHS, asha, curve
 
 from search_spaces import InputError
-from trials.data.splits import ImageSet, TrainingData
+from trials.data.image_sets import ImageSet, TrainingData
 from trials.on_ray.tune_runs import run_trials
 from trials.running.early_stopping import EarlyStopping
 from trials.running.proposals import Proposal
