@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trials.data.splits import TrainingData as TrainingData
+    from trials.data.image_sets import TrainingData as TrainingData
     from trials.data.splits import load_data as load_data
     from trials.running.trial import TrialResult as TrialResult
     from trials.running.trial import run_trial as run_trial
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from trials.training.spec import TrialSpec as TrialSpec
 
 _HOME = {
-    "TrainingData": "data.splits",
+    "TrainingData": "data.image_sets",
     "load_data": "data.splits",
     "Recipe": "training.recipe",
     "EpochMetrics": "training.metrics",

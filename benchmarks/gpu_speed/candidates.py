@@ -14,7 +14,7 @@ from benchmarks.speed.colour_images import PAD, colour_images, without_padding
 from benchmarks.speed.rows import Row, seconds_of, seconds_text
 from benchmarks.speed.usual_loop import UsualTraining, fastest_way, usual_training
 from relu_search.export.timing import Timing, time_side_by_side
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.training.recipe import Precision
 from trials.training.spec import TrialSpec, untrained_network
 

@@ -14,7 +14,7 @@ from statistics import mean, stdev
 
 from benchmarks.speed.rows import Row
 from trials.data.held_out import load_paper_protocol
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.training.recipe import Precision, Recipe
 from trials.training.spec import TrialSpec

@@ -30,7 +30,7 @@ from benchmarks.speed.rows import machine
 from search_spaces import Backbone, Placement, SearchSpace, resolve_placement
 from trials import Recipe, TrainingData, TrialSpec, load_data
 from trials.data.held_out import load_test_split
-from trials.data.splits import ImageSet
+from trials.data.image_sets import ImageSet
 from trials.early_stopping.pareto_halving import ParetoHalving
 from trials.early_stopping.rule import EarlyStopping
 from trials.fast.packing import PackedTraining

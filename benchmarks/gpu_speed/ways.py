@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import stand_in_epochs
 from trials.training.loop import TrainsEpoch, train

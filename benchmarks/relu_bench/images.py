@@ -9,8 +9,10 @@ import numpy as np
 from benchmarks.relu_bench.specs import TableSpec
 from trials import TrainingData, load_data
 from trials.data.held_out import load_test_split
-from trials.data.images import Images
-from trials.data.splits import ImageSet, channel_statistics, pad_with_mean, split_rows
+from trials.data.image_sets import ImageSet
+from trials.data.pixels import channel_statistics, pad_with_mean
+from trials.data.reading.images import Images
+from trials.data.splits import split_rows
 
 
 def images_of(spec: TableSpec, source: str | None = None) -> tuple[TrainingData, ImageSet]:

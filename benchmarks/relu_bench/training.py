@@ -9,7 +9,7 @@ import torch
 
 from benchmarks.relu_bench.specs import PRECISE_METRICS
 from trials import TrainingData, TrialSpec
-from trials.data.splits import ImageSet
+from trials.data.image_sets import ImageSet
 from trials.fast.packing import PackedTraining
 from trials.training.evaluation import evaluate, on_device, precise_statistics
 from trials.training.loop import DeviceData, train

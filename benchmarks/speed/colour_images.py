@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from trials.data.splits import ImageSet, TrainingData
+from trials.data.image_sets import ImageSet, TrainingData
 
 PAD = 4
 

@@ -22,7 +22,7 @@ from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_not
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import supernet_agreement
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import Metric
+from relu_search.settings.metrics import Metric, cost_text, counted_costs
 from relu_search.settings.resolved_config import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -147,11 +147,13 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
 def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:
     rows = pareto_placements(whole, config)
     metric = config.optimised
-    shown = [
-        f"{row['relus']} ReLU{'' if row['relus'] == 1 else 's'} ({row['ratio']}) "
-        f"{metric.text(row['estimate'])}"
-        for row in rows[:_FRONT_SHOWN]
-    ]
+    costs = counted_costs(config.costs)
+    shown = []
+    for row in rows[:_FRONT_SHOWN]:
+        name = row["module"] or row["placement"]
+        words = " and ".join(cost_text(cost, row[cost]) for cost in costs)
+        shown.append(f"{words} ({name})" if words else name)
+        shown[-1] += f" {metric.text(row['estimate'])}"
     more = f"; and {len(rows) - _FRONT_SHOWN} more" if len(rows) > _FRONT_SHOWN else ""
     return f"Pareto front of {config.objective}: {'; '.join(shown)}{more}."
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from relu_search.analysis.estimates import estimates, full_length
 from relu_search.analysis.leaderboard import admitted, rows_of
+from relu_search.settings.metrics import counted_costs
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.early_stopping.pareto_halving import dominates
 
@@ -26,7 +27,7 @@ def pareto_placements(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict
         return []
     whole = whole.drop_duplicates("placement").copy()
     whole["estimate"] = whole["placement"].map(known)
-    columns = [cost for cost in config.costs if cost in whole]
+    columns = counted_costs(config.costs)
     points = [
         (-metric.sign * float(row["estimate"]), *(float(row[c]) for c in columns))
         for row in rows_of(whole)
@@ -36,12 +37,12 @@ def pareto_placements(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict
     return rows_of(front)
 
 
-def pareto_front(relus: pd.Series[Any], score: pd.Series[Any]) -> pd.Series[Any]:
-    """True where no other point has as few ReLUs and as high a score, and one of them better.
+def pareto_front(costs: pd.Series[Any], score: pd.Series[Any]) -> pd.Series[Any]:
+    """True where no other point has as low a cost and as high a score, and one of them better.
 
     Equal points are on the front together.
     """
-    best = score.groupby(relus).max().sort_index()
-    with_fewer = best.cummax().shift(fill_value=-math.inf)
-    leading = best[best > with_fewer]
-    return score == relus.map(leading)
+    best = score.groupby(costs).max().sort_index()
+    with_less = best.cummax().shift(fill_value=-math.inf)
+    leading = best[best > with_less]
+    return score == costs.map(leading)

@@ -18,7 +18,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.complexity import Complexity
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.memory import require_memory
 
 _WHILE_TRAINED = 3 * 4  # bytes per parameter: weight, gradient and momentum, in float32

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,11 @@ from relu_search.run_folder.tables import read_table, write_table
 from relu_search.search.resuming import contradicting_data
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.machines import Machines
-from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
 from relu_search.settings.search_options import MAX_SEED
-from relu_search.settings.toml_files import read_toml
+from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import InputError
-from trials.data.splits import Splits, load_splits
+from trials.data.image_sets import TrainingData
 from trials.files.durable import write_whole
 from trials.files.paths import absolute_data
 from trials.running.trial import TrialResult, run_trial
@@ -67,11 +67,13 @@ def confirm(
     seeds: int = 6,
     first_seed: int | None = None,
     epochs: int | None = None,
+    recipe: str | Recipe | None = None,
     margin: float = MARGIN,
     racing: bool = True,
     deterministic: bool | None = None,
-    data: str | None = None,
+    data: str | TrainingData | None = None,
     data_dir: str | None = None,
+    test: Any = None,
     compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
@@ -91,12 +93,15 @@ def confirm(
         modules: hand-designed modules; None: those of the search. Paired is always added.
         seeds: number of fresh seeds for each arm.
         first_seed: the first fresh seed; None: the search's seed plus one.
-        epochs: epochs of each training; None: as in the search.
+        epochs: epochs of each training; None: as in the recipe.
+        recipe: how to train, a `Recipe`, its name or a TOML file; None: as in the search.
         margin: margin of equivalence, a difference of accuracies in 0 to 1.
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
-        data, data_dir: where the data of the search are now; None: where they were.
+        data, data_dir: where the data of the search are now; None: where they were. Data that were
+            given in Python are given again.
+        test: the test split of such data: a pair of images and labels, or a data set.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
@@ -120,14 +125,18 @@ def confirm(
             f"more: add them with --seeds {FEWEST_SEEDS}"
         )
     with run.lock():
-        recipe, deterministic = _settled(run, config, epochs, deterministic)
+        chosen = None if recipe is None else changed_recipe(recipe, {})
+        settled, deterministic = _settled(run, config, chosen, epochs, deterministic)
         machines = compute or Machines.of(config)
-        check_machines(machines, recipe.precision)
-        splits = _load_splits(run, config, record, seed_list)
+        check_machines(machines, settled.precision)
+        splits = config.load_splits((config.seed, *seed_list), report)
+        given_test = check_data(run, config, splits, record["data"]["split_digest"], test)
         if not (run.path / SETTINGS).is_file():
-            settings = {"epochs": recipe.epochs, "deterministic": deterministic}
+            settings: dict[str, Any] = {"epochs": settled.epochs, "deterministic": deterministic}
+            if settled != replace(config.training_recipe, epochs=settled.epochs):
+                settings["recipe"] = settled.to_json()
             write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
-        trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
+        trainings = Trainings(run, config, settled, arms, seed_list, racing=racing, report=report)
         if deterministic:
             runner = partial(runner, deterministic=True)
         # The names of checkpoints depend on the name of the data, so it stays if they are moved.
@@ -137,8 +146,9 @@ def confirm(
         score_on_test_split(
             trainings,
             config,
-            recipe,
+            settled,
             splits,
+            given_test=given_test,
             machines=machines,
             deterministic=deterministic,
             report=report,
@@ -159,36 +169,26 @@ def confirm(
 
 
 def _moved(
-    run: RunFolder, config: ResolvedConfig, data: str | None, data_dir: str | None
+    run: RunFolder,
+    config: ResolvedConfig,
+    data: str | TrainingData | None,
+    data_dir: str | None,
 ) -> ResolvedConfig:
     """The options of the search, with other places of its data.
 
     Raises:
         InputError: other data than those of the search are named.
     """
-    place = absolute_data(data) if data else config.data
-    moved = replace(config, data=place, data_dir=data_dir or config.data_dir)
+    given = data if isinstance(data, TrainingData) else None
+    name = data.name if isinstance(data, TrainingData) else data
+    place = absolute_data(name) if name else config.data
+    moved = replace(config, data=place, given=given, data_dir=data_dir or config.data_dir)
     if contradictions := contradicting_data(config, moved.data):
         raise InputError(
             f"{contradictions[0]} contradicts {run.path}; a confirmation uses the data of its "
             "search, though they may be in another folder"
         )
     return moved
-
-
-def _load_splits(
-    run: RunFolder, config: ResolvedConfig, record: Mapping[str, Any], seeds: Sequence[int]
-) -> Splits:
-    """The training set with a split for each seed, checked against the search's data."""
-    splits = load_splits(
-        config.data,
-        (config.seed, *seeds),
-        data_dir=config.data_dir,
-        train_limit=config.train_limit,
-        validation_images=config.validation_images,
-    )
-    check_data(run, config, splits, record["data"]["split_digest"])
-    return splits
 
 
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:
@@ -209,10 +209,13 @@ def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[
 
 
 def _settled(
-    run: RunFolder, config: ResolvedConfig, epochs: int | None, deterministic: bool | None
+    run: RunFolder,
+    config: ResolvedConfig,
+    recipe: Recipe | None,
+    epochs: int | None,
+    deterministic: bool | None,
 ) -> tuple[Recipe, bool]:
-    """The recipe, and whether trainings are deterministic. The first call fixes epochs and this."""
-    recipe = config.training_recipe
+    """The recipe, and whether trainings are deterministic. The first call fixes both."""
     path = run.path / SETTINGS
     if path.is_file():
         settings: dict[str, Any] = {"deterministic": False, **read_toml(path)}  # not in older files
@@ -237,7 +240,16 @@ def _settled(
                 f"deterministic is {deterministic}; {run.path} was confirmed with {repeats}: omit "
                 f"--deterministic, or remove {RUNS} and {SETTINGS} there to start again"
             )
-        return replace(recipe, epochs=settled), repeats
+        table = settings.get("recipe")
+        known = config.training_recipe if table is None else recipe_of_table(table)
+        known = replace(known, epochs=settled)
+        if recipe is not None and replace(recipe, epochs=settled) != known:
+            raise InputError(
+                f"recipe is {recipe.text}; {run.path} was confirmed with {known.text}: omit "
+                f"--recipe and its options, or remove {RUNS} and {SETTINGS} there to start again"
+            )
+        return known, repeats
+    recipe = recipe or config.training_recipe
     if epochs is not None:
         recipe = replace(recipe, epochs=epochs)
     return recipe, config.deterministic if deterministic is None else deterministic

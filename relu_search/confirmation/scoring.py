@@ -14,7 +14,8 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
 from search_spaces.networks import Network
 from trials.data.held_out import check_test_split, load_test_split
-from trials.data.splits import ImageFacts, ImageSet, Splits
+from trials.data.image_sets import ImageFacts, ImageSet
+from trials.data.splits import Splits
 from trials.running.devices import Say
 from trials.training.checkpoint import load_network
 from trials.training.evaluation import score_on_test
@@ -25,12 +26,18 @@ MODELS_AT_ONCE = 32
 """Models in memory at once while they are scored."""
 
 
-def check_data(run: RunFolder, config: ResolvedConfig, splits: Splits, split_digest: str) -> None:
+def check_data(
+    run: RunFolder, config: ResolvedConfig, splits: Splits, split_digest: str, test: Any
+) -> ImageSet | None:
     """Check that the data are those of the search and that the test split fits them.
 
     Args:
         splits: with a split for the seed of the search.
         split_digest: of the search's split, as its run folder has it.
+        test: a test split that was given in Python; None: that of the data's name.
+
+    Returns:
+        The given test split as images; None: none was given.
 
     Raises:
         InputError: the data have changed, or the test split is missing or has other classes.
@@ -40,7 +47,11 @@ def check_data(run: RunFolder, config: ResolvedConfig, splits: Splits, split_dig
             f"data {config.data!r} are not those of the search in {run.path}; restore them, give "
             "the place to which they have moved with --data or --data-dir, or search again"
         )
-    check_test_split(splits.facts_of(config.seed), data_dir=config.data_dir)
+    facts = splits.facts_of(config.seed)
+    if test is not None:
+        return load_test_split(facts, given=test)
+    check_test_split(facts, data_dir=config.data_dir)
+    return None
 
 
 def score_on_test_split(
@@ -49,6 +60,7 @@ def score_on_test_split(
     recipe: Recipe,
     splits: Splits,
     *,
+    given_test: ImageSet | None = None,
     machines: Machines,
     deterministic: bool,
     report: Callable[[str], None],
@@ -58,6 +70,7 @@ def score_on_test_split(
     A diverged training gets the accuracy of chance. It is counted, not left out.
 
     Args:
+        given_test: a test split that was given in Python; None: that of the data's name.
         machines: see `calls_on`.
         deterministic: repeat to the last bit on GPUs too.
     """
@@ -65,7 +78,8 @@ def score_on_test_split(
     if not unscored:
         return
     facts = {seed: splits.facts_of(seed) for seed in dict.fromkeys(row["seed"] for row in unscored)}
-    test = load_test_split(next(iter(facts.values())), data_dir=config.data_dir)
+    any_facts = next(iter(facts.values()))
+    test = given_test or load_test_split(any_facts, data_dir=config.data_dir, say=report)
     report(f"reading the test split: {len(test):,} images, {len(unscored)} models")
     for row in unscored:
         if row["state"] == "DIVERGED":

@@ -15,7 +15,7 @@ from relu_search.export.exported_model import check_options, export_model
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import read_lines
 from trials.files.paths import user_path
 from trials.files.scratch import STAGING, sweep
@@ -194,7 +194,6 @@ def card_details(
         data: `data_facts` of the training data.
         row: of the trial: seed, metrics, and its number if it belongs to a search.
     """
-    recipe = config.training_recipe
     return {
         "image_size": data["image_size"],
         "classes": data["classes"],
@@ -204,7 +203,7 @@ def card_details(
             "train_images": data["train_images"],
             "validation_images": data["validation_images"],
             "split_digest": data["split_digest"],
-            "recipe": {name: getattr(recipe, name) for name in recipe.__dataclass_fields__},
+            "recipe": config.training_recipe.to_json(),
             "deterministic": config.deterministic,
             "seed": row["seed"],
             "trial": row.get("trial"),

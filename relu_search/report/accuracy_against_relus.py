@@ -1,4 +1,4 @@
-"""The metric of each placement against its number of ReLUs, with the Pareto front."""
+"""The metric of each placement against its number of ReLUs or their cost, with the front."""
 
 from __future__ import annotations
 
@@ -24,12 +24,19 @@ from relu_search.report.figure_style import (
     new_figure,
     styled,
 )
-from relu_search.settings.metrics import Metric
+from relu_search.settings.metrics import CountedCost, Metric
+
+AXES: dict[CountedCost, str] = {
+    "relus": "ReLUs kept in the blocks",
+    "relu_elements": "ReLU elements of an image",
+}
 
 
 @styled
-def accuracy_against_relus(trials: pd.DataFrame, metric: Metric) -> Figure:
-    """The estimate of each placement against the ReLUs that it keeps, with the Pareto front.
+def accuracy_against_relus(
+    trials: pd.DataFrame, metric: Metric, cost: CountedCost = "relus"
+) -> Figure:
+    """The estimate of each placement against a cost, with the Pareto front.
 
     Bars are one standard deviation of the estimate, where it is known. Small crosses are the
     single runs.
@@ -37,26 +44,27 @@ def accuracy_against_relus(trials: pd.DataFrame, metric: Metric) -> Figure:
     Args:
         trials: `trials.csv`; only full-length trials are drawn.
         metric: on the y axis.
+        cost: on the x axis.
     """
     complete = full_length(trials, metric)
     if complete.empty:
         return empty_figure("No trial has trained to the end yet.")
     known = estimates(trials, metric)
     of_placement = complete.drop_duplicates("placement").set_index("placement")
-    relus = of_placement["relus"].reindex(known.index)
+    cost_of = of_placement[cost].reindex(known.index)
     values, sd = known["estimate"] * metric.factor, known["sd"] * metric.factor
     figure = new_figure(4.0)
     axes = figure.add_subplot()
     if sd.notna().any():
-        axes.errorbar(relus, values, sd, fmt="none", color=FAINT, linewidth=0.8, zorder=1)
+        axes.errorbar(cost_of, values, sd, fmt="none", color=FAINT, linewidth=0.8, zorder=1)
         axes.plot([], [], color=FAINT, label="±1 sd of the estimate")
     runs = complete[complete["placement"].map(known["n"]) > 1]
     if len(runs):
         single = runs[metric.name] * metric.factor
         note = "single runs, if several"
-        axes.plot(runs["relus"], single, "x", color=GREY, markersize=3, label=note, zorder=2)
-    front = _front(relus, metric.sign * known["estimate"], values)
-    end = max(int(relus.max()), int(front.index[-1]) + 1)
+        axes.plot(runs[cost], single, "x", color=GREY, markersize=3, label=note, zorder=2)
+    front = _front(cost_of, metric.sign * known["estimate"], values)
+    end = max(int(cost_of.max()), int(front.index[-1]) + 1)
     axes.step(
         [*front.index, end],
         [*front, front.iloc[-1]],
@@ -67,7 +75,7 @@ def accuracy_against_relus(trials: pd.DataFrame, metric: Metric) -> Figure:
     )
     is_found = of_placement["module"].reindex(known.index) == ""
     axes.plot(
-        relus[is_found],
+        cost_of[is_found],
         values[is_found],
         "o",
         color=VERMILLION,
@@ -78,26 +86,26 @@ def accuracy_against_relus(trials: pd.DataFrame, metric: Metric) -> Figure:
     notes = []
     for named in named_placements(trials, metric):
         if named.style not in FOUND[1:]:  # one star for the best found placement
-            x, y = float(relus[named.placement]), float(values[named.placement])
+            x, y = float(cost_of[named.placement]), float(values[named.placement])
             size = 13 if named.style is FOUND[0] else 8  # a star looks smaller than it is
             axes.plot(x, y, named.style.marker, color=named.style.color, markersize=size, zorder=4)
             notes.append((x, y, named.name))
     axes.margins(0.12, 0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel="ReLUs kept in the blocks", ylabel=f"{metric.axis_label}, estimate")
+    axes.set(xlabel=AXES[cost], ylabel=f"{metric.axis_label}, estimate")
     figure.legend(loc="outside upper left", ncols=4)
     on_front = np.linspace(front.index[0], end, 100)
     steps = front.to_numpy()[np.searchsorted(front.index, on_front, side="right") - 1]
-    singles = zip(runs["relus"], runs[metric.name] * metric.factor, strict=True)
-    obstacles = [*zip(relus, values, strict=True), *singles, *zip(on_front, steps, strict=True)]
+    singles = zip(runs[cost], runs[metric.name] * metric.factor, strict=True)
+    obstacles = [*zip(cost_of, values, strict=True), *singles, *zip(on_front, steps, strict=True)]
     label_points(axes, notes, obstacles)
     return figure
 
 
-def _front(relus: pd.Series[Any], score: pd.Series[Any], values: pd.Series[Any]) -> pd.Series[Any]:
-    """The values on the Pareto front; the index is the number of ReLUs, rising."""
-    is_on_front = pareto_front(relus, score)
-    return values[is_on_front].groupby(relus[is_on_front]).first()
+def _front(costs: pd.Series[Any], score: pd.Series[Any], values: pd.Series[Any]) -> pd.Series[Any]:
+    """The values on the Pareto front; the index is the cost, rising."""
+    is_on_front = pareto_front(costs, score)
+    return values[is_on_front].groupby(costs[is_on_front]).first()
 
 
 def label_points(

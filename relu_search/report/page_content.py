@@ -233,8 +233,9 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     yield "Images", f"{data['train_images']:,} training, {data['validation_images']:,} validation"
     yield "Image size", f"{data['in_channels']} x {height} x {width}"
     yield "Classes", f"{len(data['classes'])}: {_first([str(c) for c in data['classes']])}"
+    recipe = config.training_recipe
     repeats = ", deterministic" if config.deterministic else ""
-    yield "Training", f"recipe {config.recipe}, {config.epochs} epochs, {config.precision}{repeats}"
+    yield "Training", f"recipe {recipe.text}, {recipe.epochs} epochs, {recipe.precision}{repeats}"
     yield "Budget", f"{config.trials} trials"
     yield (
         "Finished",

@@ -19,6 +19,7 @@ from relu_search.report.curves import early_prediction, learning_curves
 from relu_search.report.figure_style import module_label, modules_and_found
 from relu_search.report.placement_map import MapRow, placement_map
 from relu_search.report.site_figures import importance_of_sites, influence_of_sites
+from relu_search.settings.metrics import counted_costs
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import Placement
 from trials.early_stopping.rung_evidence import RungEvidence
@@ -52,13 +53,15 @@ def search_figures(
     """
     config, trials, epochs = tables.config, tables.trials, tables.epochs
     metric, backbone = config.optimised, config.network
+    cost = (counted_costs(config.costs) or ["relus"])[0]
+    kept = "ReLUs kept" if cost == "relus" else "ReLU elements"
     yield PageFigure(
         "accuracy-relus",
-        f"{metric.title.capitalize()} against ReLUs kept",
+        f"{metric.title.capitalize()} against {kept}",
         "One point per placement with full-length trials: the model's estimate (bars: ± 1 sd), the "
         "number that placements are ranked by. The line is the Pareto front: the best estimate "
-        "with at most so many ReLUs. Placements whose bars overlap cannot be told apart.",
-        accuracy_against_relus(trials, metric),
+        f"with at most so many {kept}. Placements whose bars overlap cannot be told apart.",
+        accuracy_against_relus(trials, metric, cost),
     )
     yield PageFigure(
         "learning-curves",

@@ -202,19 +202,23 @@ def distance_lines(settings: ReproduceSettings, num_classes: Mapping[str, int]) 
     Args:
         num_classes: data name -> number of its classes.
     """
-    experiment, epochs = settings.definition, settings.recipe.epochs
+    experiment, epochs = settings.definition, settings.training_recipe.epochs
+    recipe = settings.training_recipe
     own = {"cifar10": 10, "cifar100": 100}
     sets = dict.fromkeys(data for data, _, _ in experiment.cells)
     depths = dict.fromkeys(depth for _, depth, _ in experiment.cells)
     found = [
         (epochs != PAPER_EPOCHS, f"{epochs} epochs (the paper: {PAPER_EPOCHS})"),
         (settings.seeds != PAPER_SEEDS, f"{settings.seeds} seeds ({PAPER_SEEDS})"),
-        (settings.precision != "fp32", f"precision {settings.precision} (fp32)"),
+        (recipe.text != "paper", f"recipe {recipe.text} (paper)"),
+        (recipe.precision != "fp32", f"precision {recipe.precision} (fp32)"),
         (settings.width != 16, f"width {settings.width} (16)"),
         (
             settings.train_limit is not None,
             f"{settings.train_limit or 0:,} training images (50,000)",
         ),
+        (settings.image_size is not None, f"images of {settings.image_size} pixels (32)"),
+        (settings.augment is not None, f"augmentation {settings.augment} (crop-flip)"),
         (not settings.is_on_own_data, f"data {settings.data} ({', '.join(sets)})"),
         (
             settings.depths is not None and set(settings.depths) != set(depths),

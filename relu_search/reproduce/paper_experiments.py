@@ -6,13 +6,15 @@ and standard deviation of 5 runs. `protocol.py` describes how the paper trains a
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from relu_search.settings.option_fields import check_text, option, same_option
-from relu_search.settings.search_options import MAX_SEED, SearchOptions
+from relu_search.settings.resolved_config import changed_recipe
+from relu_search.settings.search_options import MAX_SEED, RECIPE_OPTIONS, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
+from trials.data.image_sets import Augment
 from trials.files.paths import absolute_data
-from trials.training.recipe import Precision, Recipe
+from trials.training.recipe import OptimizerName, Precision, Recipe, Schedule
 
 PAPER_EPOCHS, PAPER_SEEDS, OTHER_DATA_EPOCHS = 400, 5, 60
 
@@ -131,8 +133,11 @@ class ReproduceSettings:
         seeds: number of runs of each network and module, with seeds from `first_seed` on.
         width: channels of the first stage.
         train_limit: number of training images; None: all.
+        image_size, augment: as in `load_data`.
         data_dir: folder of torchvision's data sets.
         download: whether torchvision may download a missing data set.
+        recipe: how to train, a `Recipe`, its name or a TOML file. The options after it change one
+            value each; None: as in the recipe.
         precision: of the training.
         deterministic: repeat to the last bit on GPUs too.
 
@@ -160,9 +165,28 @@ class ReproduceSettings:
     first_seed: int = option(0, "Training", "First of these seeds.")
     width: int = option(16, "Network", "Channels of the first stage.")
     train_limit: int | None = same_option(SearchOptions, "train_limit")
+    image_size: int | None = same_option(SearchOptions, "image_size")
+    augment: Augment | None = same_option(SearchOptions, "augment")
     data_dir: str | None = same_option(SearchOptions, "data_dir")
     download: bool = same_option(SearchOptions, "download")
-    precision: Precision = same_option(SearchOptions, "precision")
+    recipe: str | Recipe = option(
+        "paper",
+        "Training",
+        "Training recipe: paper, short, or a TOML file with the settings of a recipe.",
+        metavar="NAME|FILE.toml",
+    )
+    batch_size: int | None = same_option(SearchOptions, "batch_size")
+    learning_rate: float | None = same_option(SearchOptions, "learning_rate")
+    schedule: Schedule | None = same_option(SearchOptions, "schedule")
+    milestones: str | None = same_option(SearchOptions, "milestones")
+    warm_up: float | None = same_option(SearchOptions, "warm_up")
+    optimizer: OptimizerName | None = same_option(SearchOptions, "optimizer")
+    momentum: float | None = same_option(SearchOptions, "momentum")
+    weight_decay: float | None = same_option(SearchOptions, "weight_decay")
+    spare_norms: bool | None = same_option(SearchOptions, "spare_norms")
+    label_smoothing: float | None = same_option(SearchOptions, "label_smoothing")
+    clip_norm: float | None = same_option(SearchOptions, "clip_norm")
+    precision: Precision | None = same_option(SearchOptions, "precision")
     deterministic: bool = same_option(SearchOptions, "deterministic")
 
     def __post_init__(self) -> None:
@@ -180,7 +204,7 @@ class ReproduceSettings:
             )
         if not 0 <= self.first_seed <= MAX_SEED:
             raise InputError(f"first seed is {self.first_seed}; it must be 0 to {MAX_SEED}")
-        _ = self.recipe, self.networks
+        _ = self.training_recipe, self.networks
 
     @property
     def definition(self) -> Experiment:
@@ -193,11 +217,13 @@ class ReproduceSettings:
         return self.data is None or self.data in {data for data, _, _ in self.definition.cells}
 
     @property
-    def recipe(self) -> Recipe:
-        """The paper's recipe over these epochs: the learning rate drops at 1/2, 3/4 and 7/8."""
-        usual = PAPER_EPOCHS if self.is_on_own_data else OTHER_DATA_EPOCHS
-        recipe = Recipe.named("paper", usual if self.epochs is None else self.epochs)
-        return replace(recipe, precision=self.precision)
+    def training_recipe(self) -> Recipe:
+        """The recipe over these epochs; 60 epochs of the paper's on other data than the paper's."""
+        values = {name: getattr(self, name) for name in ("precision", *RECIPE_OPTIONS)}
+        epochs = self.epochs
+        if epochs is None and self.recipe == "paper" and not self.is_on_own_data:
+            epochs = OTHER_DATA_EPOCHS
+        return changed_recipe(self.recipe, {**values, "epochs": epochs})
 
     @property
     def networks(self) -> list[tuple[str, Backbone]]:

@@ -21,10 +21,11 @@ from relu_search.run_folder.folder import fresh_folder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.search.training_lists import check_machines, run_trainings
 from relu_search.settings.machines import Machines
+from relu_search.settings.search_options import RECIPE_OPTIONS
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_data, user_path
@@ -82,13 +83,16 @@ def reproduce(
     machines = compute or Machines()
     if settings.deterministic:
         runner = partial(runner, deterministic=True)
-    check_machines(machines, settings.precision)
+    check_machines(machines, settings.training_recipe.precision)
     sets = {
         name: load_paper_protocol(
             name,
             data_dir=settings.data_dir,
             train_limit=settings.train_limit,
+            image_size=settings.image_size,
+            augment=settings.augment,
             download=settings.download,
+            say=report,
         )
         for name in dict.fromkeys(run.data for run in plan)
     }
@@ -159,13 +163,13 @@ def _train(
     if not runs:
         return True
     recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
-    trials = TrialList([_spec(run, settings.recipe) for run in runs], ended=recorder.ended)
+    trials = TrialList([_spec(run, settings.training_recipe) for run in runs], ended=recorder.ended)
     files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
     run_trainings(
         compute,
         trials,
         data,
-        precision=settings.precision,
+        precision=settings.training_recipe.precision,
         files=files,
         name=folder.name,
         say=report,
@@ -281,8 +285,16 @@ def _open_folder(settings: ReproduceSettings, out: str | None) -> Path:
 
 def _identity(settings: ReproduceSettings) -> dict[str, Any]:
     """The settings that all runs of a folder share, as `reproduce.toml` has them."""
-    values = {**asdict(settings), "epochs": settings.recipe.epochs}
+    recipe = settings.training_recipe
+    values = {
+        **asdict(settings),
+        "epochs": recipe.epochs,
+        "precision": recipe.precision,
+        "recipe": None if recipe.text == "paper" else recipe.to_json(),
+    }
     for name in ("experiment", "seeds", "first_seed", "depths", "data_dir", "download"):
+        values.pop(name)
+    for name in RECIPE_OPTIONS:
         values.pop(name)
     values = {"study": settings.experiment, **values}  # the name of the key in older folders
     return {name: value for name, value in values.items() if value is not None}

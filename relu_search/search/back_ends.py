@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
 from trials.running.trial import run_trial
 from trials.training.process import deterministic_algorithms

@@ -20,7 +20,7 @@ from trials.files.paths import absolute_path
 from trials.running.faults import RunStoppedError
 
 if TYPE_CHECKING:
-    from trials.data.splits import TrainingData
+    from trials.data.image_sets import TrainingData
 
 
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig:

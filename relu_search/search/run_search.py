@@ -35,7 +35,8 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.errors import require_type
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
+from trials.data.outlook import outlook_on_test
 from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.resources import Node, Resources, plan_resources
@@ -92,7 +93,7 @@ def run_search(
     resolved = config.resolve()
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        setting = _Setting.of(resolved)
+        setting = _Setting.of(resolved, _progress(listeners))
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         begun(run)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
@@ -132,7 +133,7 @@ def resume_search(
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
-        setting = _Setting.of(config)
+        setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
         _check_earlier_study(run, config, setting.space)
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
@@ -150,12 +151,14 @@ class _Setting:
     costs: Costs
 
     @classmethod
-    def of(cls, config: ResolvedConfig) -> _Setting:
-        data, space = config.load_data(), config.search_space()
+    def of(cls, config: ResolvedConfig, say: Say) -> _Setting:
+        data, space = config.load_data(say), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
         facts.require_memory()  # refuses images that are too small, too
         check_storage(config.storage)
         check_exchange(config.exchange)
+        for line in outlook_on_test(data, data_dir=config.data_dir):
+            say(line)
         costs = Costs(config.costs, facts)
         return cls(data=data, space=space, facts=facts, costs=costs)
 

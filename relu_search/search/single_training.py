@@ -44,7 +44,7 @@ def train_single(
     network = resolved.network
     chosen = resolve_placement(network, placement, config.norm)
     on = _device(device)
-    data = resolved.load_data()
+    data = resolved.load_data(report)
     of_network = PlacementFacts.on(data, network, config.activation)
     of_network.require_memory()
     facts = of_network.of(chosen)

@@ -9,7 +9,8 @@ from typing import Any
 
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
-from trials.data.splits import Splits, TrainingData
+from trials.data.image_sets import TrainingData
+from trials.data.splits import Splits
 from trials.running.devices import Say, free_device_memory, local_device
 from trials.running.exchange import check_exchange
 from trials.running.resources import plan_resources

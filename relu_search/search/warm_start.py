@@ -17,7 +17,7 @@ from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import Placement, SearchSpace
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
 from trials.running.faults import out_of_memory
 from trials.training.metrics import NonFiniteLossError

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -10,6 +11,9 @@ from search_spaces.errors import InputError
 MetricName = Literal["val_accuracy", "val_loss"]
 Cost = Literal["relus", "relu_elements", "macs-after-fold"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
+CountedCost = Literal["relus", "relu_elements"]
+"""Costs that are columns of `trials.csv`."""
+_WORDS: dict[CountedCost, str] = {"relus": "ReLU", "relu_elements": "ReLU element"}
 _BY_SHORT_NAME: dict[str, MetricName] = {"accuracy": "val_accuracy", "loss": "val_loss"}
 
 
@@ -85,6 +89,16 @@ METRICS: dict[str, Metric] = {
         log=True,
     ),
 }
+
+
+def cost_text(cost: CountedCost, count: int) -> str:
+    """A cost with its unit: `4 ReLUs`, `6,144 ReLU elements`."""
+    return f"{count:,} {_WORDS[cost]}{'' if count == 1 else 's'}"
+
+
+def counted_costs(costs: Iterable[Cost]) -> list[CountedCost]:
+    """Those of the costs that are columns of `trials.csv`."""
+    return [cost for cost in costs if cost != "macs-after-fold"]
 
 
 def parse_objective(text: str) -> tuple[MetricName | None, tuple[Cost, ...]]:

@@ -134,10 +134,16 @@ def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
         elif type(value) is one:
             return
     choices = [choice for one in allowed for choice in get_args(one)]
-    others = [_NAMES.get(one, "left out") for one in allowed if not get_args(one)]
+    others = [_name(one) for one in allowed if not get_args(one)]
     rule = f"one of {', '.join(choices)}" if len(choices) > 1 else " or ".join(choices + others)
     got = f"a value of type {type(value).__name__}" if secret else shown(value)
     raise InputError(f"{name} is {got}; it must be {rule}")
+
+
+def _name(kind: Any) -> str:
+    if kind is type(None):
+        return "left out"
+    return _NAMES.get(kind) or f"a {kind.__name__}"
 
 
 def _is_finite(value: float) -> bool:

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
 from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
-from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
+from relu_search.settings.search_options import (
+    COARSE_TO_FINE,
+    RECIPE_OPTIONS,
+    SMALL_DATA,
+    SearchOptions,
+)
 from relu_search.settings.storage_urls import with_absolute_file, without_password
+from relu_search.settings.toml_files import read_recipe
 from search_spaces import Backbone, InputError, SearchSpace, reference_modules
+from trials.data.image_sets import PYTHON, TrainingData
 from trials.early_stopping.rule import EarlyStopping
 from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
-from trials.training.recipe import Recipe
+from trials.training.recipe import RECIPES, Precision, Recipe
 
 if TYPE_CHECKING:
     from search_spaces import Placement
-    from trials.data.splits import TrainingData
+    from trials.data.splits import Splits
     from trials.training.spec import TrialSpec
 
 REPEAT_STRIDE = 1_000_000
@@ -39,7 +47,10 @@ class ResolvedConfig(SearchOptions):
 
     Attributes:
         width: channels of the first stage.
-        epochs: of a full training.
+        data: name of the data.
+        given: the data themselves, where they were given in Python.
+        recipe: how a network is trained.
+        epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
         grace_epochs: no trial is stopped before this epoch.
 
@@ -48,7 +59,11 @@ class ResolvedConfig(SearchOptions):
     """
 
     width: int = field()
+    data: str = field()
+    given: TrainingData | None = field(default=None, repr=False, compare=False)
+    recipe: Recipe = field()
     epochs: int = field()
+    precision: Precision = field()
     min_relus: int = field()
     max_relus: int | None = field()
     grace_epochs: int = field()
@@ -69,13 +84,16 @@ class ResolvedConfig(SearchOptions):
         values = {one.name: getattr(typed, one.name) for one in fields(SearchOptions)}
         if typed.width is None:
             values["width"] = 8 if typed.data == SMALL_DATA else 16
-        values["epochs"] = Recipe.named(typed.recipe, typed.epochs).epochs
+        recipe = changed_recipe(typed.recipe, values)
+        values |= {"recipe": recipe, "epochs": recipe.epochs, "precision": recipe.precision}
+        values |= _options_of(recipe)
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
         values["metric"] = _metric(typed)
         network = Backbone.parse(typed.backbone, values["width"])
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
-        return cls(**values | _places(typed))
+        given = typed.data if isinstance(typed.data, TrainingData) else None
+        return cls(**values | _places(typed), given=given)
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
@@ -99,7 +117,7 @@ class ResolvedConfig(SearchOptions):
     @cached_property
     def training_recipe(self) -> Recipe:
         """The recipe with this search's epochs and precision."""
-        return replace(Recipe.named(self.recipe, self.epochs), precision=self.precision)
+        return replace(self.recipe, epochs=self.epochs, precision=self.precision)
 
     @cached_property
     def early_stopping(self) -> EarlyStopping:
@@ -157,22 +175,46 @@ class ResolvedConfig(SearchOptions):
             norm="search" if self.search_norm else self.norm,
         )
 
-    def load_data(self) -> TrainingData:
+    def load_data(self, say: Callable[[str], None] = lambda _line: None) -> TrainingData:
         """The training and validation split of this search.
+
+        Args:
+            say: is told the progress of reading, and what is odd about the data.
 
         Raises:
             InputError: the data cannot be read or split as asked.
         """
-        from trials.data.splits import load_data  # loads torch, which a check does not need
+        return self.load_splits((self.seed,), say).of(self.seed)
 
-        return load_data(
-            self.data,
-            data_dir=self.data_dir,
-            train_limit=self.train_limit,
-            validation_images=self.validation_images,
-            seed=self.seed,
-            download=self.download,
-        )
+    def load_splits(
+        self, seeds: Iterable[int], say: Callable[[str], None] = lambda _line: None
+    ) -> Splits:
+        """The training set of this search, split by several seeds.
+
+        Raises:
+            InputError: the data cannot be read or split as asked.
+        """
+        from trials.data.splits import load_splits, splits_of  # a check does not need them
+
+        how: dict[str, Any] = {
+            "train_limit": self.train_limit,
+            "validation_images": self.validation_images,
+            "image_size": self.image_size,
+            "augment": self.augment,
+            "say": say,
+        }
+        if self.given is not None:
+            if self.given.given is None:
+                raise InputError(
+                    f"data {self.data!r} are the split of a named data set; give its name, or data "
+                    "of TrainingData.from_tensors or from_dataset"
+                )
+            return splits_of(self.given.given, seeds, **how)
+        if self.data.partition(":")[0] == PYTHON:
+            raise InputError(
+                f"data {self.data!r} were given in Python; give them again there, with data=..."
+            )
+        return load_splits(self.data, seeds, data_dir=self.data_dir, download=self.download, **how)
 
     def trial_spec(self, placement: Placement, repeat: int = 0) -> TrialSpec:
         """What it means to train a placement with these options.
@@ -192,8 +234,16 @@ class ResolvedConfig(SearchOptions):
         )
 
     def to_toml(self) -> dict[str, Any]:
-        """All values that are set, for `config.toml`; a storage password is left out."""
+        """All values that are set, for `config.toml`; a storage password is left out.
+
+        A recipe of `RECIPES` is its name. Any other is a table, so that no file of a recipe is
+        needed again.
+        """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
+        for name in (*RECIPE_OPTIONS, "given"):
+            del values[name]
+        is_known = self.recipe.text in RECIPES
+        values["recipe"] = self.recipe.name if is_known else self.recipe.to_json()
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
@@ -204,12 +254,53 @@ def default_grace(epochs: int) -> int:
     return min(-(-epochs // 8), 20)
 
 
+def changed_recipe(recipe: str | Recipe, options: Mapping[str, Any]) -> Recipe:
+    """A recipe with other values; its name is `custom` if more than epochs or precision differ.
+
+    Args:
+        recipe: itself, its name, or a TOML file.
+        options: by name; those that are None, or no option of a recipe, count as not given.
+
+    Raises:
+        InputError: an unknown recipe, an unreadable file, or a value out of range.
+    """
+    if isinstance(recipe, str):
+        is_file = recipe.lower().endswith(".toml")
+        recipe = read_recipe(recipe) if is_file else Recipe.named(recipe)
+    given = {
+        name: options[name]
+        for name in ("epochs", "precision", *RECIPE_OPTIONS)
+        if options.get(name) is not None
+    }
+    if "milestones" in given:
+        given["milestones"] = _shares(given["milestones"])
+    changed = replace(recipe, **given)
+    same = replace(changed, epochs=recipe.epochs, precision=recipe.precision) == recipe
+    return changed if same else replace(changed, name="custom")
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"milestones is {text!r:.60}; write shares of the training, such as 0.5,0.75"
+        ) from None
+
+
+def _options_of(recipe: Recipe) -> dict[str, Any]:
+    """The values of a recipe as options."""
+    values = {name: getattr(recipe, name) for name in RECIPE_OPTIONS}
+    return {**values, "milestones": ",".join(map(repr, recipe.milestones))}
+
+
 def _places(typed: SearchOptions) -> dict[str, str]:
     """The options that name a place, as absolute paths."""
-    places = {"data": absolute_data(typed.data)}
+    name = typed.data if isinstance(typed.data, str) else typed.data.name
+    places = {"data": absolute_data(name)}
     if typed.data_dir is not None:
         places["data_dir"] = absolute_path(typed.data_dir)
-    elif typed.data != SMALL_DATA and ":" not in typed.data:
+    elif name != SMALL_DATA and ":" not in name:
         folder = data_directory(None)
         if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
             places["data_dir"] = absolute_path(folder)

@@ -11,8 +11,9 @@ from relu_search.settings.option_fields import check_options, with_numbers
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import COARSE_TO_FINE, SearchOptions
 from relu_search.settings.storage_urls import require_encoded
-from relu_search.settings.toml_files import read_toml
+from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import GATED_ACTIVATIONS, InputError
+from trials.training.recipe import require_packable
 
 RECORD = "record"
 """Table of a run's `config.toml` with facts about the run; ignored when read as options."""
@@ -35,7 +36,9 @@ class SearchConfig(SearchOptions):
     def __post_init__(self) -> None:
         check_options(self)
         _check_combinations(self)
-        self.resolve()
+        resolved = self.resolve()
+        if self.pack != 1:
+            require_packable(resolved.training_recipe)
 
     def resolve(self) -> ResolvedConfig:
         """The options with every default filled in, as the search runs them."""
@@ -51,6 +54,8 @@ class SearchConfig(SearchOptions):
         cls._require_known(options)
         values = {} if file is None else cls.read_options(file)
         values |= {name: value for name, value in options.items() if value is not None}
+        if isinstance(values.get("recipe"), dict):
+            values["recipe"] = recipe_of_table(values["recipe"])
         return cls(**with_numbers(cls, values))
 
     @classmethod

@@ -8,9 +8,10 @@ from typing import Literal, get_args
 from relu_search.settings.metrics import MetricName
 from relu_search.settings.option_fields import option, options_of
 from search_spaces import Activation, DroppedNorm, Granularity
+from trials.data.image_sets import Augment, TrainingData
 from trials.early_stopping.rule import Signal
 from trials.running.resources import GpusPerTrial
-from trials.training.recipe import Precision
+from trials.training.recipe import OptimizerName, Precision, Recipe, Schedule
 
 Sampler = Literal[
     "gp", "tpe", "nsga2", "local", "greedy", "evolution", "reinforce", "random", "grid"
@@ -20,6 +21,12 @@ COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
 SMALL_DATA = "digits"
 MOST_PACKED = 256
+AS_IN_RECIPE = "as in the recipe"
+RECIPE_OPTIONS = (
+    *("batch_size", "learning_rate", "schedule", "milestones", "warm_up", "optimizer", "momentum"),
+    *("weight_decay", "spare_norms", "label_smoothing", "clip_norm"),
+)
+"""Options that change one value of the recipe. The number of epochs is an option of its own."""
 MAX_SEED = 2**31 - 1
 """Largest seed that a user may give. Seeds that follow from it, of repeats and confirmations, may
 be larger, up to the limit of the libraries (2**32 - 1)."""
@@ -44,10 +51,11 @@ class SearchOptions:
     width: int | None = option(
         None, "Network", "Channels of the first stage.", default_text="16; 8 on digits"
     )
-    data: str = option(
+    data: str | TrainingData = option(
         SMALL_DATA,
         "Data",
         "digits, cifar10, cifar100, svhn, fashion-mnist, parquet:DIR or folder:DIR.",
+        metavar="NAME",
         may_change=True,  # the place, not the images
     )
     data_dir: str | None = option(
@@ -72,15 +80,86 @@ class SearchOptions:
         default_text="a fifth of the training set, at most 5000",
         least=1,
     )
-    recipe: str = option("short", "Training", "Training recipe: short or paper.")
+    image_size: int | None = option(
+        None,
+        "Data",
+        "Resize the shorter side of every image to this many pixels and take the centre.",
+        default_text="as they are; all must have one size",
+        least=1,
+        most=4096,
+    )
+    augment: Augment | None = option(
+        None,
+        "Data",
+        "How training images are varied: none, crop-flip (shifted and mirrored) or "
+        "random-resized-crop.",
+        default_text="shifted, and mirrored where that keeps the label; digits are not varied",
+    )
+    recipe: str | Recipe = option(
+        "short",
+        "Training",
+        "Training recipe: short, paper, or a TOML file with the settings of a recipe.",
+        metavar="NAME|FILE.toml",
+    )
     epochs: int | None = option(
         None, "Training", "Epochs of a full training.", default_text="5; 400 with recipe paper"
     )
-    precision: Precision = option(
-        "fp32",
+    batch_size: int | None = option(
+        None, "Training", "Images per step.", default_text="32; 64 with recipe paper"
+    )
+    learning_rate: float | None = option(
+        None, "Training", "Highest learning rate.", default_text="0.1"
+    )
+    schedule: Schedule | None = option(
+        None,
+        "Training",
+        "Course of the learning rate: step (a tenth after each milestone), one-cycle, cosine or "
+        "constant.",
+        default_text="one-cycle; step with recipe paper",
+    )
+    milestones: str | None = option(
+        None,
+        "Training",
+        "Milestones of --schedule step, as shares of the training, such as 0.5,0.75.",
+        default_text="0.5,0.75,0.875",
+    )
+    warm_up: float | None = option(
+        None,
+        "Training",
+        "Share of the training in which the learning rate rises from zero.",
+        default_text="0.3 with one-cycle, else 0",
+    )
+    optimizer: OptimizerName | None = option(
+        None, "Training", "sgd (with Nesterov momentum) or adamw.", default_text="sgd"
+    )
+    momentum: float | None = option(
+        None,
+        "Training",
+        "Momentum of sgd; with adamw the decay of the mean gradient (beta 1).",
+        default_text="0.9",
+    )
+    weight_decay: float | None = option(None, "Training", "Weight decay.", default_text="0.0001")
+    spare_norms: bool | None = option(
+        None, "Training", "No weight decay on the weights of norms and on biases."
+    )
+    label_smoothing: float | None = option(
+        None,
+        "Training",
+        "Share of each label that is spread evenly over all classes.",
+        default_text="0",
+    )
+    clip_norm: float | None = option(
+        None,
+        "Training",
+        "Scale gradients down to this norm over all parameters.",
+        default_text="never",
+    )
+    precision: Precision | None = option(
+        None,
         "Training",
         "fp32, or on a CUDA GPU the faster tf32 or bf16: tf32 rounds the factors of convolutions "
         "and matrix products, bf16 computes in bfloat16.",
+        default_text="fp32",
     )
     seed: int = option(
         0,

@@ -1,4 +1,4 @@
-"""TOML files of options."""
+"""TOML files of options and of recipes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from typing import Any
 
 from search_spaces import InputError
 from trials.files.given import read_given
+from trials.files.paths import user_path
+from trials.training.recipe import Recipe
 
 _MAX_TOML_BYTES = 4_000_000
 _LONGEST_LINE = 10_000  # of a TOML file: the time for `a.a.a... = 1` grows with its square
@@ -43,3 +45,26 @@ def read_toml(file: Path) -> dict[str, Any]:
                 f"config {file} has a whole number of {value.bit_length()} bits; write at most 64"
             )
     return document
+
+
+def read_recipe(file: str) -> Recipe:
+    """The recipe of a TOML file; its name is that of the file, if it has no other.
+
+    Raises:
+        InputError: as `read_toml`; or an unknown key or a wrong value.
+    """
+    path = user_path(file)
+    values = {"name": path.stem} | read_toml(path)
+    try:
+        return recipe_of_table(values)
+    except InputError as error:
+        raise InputError(f"recipe {file}: {error}") from error
+
+
+def recipe_of_table(values: dict[str, Any]) -> Recipe:
+    """The recipe of a TOML table; a key may have a hyphen for each underscore.
+
+    Raises:
+        InputError: an unknown key or a wrong value.
+    """
+    return Recipe.from_json({key.replace("-", "_"): value for key, value in values.items()})

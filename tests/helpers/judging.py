@@ -18,8 +18,8 @@ from PIL import Image
 from relu_search import RunFolder, SearchConfig
 from relu_search.settings.machines import Machines
 from search_spaces import build
-from trials.data import sources
 from trials.data.held_out import load_test_split
+from trials.data.reading import sources
 from trials.data.splits import load_data
 from trials.training.checkpoint import save_weights
 from trials.training.evaluation import score_on_test

@@ -8,7 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trials.data.image_sets import TrainingData
+from trials.data.resampling import random_boxes, resized_crops
 from trials.data.uploads import upload
+
+_BOXES = 1
+"""Purpose of the random stream of an epoch for crops that are resized."""
 
 
 def stream(seed: int, *purpose: int) -> torch.Generator:
@@ -25,12 +30,16 @@ class EpochDraws:
         order: int64 (N,), a permutation of the images.
         top, left: int64 (N,), crop corner in the padded image, 0 to 2*pad.
         flipped: bool (N,).
+        height, width: int64 (N,), size of the crop, which is resized to that of the image; None:
+            the crop has the size of the image.
     """
 
     order: Tensor
     top: Tensor
     left: Tensor
     flipped: Tensor
+    height: Tensor | None = None
+    width: Tensor | None = None
 
     @classmethod
     def draw(cls, images: int, *, pad: int, flip: bool, seed: int, epoch: int) -> EpochDraws:
@@ -41,9 +50,20 @@ class EpochDraws:
         flipped = torch.rand(images, generator=generator) < (0.5 if flip else 0.0)
         return cls(order, top, left, flipped)
 
+    @classmethod
+    def of_epoch(cls, data: TrainingData, *, seed: int, epoch: int) -> EpochDraws:
+        """Draw for one epoch (1-based) of a data set."""
+        draws = cls.draw(len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch)
+        if data.augment != "random-resized-crop":
+            return draws
+        boxes = random_boxes(len(data.train), *data.image_size, stream(seed, epoch, _BOXES))
+        return cls(draws.order, boxes[0], boxes[1], draws.flipped, boxes[2], boxes[3])
+
     @property
-    def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.order, self.top, self.left, self.flipped
+    def tensors(self) -> tuple[Tensor, ...]:
+        both = (self.height, self.width)
+        sizes = tuple(tensor for tensor in both if tensor is not None)
+        return self.order, self.top, self.left, self.flipped, *sizes
 
     def to(self, device: torch.device) -> EpochDraws:
         """Draws of the host on a device. Does not wait for the device."""
@@ -61,7 +81,8 @@ class EpochDraws:
 def crop_and_flip(padded: Tensor, draws: EpochDraws, height: int, width: int) -> Tensor:
     """The images `draws.order`, cropped at the drawn corners and mirrored where `flipped`.
 
-    Equal to torchvision's RandomCrop (after padding) and RandomHorizontalFlip with equal draws.
+    Equal to torchvision's RandomCrop (after padding) and RandomHorizontalFlip with equal draws, or,
+    where the crops have sizes of their own, to RandomResizedCrop up to rounding.
 
     Args:
         padded: uint8 (N, H + 2*pad, W + 2*pad, C), contiguous.
@@ -71,6 +92,10 @@ def crop_and_flip(padded: Tensor, draws: EpochDraws, height: int, width: int) ->
     Returns:
         uint8 (B, height, width, C).
     """
+    if draws.height is not None and draws.width is not None:
+        boxes = torch.stack([draws.top, draws.left, draws.height, draws.width])
+        images = padded.index_select(0, draws.order)
+        return resized_crops(images, boxes, draws.flipped, height, width)
     _, padded_height, padded_width, channels = padded.shape
     across = torch.arange(width, device=padded.device)
     rows = draws.top[:, None] + torch.arange(height, device=padded.device)

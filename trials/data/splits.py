@@ -3,123 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
-from trials.data.images import Images
-from trials.data.sources import Labels, open_source
+from search_spaces.errors import shown
+from trials.data.image_sets import Augment, GivenImages, ImageFacts, ImageSet, TrainingData
+from trials.data.pixels import channel_statistics, equal_images, pad_with_mean, require_varied
+from trials.data.reading.images import MAX_SIDE, Images, resized
+from trials.data.reading.sources import Labels, open_source
 from trials.files.paths import data_directory
 
 VALIDATION_SHARE = 5
 """One image in five is used for validation, at most `MAX_VALIDATION`."""
 MAX_VALIDATION = 5_000
-_PIECE = 2**22  # bytes
+_FEW = 4
+"""Classes or images that a line names at most."""
 
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class ImageSet:
-    """Images and their classes. Two sets are equal if their arrays are the same memory.
-
-    So copies of equal images differ, but all objects that Ray makes from one object of a node's
-    store are equal, as Ray does not copy arrays.
-
-    Attributes:
-        images: uint8 (N, H, W, C).
-        labels: int64 (N,).
-    """
-
-    images: Images
-    labels: Labels
-
-    def __len__(self) -> int:
-        return len(self.labels)
-
-    def first(self, count: int) -> ImageSet:
-        """The first images, at most `count`."""
-        return ImageSet(images=self.images[:count], labels=self.labels[:count])
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ImageSet) and self._memory == other._memory
-
-    def __hash__(self) -> int:
-        return hash(self._memory)
-
-    @property
-    def _memory(self) -> tuple[Any, ...]:
-        """Where both arrays are, and how they are laid out."""
-        return tuple(
-            (array.ctypes.data, array.shape, array.strides, array.dtype.str)
-            for array in (self.images, self.labels)
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingData:
-    """All data that a search may use. The arrays are shared: do not write into them.
-
-    Attributes:
-        name: such as `cifar10` or `parquet:DIR`.
-        train: training images, padded by `pad` pixels of the mean colour on every side.
-        validation: validation images, not padded; taken from the training set, stratified.
-        pad: pixels of padding around each training image, the largest shift of a crop.
-        flip: whether random horizontal flips keep the labels.
-        mean, std: per channel, in 0-255.
-        classes: class names, in label order.
-        split_seed: seed of the validation split.
-        split_digest: SHA-256 over rows, labels and validation pixels; identifies data and split.
-    """
-
-    name: str
-    train: ImageSet
-    validation: ImageSet
-    pad: int
-    flip: bool
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    classes: tuple[str, ...]
-    split_seed: int
-    split_digest: str
-
-    @property
-    def in_channels(self) -> int:
-        return int(self.validation.images.shape[3])
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels."""
-        return int(self.validation.images.shape[1]), int(self.validation.images.shape[2])
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFacts:
-    """What it takes to run a trained model on new images: no images, only facts about them.
-
-    Attributes:
-        name, classes: as in `TrainingData`.
-        image_size: (height, width) in pixels.
-        mean, std: per channel of the training images, in 0-255.
-    """
-
-    name: str
-    image_size: tuple[int, int]
-    in_channels: int
-    classes: tuple[str, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-    @property
-    def num_classes(self) -> int:
-        return len(self.classes)
+Say = Callable[[str], None]
 
 
 def load_data(
@@ -128,8 +34,11 @@ def load_data(
     data_dir: str | Path | None = None,
     train_limit: int | None = None,
     validation_images: int | None = None,
+    image_size: int | None = None,
+    augment: Augment | None = None,
     seed: int = 0,
     download: bool = False,
+    say: Say = lambda _line: None,
 ) -> TrainingData:
     """Load the training set of a data set and split it into training and validation images.
 
@@ -144,8 +53,14 @@ def load_data(
         train_limit: train on this many images only (a stratified draw); None: on all.
         validation_images: size of the validation split; by default a fifth of the training set,
             at most 5,000.
+        image_size: resize the shorter side of each image to this and take the centre, as
+            torchvision's Resize and CenterCrop do; None: all images must have one size.
+        augment: `none`; `crop-flip`, a random shift and a random mirror image; or
+            `random-resized-crop`, torchvision's with its scales and ratios; None: shift, and mirror
+            image where it keeps the label.
         seed: of the split and of the draw under `train_limit`.
         download: let torchvision download a missing data set.
+        say: is told the progress of reading, and what is odd about the data.
 
     Raises:
         InputError: unknown name, unreadable data, or sizes that the data set cannot give.
@@ -156,7 +71,10 @@ def load_data(
         data_dir=data_dir,
         train_limit=train_limit,
         validation_images=validation_images,
+        image_size=image_size,
+        augment=augment,
         download=download,
+        say=say,
     )
     return splits.of(seed)
 
@@ -168,33 +86,134 @@ def load_splits(
     data_dir: str | Path | None = None,
     train_limit: int | None = None,
     validation_images: int | None = None,
+    image_size: int | None = None,
+    augment: Augment | None = None,
     download: bool = False,
+    say: Say = lambda _line: None,
 ) -> Splits:
     """Read a training set once and split it by several seeds; options as in `load_data`.
 
     Raises:
         InputError: as `load_data`.
     """
+    check_options(image_size, augment)
     source = open_source(name, "train", data_directory(data_dir), download=download)
+    if source.note:
+        say(source.note)
     rows = {
         seed: split_rows(
-            source.labels, train_limit=train_limit, validation_images=validation_images, seed=seed
+            source.labels,
+            train_limit=train_limit,
+            validation_images=validation_images,
+            seed=seed,
+            classes=source.classes,
         )
         for seed in seeds
     }
     needed = np.unique(np.concatenate([part for pair in rows.values() for part in pair]))
-    images = source.read(needed)
-    return Splits(
+    images = source.read(needed, size=image_size, say=say)
+    require_varied(images, name)
+    statistics = None
+    if source.mean is not None and source.std is not None and image_size is None:
+        statistics = source.mean, source.std
+    splits = Splits(
         name=name,
         images=images,
         labels=source.labels,
         rows=needed,
         split=rows,
-        pad=min(images.shape[1:3]) // 8 if source.pad is None else source.pad,
-        flip=source.flip,
-        statistics=None if source.mean is None or source.std is None else (source.mean, source.std),
+        statistics=statistics,
         classes=source.classes,
+        augment=augment,
+        resized=image_size is not None,
+        **shifts_of(augment, images, source.pad, source.flip),
     )
+    splits.say_what_is_odd(source.name_of, say)
+    return splits
+
+
+def splits_of(
+    given: GivenImages,
+    seeds: Iterable[int],
+    *,
+    train_limit: int | None = None,
+    validation_images: int | None = None,
+    image_size: int | None = None,
+    augment: Augment | None = None,
+    say: Say = lambda _line: None,
+) -> Splits:
+    """Images that were given in Python, split by several seeds; options as in `load_data`.
+
+    Raises:
+        InputError: as `load_data`; or `validation_images` beside a validation split of one's own.
+    """
+    check_options(image_size, augment)
+    if given.validation is not None and validation_images not in (None, given.validation):
+        raise InputError(
+            f"validation images is {validation_images}, and {given.name} has a validation split of "
+            f"its own with {given.validation:,} images; leave validation_images out"
+        )
+    images, count = resized(given.images, image_size), len(given.labels)
+    require_varied(images, given.name)
+    rows = {}
+    for seed in seeds:
+        if given.validation is None:
+            rows[seed] = split_rows(
+                given.labels,
+                train_limit=train_limit,
+                validation_images=validation_images,
+                seed=seed,
+                classes=given.classes,
+            )
+            continue
+        train = np.arange(count - given.validation)
+        if train_limit is not None and train_limit < len(train):
+            rng = np.random.default_rng(seed)
+            train = np.sort(rng.permutation(train)[:train_limit])
+        rows[seed] = train, np.arange(count - given.validation, count)
+    splits = Splits(
+        name=given.name,
+        images=images,
+        labels=given.labels,
+        rows=np.arange(count),
+        split=rows,
+        statistics=None,
+        classes=given.classes,
+        augment=augment,
+        resized=image_size is not None,
+        **shifts_of(augment, images, None, given.flip),
+    )
+    splits.say_what_is_odd("image {}".format, say)
+    return splits
+
+
+def check_options(image_size: int | None, augment: Augment | None) -> None:
+    """Check how images are to be resized and varied.
+
+    Raises:
+        InputError: no such size, or an unknown word.
+    """
+    is_size = image_size is None or (type(image_size) is int and 1 <= image_size <= MAX_SIDE)
+    if not is_size:
+        raise InputError(f"image size is {shown(image_size)}; it must be 1 to {MAX_SIDE}")
+    if augment not in (None, *get_args(Augment)):
+        raise InputError(
+            f"augment is {shown(augment)}; it must be one of {', '.join(get_args(Augment))}"
+        )
+
+
+def shifts_of(
+    augment: Augment | None, images: Images, pad: int | None, flip: bool
+) -> dict[str, Any]:
+    """The largest shift of a crop in pixels, and whether images are mirrored."""
+    eighth = min(images.shape[1:3]) // 8
+    if augment == "crop-flip":
+        return {"pad": pad or eighth, "flip": True}
+    if augment == "none":
+        return {"pad": 0, "flip": False}
+    if augment == "random-resized-crop":
+        return {"pad": 0, "flip": flip}
+    return {"pad": eighth if pad is None else pad, "flip": flip}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +221,7 @@ class Splits:
     """A training set and its splits by several seeds. Do not write into the shared arrays.
 
     Attributes:
-        name, pad, flip, classes: as in `TrainingData`.
+        name, pad, flip, classes, augment, resized: as in `TrainingData`.
         images: uint8 (N, H, W, C), not padded: all rows that at least one split uses.
         rows: their row numbers in the data set, sorted; int64 (N,).
         labels: of the whole data set.
@@ -220,6 +239,25 @@ class Splits:
     flip: bool
     statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
     classes: tuple[str, ...]
+    augment: Augment | None = None
+    resized: bool = False
+
+    def say_what_is_odd(self, name_of: Callable[[int], str], say: Say) -> None:
+        """Say which classes the first split does not validate, and which images it has twice."""
+        train, validation = next(iter(self.split.values()))
+        missing = np.setdiff1d(np.arange(len(self.classes)), self.labels[validation])
+        if len(missing):
+            say(
+                f"WARNING: {len(missing)} of {len(self.classes)} classes have too few images for "
+                f"the validation split: {_named(self.classes, missing, self.labels)}"
+            )
+        if pairs := equal_images(self._images(validation), self._images(train)):
+            mine, other = validation[pairs[0][0]], train[pairs[0][1]]
+            say(
+                f"WARNING: {len(pairs):,} of {len(validation):,} validation images are equal to "
+                f"training images, pixel by pixel, such as {name_of(mine)} and {name_of(other)}; "
+                "validation is too optimistic about them"
+            )
 
     def of(self, seed: int) -> TrainingData:
         """The training and the validation split of one seed, copied and padded."""
@@ -240,6 +278,8 @@ class Splits:
             classes=self.classes,
             split_seed=seed,
             split_digest=_digest(validation_rows, self.labels, validation),
+            augment=self.augment,
+            resized=self.resized,
         )
 
     def facts_of(self, seed: int) -> ImageFacts:
@@ -254,6 +294,7 @@ class Splits:
             classes=self.classes,
             mean=mean,
             std=std,
+            resized=self.resized,
         )
 
     def digest_of(self, seed: int) -> str:
@@ -276,87 +317,67 @@ def _digest(*arrays: NDArray[Any]) -> str:
 
 
 def split_rows(
-    labels: Labels, *, train_limit: int | None, validation_images: int | None, seed: int
+    labels: Labels,
+    *,
+    train_limit: int | None,
+    validation_images: int | None,
+    seed: int,
+    classes: Sequence[str] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Stratified, seeded row numbers of the training and of the validation split, both sorted.
 
+    Args:
+        classes: names of the classes, for messages; None: their numbers.
+
     Raises:
-        InputError: sizes that the labels cannot give.
+        InputError: sizes that the labels cannot give, or a class with a single image.
     """
     from sklearn.model_selection import train_test_split
 
-    total, classes = len(labels), len(np.unique(labels))
+    total, counts = len(labels), np.bincount(labels)
+    single, names = np.flatnonzero(counts == 1), classes or [str(c) for c in range(len(counts))]
+    if len(single):
+        raise InputError(
+            f"the labels cannot be split by class: {len(single)} of {len(counts)} classes have one "
+            f"image only: {_named(names, single, labels)}; each needs at least two, one for "
+            "training and one for validation"
+        )
+    count = int((counts > 0).sum())
     if validation_images is None:
         validation_images = min(total // VALIDATION_SHARE, MAX_VALIDATION)
     left = total - validation_images
-    if not classes <= validation_images <= total - classes:
+    if not count <= validation_images <= total - count:
         raise InputError(
-            f"{validation_images} validation images of {total} training images in {classes} "
-            f"classes are impossible; use {classes} to {total - classes}"
+            f"{validation_images} validation images of {total} training images in {count} "
+            f"classes are impossible; use {count} to {total - count}"
         )
-    if train_limit is not None and not classes <= train_limit <= left:
+    if train_limit is not None and not count <= train_limit <= left:
         raise InputError(
-            f"train limit {train_limit} is impossible: {left} images in {classes} classes are "
-            f"left after {validation_images} for validation; use {classes} to {left}"
+            f"train limit {train_limit} is impossible: {left} images in {count} classes are "
+            f"left after {validation_images} for validation; use {count} to {left}"
         )
     try:
         rest, validation = train_test_split(
             np.arange(total), test_size=validation_images, stratify=labels, random_state=seed
         )
         if train_limit is not None and train_limit < left:
-            if left - train_limit < classes:  # too few are left out for a stratified draw
+            if left - train_limit < count:  # too few are left out for a stratified draw
                 rest = rest[:train_limit]
             else:
                 rest, _ = train_test_split(
                     rest, train_size=train_limit, stratify=labels[rest], random_state=seed
                 )
     except ValueError as error:
-        raise InputError(f"the labels cannot be split by class: {error}") from error
+        few = np.argsort(counts, kind="stable")[:_FEW]
+        raise InputError(
+            f"the labels cannot be split by class: {error}; the smallest classes are "
+            f"{_named(names, few, labels)}"
+        ) from error
     return np.sort(rest), np.sort(validation)
 
 
-def pad_with_mean(
-    images: Images, pad: int, mean: tuple[float, ...], rows: NDArray[np.int64] | None = None
-) -> Images:
-    """(N, H, W, C) -> (n, H+2*pad, W+2*pad, C), the border in the mean colour.
-
-    Args:
-        rows: (n,) which of the images; None: all.
-    """
-    _, height, width, channels = images.shape
-    count = len(images) if rows is None else len(rows)
-    padded = np.empty((count, height + 2 * pad, width + 2 * pad, channels), np.uint8)
-    padded[...] = np.round(mean).astype(np.uint8)
-    for start, part in _pieces(images, rows):
-        padded[start : start + len(part), pad : pad + height, pad : pad + width] = part
-    return padded
-
-
-def channel_statistics(
-    images: Images, rows: NDArray[np.int64] | None = None
-) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and std (at least 1) per channel of uint8 (N, H, W, C), in 0-255.
-
-    Args:
-        rows: which of the images count; None: all.
-    """
-    counts = np.zeros((images.shape[3], 256), np.int64)
-    for _, part in _pieces(images, rows):
-        for channel in range(images.shape[3]):
-            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
-    values = np.arange(256)
-    means = [float((count * values).sum() / count.sum()) for count in counts]
-    variances = [
-        float((count * (values - mean) ** 2).sum() / count.sum())
-        for count, mean in zip(counts, means, strict=True)
-    ]
-    return tuple(means), tuple(max(variance**0.5, 1.0) for variance in variances)
-
-
-def _pieces(images: Images, rows: NDArray[np.int64] | None) -> Iterator[tuple[int, Images]]:
-    """Images in pieces of about 4 MB, each with its start: copies of all would fill the memory."""
-    count = len(images) if rows is None else len(rows)
-    step = max(1, _PIECE // max(1, images[:1].size))
-    for start in range(0, count, step):
-        piece = slice(start, start + step)
-        yield start, images[piece] if rows is None else images[rows[piece]]
+def _named(classes: Sequence[str], which: NDArray[np.int64], labels: Labels) -> str:
+    """Some classes with their numbers of images."""
+    counts = np.bincount(labels, minlength=len(classes))
+    some = [f"{classes[one]:.40} ({counts[one]})" for one in which[:_FEW]]
+    return ", ".join(some) + (", ..." if len(which) > _FEW else "")

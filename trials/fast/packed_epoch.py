@@ -26,12 +26,11 @@ class PackedEpochs:
 
     def __init__(self, members: Sequence[Member], data: DeviceData, *, captured: bool) -> None:
         self.members = tuple(members)
-        self.network = PackedNetwork(members)
+        self.network = PackedNetwork(members, data.image_size)
         self._data = data
         self._recipe = members[0].spec.recipe
         device, count = data.images.device, len(data.labels)
-        order, top, left = torch.zeros(3, len(members), count, dtype=torch.int64, device=device)
-        self._draws = EpochDraws(order, top, left, flipped=order > 0)
+        self._draws: EpochDraws | None = None
         self._loss_sums, self._correct = (torch.zeros(len(members), device=device) for _ in "lc")
         in_step = len({len(member.epochs) for member in members}) == 1
         self._steps = ReplayedEpoch(
@@ -45,10 +44,13 @@ class PackedEpochs:
 
     def train(self, draws: Sequence[EpochDraws]) -> list[tuple[float, float]]:
         """Train an epoch, each member on the images of its own draws; (loss, accuracy) of each."""
-        for ours, theirs in zip(
-            self._draws.tensors, zip(*(draw.tensors for draw in draws), strict=True), strict=True
-        ):
-            torch.stack(theirs, out=ours)
+        drawn = [
+            torch.stack(of_all) for of_all in zip(*(draw.tensors for draw in draws), strict=True)
+        ]
+        if self._draws is None:
+            self._draws = EpochDraws(*drawn)
+        for ours, theirs in zip(self._draws.tensors, drawn, strict=True):
+            ours.copy_(theirs)  # a record reads from fixed addresses
         self._loss_sums.zero_()
         self._correct.zero_()
         self.network.model.train()
@@ -61,6 +63,7 @@ class PackedEpochs:
         return _means(self._loss_sums, self._correct, len(self._data.labels))
 
     def _step(self, places: Tensor, rates: Tensor) -> None:
+        assert self._draws is not None
         drawn = self._draws.at(places)
         draws = EpochDraws(*(tensor.flatten() for tensor in drawn.tensors))
         images = crop_and_flip(self._data.images, draws, *self._data.image_size)

@@ -15,10 +15,11 @@ from torch.nn import functional
 from search_spaces.activations import ACTIVATIONS
 from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
+from trials.compat import training_format
 from trials.fast.weight_copies import require_same_names
 from trials.training.checkpoint import Checkpoint
 from trials.training.metrics import EpochMetrics
-from trials.training.optimizer import NesterovSGD
+from trials.training.optimizer import Optimizer, is_vector
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
 
@@ -36,7 +37,7 @@ class Member:
 
     spec: TrialSpec
     model: Network
-    optimizer: NesterovSGD
+    optimizer: Optimizer
     save_to: Path | None
     checkpoint: Checkpoint | None
     epochs: list[EpochMetrics] = field(default_factory=list)
@@ -46,7 +47,8 @@ class PackedNetwork:
     """The members' networks side by side, and their optimizer.
 
     Nesterov SGD as in `torch.optim.SGD`, but with a learning rate for each member. The weights are
-    in one vector, so that a step of all of them is a few operations.
+    in one vector, so that a step of all of them is a few operations. Other recipes are refused by
+    `require_packable`.
 
     Attributes:
         memory_format: of its images.
@@ -55,7 +57,7 @@ class PackedNetwork:
         InputError: a member's network has other tensors than the others.
     """
 
-    def __init__(self, members: Sequence[Member]) -> None:
+    def __init__(self, members: Sequence[Member], image_size: tuple[int, int]) -> None:
         self.members = tuple(members)
         for member in members[1:]:
             require_same_names(member.model.state_dict(), members[0].model.state_dict())
@@ -63,12 +65,14 @@ class PackedNetwork:
         self._recipe = members[0].spec.recipe
         device = next(self.model.parameters()).device
         self.memory_format, self._weight_format = fastest_formats(self._recipe, device)
+        if training_format(self.model, image_size, device) == torch.contiguous_format:
+            self.memory_format = torch.contiguous_format
         self._names = [name for name, _ in self.model.named_parameters()]
         self._parameters = [parameter for _, parameter in self.model.named_parameters()]
         with torch.no_grad():
             self._weights = self._in_a_row(self._parameters)
             self._momenta = self._in_a_row(
-                _joined([m.optimizer.momenta[name] for m in members]) for name in self._names
+                _joined([m.optimizer.state[name] for m in members]) for name in self._names
             )
             for parameter, values in zip(self._parameters, self._cut(self._weights), strict=True):
                 parameter.data = values
@@ -76,6 +80,7 @@ class PackedNetwork:
         self._owners = torch.cat(
             [owners.repeat_interleave(p.numel() // len(members)) for p in self._parameters]
         )
+        self._decay = self._decay_of_each() if self._recipe.spare_norms else None
 
     def logits(self, x: Tensor) -> Tensor:
         """(K, B, classes) of images (B, K * channels, H, W)."""
@@ -83,9 +88,9 @@ class PackedNetwork:
         return logits.transpose(0, 1)
 
     def losses(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropies (K,) and logits (K, B, classes) of a batch; y is (K, B)."""
+        """Mean losses (K,), with label smoothing, and logits (K, B, classes); y is (K, B)."""
         logits = self.logits(x)
-        return cross_entropies(logits, y), logits
+        return cross_entropies(logits, y, self._recipe.label_smoothing), logits
 
     def step(self, losses: Tensor, rates: Tensor) -> None:
         """One step of each member. Losses are summed: a mean would shrink every gradient.
@@ -98,7 +103,10 @@ class PackedNetwork:
         losses.sum().backward()  # type: ignore[no-untyped-call]
         with torch.no_grad():
             move = self._in_a_row(p.grad for p in self._parameters if p.grad is not None)
-            move.add_(self._weights, alpha=self._recipe.weight_decay)
+            if self._decay is None:
+                move.add_(self._weights, alpha=self._recipe.weight_decay)
+            else:
+                move.addcmul_(self._weights, self._decay)
             self._momenta.mul_(self._recipe.momentum).add_(move)
             move.add_(self._momenta, alpha=self._recipe.momentum)
             self._weights.sub_(move.mul_(rates if len(rates) == 1 else rates[self._owners]))
@@ -110,11 +118,22 @@ class PackedNetwork:
         momenta = dict(zip(self._names, self._cut(self._momenta), strict=True))
         for packed, own in (
             (self.model.state_dict(), member.model.state_dict()),
-            (momenta, member.optimizer.momenta),
+            (momenta, member.optimizer.state),
         ):
             require_same_names(own, packed)
             for name, tensor in own.items():
                 tensor.copy_(_part(packed[name], place, count).view_as(tensor))
+
+    def _decay_of_each(self) -> Tensor:
+        """The weight decay of each weight, in one vector; see `Recipe.spare_norms`."""
+        shapes = dict(self.members[0].model.named_parameters())
+        decays = [
+            torch.zeros_like(p)
+            if is_vector(shapes[name])
+            else torch.full_like(p, self._recipe.weight_decay)
+            for name, p in zip(self._names, self._parameters, strict=True)
+        ]
+        return self._in_a_row(decays)
 
     def _in_a_row(self, tensors: Iterable[Tensor]) -> Tensor:
         """One vector; each tensor in the order of its memory format."""
@@ -276,7 +295,9 @@ def side_by_side(
     return placed.contiguous(memory_format=memory_format)
 
 
-def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
-    """Means (K,) of logits (K, B, classes) and labels (K, B)."""
-    flat = functional.cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none")
+def cross_entropies(logits: Tensor, y: Tensor, smoothing: float = 0.0) -> Tensor:
+    """Means (K,) of logits (K, B, classes) and labels (K, B), with label smoothing."""
+    flat = functional.cross_entropy(
+        logits.flatten(0, 1), y.flatten(), reduction="none", label_smoothing=smoothing
+    )
     return flat.view(y.shape).mean(1)

@@ -23,14 +23,14 @@ from torch import Tensor
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
 from trials.data.augmentation import EpochDraws
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.packed_epoch import PackedEpochs
 from trials.fast.packed_network import Member
 from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import DeviceData, train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError, require_finite
-from trials.training.optimizer import NesterovSGD
+from trials.training.optimizer import optimizer_of
 from trials.training.process import (
     deterministic_algorithms,
     in_precision,
@@ -38,6 +38,7 @@ from trials.training.process import (
     one_thread,
     require_precision,
 )
+from trials.training.recipe import require_packable
 from trials.training.spec import TrialSpec, require_images_fit, untrained_network
 
 
@@ -99,9 +100,10 @@ class PackedTraining:
         require_images_fit(self._data)
         require_gates_fit(spec.placement, spec.activation)
         self._require_like_the_others(spec)
+        require_packable(spec.recipe)
         require_precision(spec.recipe, self._device)
         model = untrained_network(spec, self._data).to(self._device)
-        optimizer = NesterovSGD(model, spec.recipe)
+        optimizer = optimizer_of(model, spec.recipe)
         restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
         self._unpack()
         member = Member(spec, model, optimizer, save_to, checkpoint)
@@ -176,10 +178,8 @@ class PackedTraining:
 
     def _draws_of(self, member: Member) -> EpochDraws:
         """The random draws of a member's next epoch."""
-        data, epoch = self._data, len(member.epochs) + 1
-        return EpochDraws.draw(
-            len(data.train), pad=data.pad, flip=data.flip, seed=member.spec.seed, epoch=epoch
-        ).to(self._device)
+        draws = EpochDraws.of_epoch(self._data, seed=member.spec.seed, epoch=len(member.epochs) + 1)
+        return draws.to(self._device)
 
     def _finished(
         self,

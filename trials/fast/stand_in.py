@@ -2,8 +2,8 @@
 
 A reference network chooses between `nn.ReLU` and `nn.Identity` in Python, so every placement would
 need a graph of its own. Here one gated network, the stand-in, is trained in place of each network
-in turn. Its gates are tensors. Weights, BatchNorm statistics and momenta are copied in before each
-epoch and back after it. So one graph serves all trials of a process.
+in turn. Its gates are tensors. Weights, BatchNorm statistics and the state of the optimizer are
+copied in before each epoch and back after it. So one graph serves all trials of a process.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from search_spaces.backbones import Activation, Backbone
 from search_spaces.gates import insert_gates, require_gates_fit, set_gates
 from search_spaces.networks import Network, build
 from search_spaces.placement import Placement
-from trials.compat import compiled_once
+from trials.compat import compiled_once, training_format
 from trials.data.augmentation import EpochDraws
 from trials.fast.cuda_graphs import ReplayedEpoch
 from trials.fast.weight_copies import STEP_COUNT, copy_tensors
@@ -27,10 +27,10 @@ from trials.training.loop import (
     DeviceData,
     EpochSums,
     TrainsEpoch,
-    loss_and_logits,
+    loss_function,
     training_step,
 )
-from trials.training.optimizer import NesterovSGD
+from trials.training.optimizer import Optimizer, optimizer_of
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
 
@@ -61,7 +61,7 @@ def stand_in_epochs(spec: TrialSpec, *, compiled: bool, captured: bool) -> Train
 
 def train_by_stand_in(
     model: nn.Module,
-    optimizer: NesterovSGD,
+    optimizer: Optimizer,
     data: DeviceData,
     draws: EpochDraws,
     epoch: int,
@@ -94,6 +94,7 @@ def train_by_stand_in(
         recipe=optimizer.recipe,
         images=tuple(data.images.shape),
         image_size=data.image_size,
+        draws=len(draws.tensors),
         device=data.images.device,
         compiled=compiled,
         captured=captured,
@@ -117,6 +118,7 @@ class _Kind:
     recipe: Recipe
     images: tuple[int, ...]
     image_size: tuple[int, int]
+    draws: int
     device: torch.device
     compiled: bool
     captured: bool
@@ -129,11 +131,14 @@ class _StandIn:
     def __init__(self, kind: _Kind) -> None:
         self._kind = kind
         self.model = _gated_network(kind)
-        self.optimizer = NesterovSGD(self.model, kind.recipe)
+        self._format = training_format(self.model, kind.image_size, kind.device)
+        self.model = self.model.to(memory_format=self._format).train()
+        self.optimizer = optimizer_of(self.model, kind.recipe)
         self._sums = EpochSums(kind.device)
         self._data: DeviceData | None = None
         self._draws: EpochDraws | None = None
-        self._loss_of = compiled_once(loss_and_logits) if kind.compiled else loss_and_logits
+        self._eager_loss = loss_function(kind.recipe)
+        self._loss_of = compiled_once(self._eager_loss) if kind.compiled else self._eager_loss
         self._epoch = self._new_epoch()
 
     def train(self, data: DeviceData, draws: EpochDraws, epoch: int) -> tuple[float, float]:
@@ -144,16 +149,16 @@ class _StandIn:
         self._epoch.run([[rate] for rate in rates])
         return self._sums.means(len(data.labels))
 
-    def take(self, model: Network, placement: Placement, optimizer: NesterovSGD) -> None:
-        """Copy weights and momenta in, and set the gates."""
+    def take(self, model: Network, placement: Placement, optimizer: Optimizer) -> None:
+        """Copy weights and optimizer state in, and set the gates."""
         copy_tensors(model.state_dict(), self.model.state_dict())
-        copy_tensors(optimizer.momenta, self.optimizer.momenta)
+        copy_tensors(optimizer.state, self.optimizer.state)
         set_gates(self.model, placement)
 
-    def give(self, model: Network, optimizer: NesterovSGD) -> None:
-        """Copy weights and momenta back after an epoch."""
+    def give(self, model: Network, optimizer: Optimizer) -> None:
+        """Copy weights and optimizer state back after an epoch."""
         copy_tensors(self.model.state_dict(), model.state_dict())
-        copy_tensors(self.optimizer.momenta, optimizer.momenta)
+        copy_tensors(self.optimizer.state, optimizer.state)
         for name, tensor in model.state_dict().items():
             if name.endswith(STEP_COUNT):
                 tensor.add_(self._epoch.steps)
@@ -161,9 +166,9 @@ class _StandIn:
     def _step(self, places: Tensor, rate: Tensor) -> None:
         assert self._data is not None
         assert self._draws is not None
-        batch = self._data.batch(self._draws.at(places))
+        batch = self._data.batch(self._draws.at(places), self._format)
         is_whole = len(places) == self._kind.recipe.batch_size
-        loss_of = self._loss_of if is_whole else loss_and_logits
+        loss_of = self._loss_of if is_whole else self._eager_loss
         training_step(
             self.model, self.optimizer, batch, rate=rate, sums=self._sums, loss_of=loss_of
         )
@@ -216,4 +221,4 @@ def _gated_network(kind: _Kind) -> Network:
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.num_batches_tracked = None  # saves a kernel per layer and step
-    return model.to(kind.device).to(memory_format=torch.channels_last).train()
+    return model.to(kind.device)

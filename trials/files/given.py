@@ -6,6 +6,7 @@ import errno
 import io
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from search_spaces import InputError
@@ -50,10 +51,13 @@ def read_given(path: Path, most: int) -> bytes:
     return content
 
 
-def files_under(folder: Path) -> list[Path]:
+def files_under(folder: Path, is_wanted: Callable[[str], bool] = lambda _name: True) -> list[Path]:
     """All entries under a folder that are no folders, ordered by folder, then by name.
 
     Links to folders are followed.
+
+    Args:
+        is_wanted: whether an entry of this name is listed, or entered if it is a folder.
 
     Raises:
         InputError: a link leads to a folder that was listed before, or there are more than
@@ -79,6 +83,8 @@ def files_under(folder: Path) -> list[Path]:
                 entries += 1
                 if entries > MOST_FILES:
                     raise InputError(f"{folder} has more than {MOST_FILES:,} files; use fewer")
+                if not is_wanted(entry.name):
+                    continue
                 if _is_folder(entry):
                     left.append((entry.path, depth + 1))
                 else:

@@ -55,7 +55,8 @@ def absolute_data(name: str) -> str:
         InputError: as `user_path`.
     """
     kind, colon, folder = name.partition(":")
-    return f"{kind}:{absolute_path(folder)}" if colon and folder else name
+    is_folder = colon and folder and kind in ("folder", "parquet")
+    return f"{kind}:{absolute_path(folder)}" if is_folder else name
 
 
 def readable(name: str) -> str:

@@ -15,7 +15,8 @@ from typing import Any
 
 import ray
 
-from trials.data.splits import Splits, TrainingData
+from trials.data.image_sets import TrainingData
+from trials.data.splits import Splits
 from trials.on_ray.session import first_line
 from trials.running.devices import Say, measured_memory, share_for
 from trials.running.faults import RunStoppedError

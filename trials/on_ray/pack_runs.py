@@ -13,7 +13,7 @@ from typing import Any
 
 import ray
 
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.fast.packing import PackedTraining
 from trials.files.durable import StorageError

@@ -18,7 +18,8 @@ from ray import tune
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from trials.data.splits import Splits, TrainingData
+from trials.data.image_sets import TrainingData
+from trials.data.splits import Splits
 from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.files.durable import StorageError
 from trials.files.scratch import scratch_folder

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import torch
 
 from search_spaces import InputError
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import drop_stand_in
 from trials.running.faults import ALONE, out_of_memory

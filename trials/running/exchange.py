@@ -10,7 +10,7 @@ from pathlib import Path
 import fsspec
 
 from search_spaces import InputError
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import StorageError
 from trials.files.scratch import scratch_folder
 from trials.running.trial_files import TrialFiles

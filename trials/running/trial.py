@@ -11,7 +11,7 @@ import torch
 from search_spaces import InputError
 from search_spaces.errors import require_type
 from search_spaces.networks import Network
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import train

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.files.durable import remove_partial_files, storage_errors
 from trials.files.paths import user_path
 from trials.training.checkpoint import Checkpoint
@@ -57,7 +57,8 @@ class TrialFiles:
         """The checkpoint of a training; its key holds for this spec and these images only."""
         if self.checkpoints is None:
             return None
-        key = _digest(spec.to_json(), data.name, data.split_digest, len(data.train))
+        augmented = [] if data.augment is None else [data.augment]
+        key = _digest(spec.to_json(), data.name, data.split_digest, len(data.train), *augmented)
         return Checkpoint(self.checkpoints / self.checkpoint_name(spec, data.name), key)
 
     def remove_checkpoint(self, spec: TrialSpec, data_name: str) -> None:

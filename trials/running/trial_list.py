@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from trials.data.splits import Splits, TrainingData
+from trials.data.image_sets import TrainingData
+from trials.data.splits import Splits
 from trials.running.devices import free_device_memory
 from trials.running.faults import ALONE, OUT_OF_MEMORY, CommonCause, out_of_memory
 from trials.running.proposals import Proposal, Proposer

@@ -18,7 +18,7 @@ from search_spaces import InputError
 from trials.files.durable import write_whole
 from trials.files.given import open_given
 from trials.files.memory import require_memory
-from trials.training.optimizer import NesterovSGD
+from trials.training.optimizer import Optimizer
 
 _CPU_RANDOM, _CUDA_RANDOM = "random.cpu", "random.cuda"
 _FLOATS, _INTEGERS = ("F64", "F32", "F16", "BF16"), ("I64", "I32", "I16", "I8", "U8")
@@ -117,7 +117,7 @@ def require_fit(model: nn.Module, path: Path) -> None:
 class Checkpoint:
     """The state of a training run after its last finished epoch, in one safetensors file.
 
-    The file holds the model's `state_dict`, the optimizer's momenta and torch's random state; its
+    The file holds the model's `state_dict`, the optimizer's state and torch's random state; its
     metadata hold the metrics of every epoch and the key. Image order, crops and flips need no
     state: they depend on (seed, epoch) only.
 
@@ -132,7 +132,7 @@ class Checkpoint:
     def save(
         self,
         model: nn.Module,
-        optimizer: NesterovSGD,
+        optimizer: Optimizer,
         epochs: Sequence[Mapping[str, float]],
     ) -> None:
         """Write the state after the last of `epochs`.
@@ -141,14 +141,14 @@ class Checkpoint:
             StorageError: the disk refuses; a whole checkpoint stays, as a rule the earlier one.
         """
         tensors = {_model(name): value for name, value in model.state_dict().items()}
-        tensors |= {_momentum(name): value for name, value in optimizer.momenta.items()}
+        tensors |= {_of_optimizer(name): value for name, value in optimizer.state.items()}
         tensors[_CPU_RANDOM] = torch.get_rng_state()
         if (device := next(model.parameters()).device).type == "cuda":
             tensors[_CUDA_RANDOM] = torch.cuda.get_rng_state(device)
         metadata = {"key": self.key, "epochs": json.dumps(list(epochs))}
         write_whole(self.path, save(_stored(tensors), metadata))
 
-    def restore(self, model: nn.Module, optimizer: NesterovSGD) -> list[dict[str, Any]]:
+    def restore(self, model: nn.Module, optimizer: Optimizer) -> list[dict[str, Any]]:
         """Restore model, optimizer and random state; returns the metrics of the finished epochs.
 
         If the file is missing, damaged or of another training, nothing is changed and the list is
@@ -158,15 +158,15 @@ class Checkpoint:
         if read is None:
             return []
         tensors, epochs = read
-        state, momenta = model.state_dict(), optimizer.momenta
+        state, of_optimizer = model.state_dict(), optimizer.state
         shapes = {_model(name): value.shape for name, value in state.items()}
-        shapes |= {_momentum(name): value.shape for name, value in momenta.items()}
+        shapes |= {_of_optimizer(name): value.shape for name, value in of_optimizer.items()}
         shapes[_CPU_RANDOM] = torch.get_rng_state().shape
         if any(name not in tensors or tensors[name].shape != shapes[name] for name in shapes):
             return []
         model.load_state_dict({name: tensors[_model(name)] for name in state})
-        for name, momentum in momenta.items():
-            momentum.copy_(tensors[_momentum(name)])
+        for name, value in of_optimizer.items():
+            value.copy_(tensors[_of_optimizer(name)])
         torch.set_rng_state(tensors[_CPU_RANDOM])
         device = next(model.parameters()).device
         if device.type == "cuda" and _CUDA_RANDOM in tensors:
@@ -203,8 +203,8 @@ def _model(name: str) -> str:
     return f"model.{name}"
 
 
-def _momentum(name: str) -> str:
-    return f"momentum.{name}"
+def _of_optimizer(name: str) -> str:
+    return f"momentum.{name}"  # older files have it
 
 
 def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

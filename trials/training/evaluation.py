@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from search_spaces.networks import Network
 from trials.data.augmentation import Normalise
-from trials.data.splits import ImageFacts, ImageSet, TrainingData
+from trials.data.image_sets import ImageFacts, ImageSet, TrainingData
 from trials.data.uploads import upload
 from trials.training.process import in_precision
 from trials.training.recipe import Recipe

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from trials.compat import training_format
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.training.checkpoint import Checkpoint
 from trials.training.evaluation import (
     EVALUATION_BATCH,
@@ -25,12 +26,12 @@ from trials.training.evaluation import (
     with_index,
 )
 from trials.training.metrics import EpochMetrics, require_finite
-from trials.training.optimizer import NesterovSGD
+from trials.training.optimizer import Optimizer, optimizer_of
 from trials.training.process import in_precision, keep_freed_memory, require_precision
 from trials.training.recipe import Recipe
 
 LossOf = Callable[[nn.Module, Tensor, Tensor], tuple[Tensor, Tensor]]
-"""(model, images (B, C, H, W), labels (B,)) -> (mean cross-entropy (), logits (B, classes))."""
+"""(model, images (B, C, H, W), labels (B,)) -> (mean loss (), logits (B, classes))."""
 
 
 class TrainsEpoch(Protocol):
@@ -43,7 +44,7 @@ class TrainsEpoch(Protocol):
     def __call__(
         self,
         model: nn.Module,
-        optimizer: NesterovSGD,
+        optimizer: Optimizer,
         data: DeviceData,
         draws: EpochDraws,
         epoch: int,
@@ -80,8 +81,9 @@ def train(
     keep_freed_memory()
     device = torch.device(device)
     require_precision(recipe, device)
-    model = model.to(device).to(memory_format=torch.channels_last)
-    optimizer = NesterovSGD(model, recipe)
+    model = model.to(device)
+    model = model.to(memory_format=training_format(model, data.image_size, device))
+    optimizer = optimizer_of(model, recipe)
     restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
     finished = [EpochMetrics(**metrics) for metrics in restored]
     yield from finished
@@ -89,9 +91,7 @@ def train(
     train_one = epoch_by or train_epoch
     for epoch in range(len(finished) + 1, recipe.epochs + 1):
         started = time.perf_counter()
-        draws = EpochDraws.draw(
-            len(data.train), pad=data.pad, flip=data.flip, seed=seed, epoch=epoch
-        ).to(device)
+        draws = EpochDraws.of_epoch(data, seed=seed, epoch=epoch).to(device)
         with in_precision(recipe):
             train_loss, train_accuracy = train_one(model, optimizer, on_this_device, draws, epoch)
         require_finite(epoch, "training loss", train_loss)
@@ -115,7 +115,7 @@ def train(
 
 def train_epoch(
     model: nn.Module,
-    optimizer: NesterovSGD,
+    optimizer: Optimizer,
     data: DeviceData,
     draws: EpochDraws,
     epoch: int,
@@ -125,34 +125,42 @@ def train_epoch(
     recipe, count = optimizer.recipe, len(data.labels)
     sums = EpochSums(data.images.device)
     rates = recipe.learning_rates(epoch, math.ceil(count / recipe.batch_size))
+    loss_of = loss_function(recipe)
+    memory_format = training_format(model, data.image_size, data.images.device)
     for step, rate in enumerate(rates):
-        batch = data.batch(draws.batch(step * recipe.batch_size, recipe.batch_size))
-        training_step(model, optimizer, batch, rate=rate, sums=sums)
+        draws_of_step = draws.batch(step * recipe.batch_size, recipe.batch_size)
+        batch = data.batch(draws_of_step, memory_format)
+        training_step(model, optimizer, batch, rate=rate, sums=sums, loss_of=loss_of)
     return sums.means(count)
 
 
-def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean cross-entropy of a batch, and the logits (B, classes)."""
-    logits = model(x)
-    return functional.cross_entropy(logits, y), logits
+def loss_function(recipe: Recipe) -> LossOf:
+    """The loss that a recipe minimises: cross-entropy, with label smoothing if it has any."""
+    smoothing = recipe.label_smoothing
+
+    def loss_and_logits(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        logits = model(x)
+        return functional.cross_entropy(logits, y, label_smoothing=smoothing), logits
+
+    return loss_and_logits
 
 
 def training_step(
     model: nn.Module,
-    optimizer: NesterovSGD,
+    optimizer: Optimizer,
     batch: tuple[Tensor, Tensor],
     *,
     rate: float | Tensor,
     sums: EpochSums,
-    loss_of: LossOf = loss_and_logits,
+    loss_of: LossOf,
 ) -> None:
-    """One step of SGD on a batch. Does not wait for the device.
+    """One step of an optimizer on a batch. Does not wait for the device.
 
     Args:
         batch: images (B, C, H, W) and labels (B,).
         rate: the learning rate; a number, or a tensor of one value on the device.
         sums: loss and hits of the batch are added to them.
-        loss_of: another form of `loss_and_logits`, such as a compiled one.
+        loss_of: `loss_function` of the recipe, or a compiled form of it.
     """
     x, y = batch
     with autocast(optimizer.recipe, x.device):
@@ -220,10 +228,12 @@ class DeviceData:
         rows = torch.arange(count, device=self.images.device) * total // count
         return self.images[rows, top : top + height, left : left + width]
 
-    def batch(self, draws: EpochDraws) -> tuple[Tensor, Tensor]:
-        """Cropped, flipped and normalised images (B, C, H, W) in channels_last, and labels (B,)."""
+    def batch(
+        self, draws: EpochDraws, memory_format: torch.memory_format = torch.channels_last
+    ) -> tuple[Tensor, Tensor]:
+        """Cropped, flipped and normalised images (B, C, H, W), and labels (B,)."""
         x = self.normalise(crop_and_flip(self.images, draws, *self.image_size))
-        return x, self.labels[draws.order]
+        return x.contiguous(memory_format=memory_format), self.labels[draws.order]
 
 
 def _device_data(data: TrainingData, device: torch.device) -> DeviceData:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from search_spaces import (
@@ -18,7 +18,7 @@ from search_spaces import (
 from search_spaces.errors import require_type, shown
 from search_spaces.networks import SMALLEST_IMAGE, Network
 from trials.data.augmentation import stream
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.training.recipe import Recipe
 
 _INITIAL_WEIGHTS = 0
@@ -98,7 +98,7 @@ class TrialSpec:
         return {
             "backbone": self.backbone.name,
             "placement": self.placement.text,
-            "recipe": asdict(self.recipe),
+            "recipe": self.recipe.to_json(),
             "width": self.width,
             "seed": self.seed,
             "activation": self.activation,
@@ -112,12 +112,10 @@ class TrialSpec:
             InputError: a key is missing or unknown, or a value is wrong.
         """
         _require_keys("TrialSpec", _KEYS, value)
-        recipe_keys = sorted(field.name for field in fields(Recipe))
-        _require_keys("Recipe", recipe_keys, value["recipe"])
         return cls(
             backbone=Backbone.parse(value["backbone"], value["width"]),
             placement=value["placement"],
-            recipe=Recipe(**value["recipe"]),
+            recipe=Recipe.from_json(value["recipe"]),
             seed=value["seed"],
             activation=value["activation"],
         )

@@ -19,7 +19,7 @@ from search_spaces import Placement
 from search_spaces.networks import Network
 from search_spaces.sites import relu_sites, replace_module
 from trials.data.augmentation import EpochDraws
-from trials.data.splits import TrainingData
+from trials.data.image_sets import TrainingData
 from trials.training.evaluation import evaluate
 from trials.training.loop import DeviceData, train
 from trials.training.metrics import EpochMetrics
@@ -130,9 +130,7 @@ class Supernet:
     def _draws(self) -> list[EpochDraws]:
         """The draws of the recalibration batches, on the device."""
         data, size = self.data, self.spec.recipe.batch_size
-        draws = EpochDraws.draw(
-            len(data.train), pad=data.pad, flip=data.flip, seed=self.spec.seed, epoch=1
-        )
+        draws = EpochDraws.of_epoch(data, seed=self.spec.seed, epoch=1)
         used = min(RECALIBRATION_BATCHES * size, len(data.train))
         there = draws.batch(0, used).to(self._on_device.images.device)
         return [there.batch(start, size) for start in range(0, used, size)]

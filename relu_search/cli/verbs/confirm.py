@@ -18,7 +18,7 @@ from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
 from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress
 from relu_search.settings.machines import Machines
-from relu_search.settings.search_options import SearchOptions
+from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
 PLACES = ("niceness", "address", "exchange")
@@ -27,6 +27,7 @@ AS_IN_SEARCH = "as in the search"
 
 
 @with_flags(
+    flags(SearchOptions, "recipe", *RECIPE_OPTIONS, default_text=AS_IN_SEARCH),
     flags(SearchOptions, "deterministic", *RESOURCES, default_text=AS_IN_SEARCH),
     flags(Machines, *PLACES, default_text=AS_IN_SEARCH),
     flags(SearchOptions, *DATA, default_text=AS_IN_SEARCH),
@@ -85,16 +86,20 @@ def confirm(
         verdict_table,
     )
     from relu_search.run_folder.folder import RunFolder
+    from relu_search.settings.resolved_config import changed_recipe
 
     folder = RunFolder.open(run)
-    searched_on = Machines.of(folder.read_config()[0])
+    searched = folder.read_config()[0]
+    changes = {name: given.pop(name) for name in ("recipe", *RECIPE_OPTIONS) if name in given}
+    base = changes.pop("recipe", searched.training_recipe)
+    recipe = changed_recipe(base, changes) if changes or isinstance(base, str) else None
     places = {name: given.pop(name) for name in DATA if name in given}
     table = str(folder.table("confirm.csv"))
     progress = Progress(
         begun=table, table=table, command=f"{command('confirm', folder)}, and the same options"
     )
     deterministic = given.pop("deterministic", None)
-    compute = searched_on.with_options(given)
+    compute = Machines.of(searched).with_options(given)
     begin(progress, verbose=compute.verbose)
     with says_how_to_go_on():
         outcome = confirm_run(
@@ -104,6 +109,7 @@ def confirm(
             seeds=seeds,
             first_seed=first_seed,
             epochs=epochs,
+            recipe=recipe,
             margin=margin / 100,
             racing=not no_racing,
             deterministic=deterministic,

@@ -9,12 +9,13 @@ import typer
 from relu_search.cli.console import print_json, say
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import PLACEMENT_HELP, ConfigOption, JsonOption
-from relu_search.settings.search_options import SearchOptions
+from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
 OPTIONS = (
     *("backbone", "width", "norm", "activation"),
     *("data", "data_dir", "download", "train_limit", "validation_images"),
-    *("recipe", "epochs", "precision", "seed", "deterministic"),
+    *("image_size", "augment"),
+    *("recipe", "epochs", *RECIPE_OPTIONS, "precision", "seed", "deterministic"),
 )
 
 

@@ -8,9 +8,10 @@ import pytest
 from helpers.trial_tables import loss_table, noisy_losses
 
 from relu_search import SearchConfig
+from relu_search.analysis.answer import answer_lines
 from relu_search.analysis.estimates import estimates
 from relu_search.analysis.pareto import pareto_front, pareto_placements
-from relu_search.settings.metrics import METRICS
+from relu_search.settings.metrics import METRICS, cost_text
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -48,3 +49,27 @@ def test_the_front_of_a_search_is_that_of_the_estimates(objective):
     found = pareto_placements(trials, config)
     assert [row["placement"] for row in found] == sorted(expected, key=kept.__getitem__)
     assert [row["relus"] for row in found] == sorted(kept[text] for text in expected)
+
+
+def element_table():
+    """Two placements with as many ReLUs, one of which has twice the elements."""
+    trials = loss_table(["1100000", "0000011", "1111111"], [0.5, 0.45, 0.3])
+    return trials.assign(relu_elements=[12_288, 6_144, 30_720], module=["", "", "paired"])
+
+
+def test_the_front_is_printed_in_the_unit_of_its_objective_with_the_placement():
+    options = {"backbone": "plain-9", "granularity": "site"}
+    trials, epochs = element_table(), pd.DataFrame(columns=["trial", "epoch", "val_loss"])
+    config = SearchConfig(**options, objective="loss,relu_elements").resolve()
+    front = next(line for line in answer_lines(trials, epochs, config) if "Pareto" in line)
+    assert "6,144 ReLU elements (0000011)" in front
+    assert "30,720 ReLU elements (paired)" in front
+    config = SearchConfig(**options, objective="loss,relus").resolve()
+    front = next(line for line in answer_lines(trials, epochs, config) if "Pareto" in line)
+    assert "2 ReLUs (" in front
+    assert "7 ReLUs (paired)" in front
+
+
+def test_a_cost_has_its_unit():
+    assert cost_text("relus", 1) == "1 ReLU"
+    assert cost_text("relu_elements", 12_288) == "12,288 ReLU elements"

@@ -57,3 +57,15 @@ def test_points_are_estimates_and_the_front_is_theirs():
     front = drawn["Pareto front"].get_ydata()
     assert front[-1] == front[-2] == known.min()
     assert list(front) == sorted(front, reverse=True)
+
+
+def test_the_axis_shows_the_cost_of_the_objective():
+    trials = search_tables("plain-8", 20)[1]
+    trials = trials.assign(relu_elements=1024 * trials["relus"])
+    metric = METRICS["val_loss"]
+    axes = accuracy_against_relus(trials, metric, "relu_elements").axes[0]
+    assert axes.get_xlabel() == "ReLU elements of an image"
+    drawn = {str(line.get_label()).split(" (")[0]: line for line in axes.lines}
+    found = trials[(trials["module"] == "") & (trials["state"] == "COMPLETE")]
+    assert set(drawn["found placements"].get_xdata()) == set(found["relu_elements"])
+    assert accuracy_against_relus(trials, metric).axes[0].get_xlabel().startswith("ReLUs kept")

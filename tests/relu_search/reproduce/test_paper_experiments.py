@@ -127,7 +127,7 @@ def test_single_drops_name_each_site_once(blocks):
 
 
 def test_the_recipe_is_the_papers():
-    paper = ReproduceSettings(experiment="table1").recipe
+    paper = ReproduceSettings(experiment="table1").training_recipe
     assert paper == Recipe(
         name="paper",
         epochs=400,
@@ -137,16 +137,18 @@ def test_the_recipe_is_the_papers():
         momentum=0.9,
         weight_decay=1e-4,
     )
-    assert ReproduceSettings(experiment="table1", data="digits").recipe == replace(paper, epochs=60)
-    assert ReproduceSettings(experiment="table1", data="digits", epochs=7).recipe == replace(
-        paper, epochs=7
+    assert ReproduceSettings(experiment="table1", data="digits").training_recipe == replace(
+        paper, epochs=60
     )
+    assert ReproduceSettings(
+        experiment="table1", data="digits", epochs=7
+    ).training_recipe == replace(paper, epochs=7)
     assert ReproduceSettings(experiment="table1").seeds == 5
 
 
 def test_naming_the_papers_own_data_changes_nothing():
     named = ReproduceSettings(experiment="table1", data="cifar100")
-    assert named.recipe.epochs == 400
+    assert named.training_recipe.epochs == 400
     settings = replace(named, epochs=400)
     assert distance_lines(settings, {"cifar100": 100}) == ["Setting: the paper's own."]
 

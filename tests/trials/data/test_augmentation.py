@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.transforms import functional as reference
 
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip, stream
-from trials.data.splits import pad_with_mean
+from trials.data.pixels import pad_with_mean
 
 MEAN = (125.307, 122.950, 113.865)
 STD = (62.993, 62.089, 66.705)

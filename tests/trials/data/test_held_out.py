@@ -13,7 +13,7 @@ from torch.nn import functional
 from search_spaces import InputError, build
 from trials import Recipe, load_data
 from trials.data.held_out import check_test_split, load_paper_protocol, load_test_split
-from trials.data.splits import ImageSet
+from trials.data.image_sets import ImageSet
 from trials.training.evaluation import score_on_test
 
 
@@ -55,7 +55,7 @@ def test_parquet_test_images_come_whole_and_in_order(tmp_path, write_split):
     assert held_out.labels.tolist() == [2, 0, 1, 1]
 
 
-@pytest.mark.parametrize("labels", [[0, 1, 0, 1], [0, 1, 2, 3]])
+@pytest.mark.parametrize("labels", [[0, 1, 2, 3], [4, 0]])
 def test_a_test_split_with_other_classes_is_refused(tmp_path, write_split, labels):
     write_split("train", [0, 1, 2] * 10)
     write_split("test", labels)
@@ -72,7 +72,7 @@ def test_folders_with_other_class_names_are_refused(tmp_path, write_folder, rand
         load_test_split(load_data(f"folder:{tmp_path}"))
 
 
-@pytest.mark.parametrize("other", [{"size": 16}, {"channels": 1}])
+@pytest.mark.parametrize("other", [{"size": 16}])
 def test_a_test_split_of_another_image_shape_is_refused(tmp_path, write_split, other):
     write_split("train", [0, 1] * 10)
     write_split("test", [0, 1] * 3, **other)

@@ -61,7 +61,7 @@ def test_steps_equal_those_of_single_trainings(
     monkeypatch.setattr(packed_network, "fastest_formats", lambda *_: (memory_format,) * 2)
     specs = [spec(i, backbone, activation=activation) for i in (2, 0, 1)]  # all-linear first
     members, singles = ([member(data, one) for one in specs] for _ in range(2))
-    packed = PackedNetwork(members)
+    packed = PackedNetwork(members, (8, 8))
     packed.model.train()
     generator = torch.Generator().manual_seed(0)
     for step in range(3):
@@ -81,8 +81,8 @@ def test_steps_equal_those_of_single_trainings(
         packed.copy_back(ours)
         for name, value in theirs.model.state_dict().items():
             torch.testing.assert_close(ours.model.state_dict()[name], value, rtol=0, atol=1e-10)
-        for name, momentum in theirs.optimizer.momenta.items():
-            torch.testing.assert_close(ours.optimizer.momenta[name], momentum, rtol=0, atol=1e-10)
+        for name, momentum in theirs.optimizer.state.items():
+            torch.testing.assert_close(ours.optimizer.state[name], momentum, rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("precision", get_args(Precision))
@@ -233,7 +233,7 @@ def test_a_pyramidnet_is_refused_and_all_weights_stay_untouched(data, place):
         {name: tensor.clone() for name, tensor in one.model.state_dict().items()} for one in members
     ]
     with pytest.raises(InputError, match=r"end_norm.*eager back end"):
-        PackedNetwork(members)
+        PackedNetwork(members, (8, 8))
     for one, weights in zip(members, before, strict=True):
         for name, tensor in one.model.state_dict().items():
             assert torch.equal(tensor, weights[name])

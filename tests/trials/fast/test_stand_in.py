@@ -169,7 +169,7 @@ def test_a_pyramidnet_is_refused_and_its_weights_stay_untouched(data, told):
             captured=True,
         )
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert not any(momentum.any() for momentum in optimizer.momenta.values())
+    assert not any(momentum.any() for momentum in optimizer.state.values())
 
 
 @pytest.mark.cuda

@@ -12,7 +12,7 @@ from helpers.proposals import Proposals
 
 from search_spaces import InputError
 from trials import Recipe, TrialSpec, load_data
-from trials.data.splits import ImageSet
+from trials.data.image_sets import ImageSet
 from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.on_ray import pack_runs
 from trials.on_ray.pack_runs import run_packed

@@ -17,7 +17,7 @@ import torch
 from helpers.asha_simulation import EPOCHS, EarnedStopping, curve
 
 from search_spaces import InputError
-from trials.data.splits import ImageSet, TrainingData
+from trials.data.image_sets import ImageSet, TrainingData
 from trials.early_stopping.rule import EarlyStopping
 from trials.on_ray.tune_runs import run_trials
 from trials.running.proposals import Proposal

@@ -14,7 +14,7 @@ from torchvision.transforms import functional as reference
 from search_spaces import InputError, build
 from trials import EpochMetrics, Recipe, TrainingData, train
 from trials.data.augmentation import EpochDraws, Normalise
-from trials.data.splits import ImageSet
+from trials.data.image_sets import ImageSet
 from trials.training import evaluation
 from trials.training.evaluation import evaluate, on_device
 from trials.training.loop import DeviceData, drop_device_data

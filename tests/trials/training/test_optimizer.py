@@ -38,7 +38,7 @@ def test_steps_equal_those_of_torch_optim_to_the_bit(dtype, as_tensor):
         reference.step()
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert torch.equal(mine, other)
-        assert torch.equal(optimizer.momenta[name], reference.state[other]["momentum_buffer"])
+        assert torch.equal(optimizer.state[name], reference.state[other]["momentum_buffer"])
 
 
 def test_a_training_loads_no_compiler():

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,7 +65,9 @@ def test_named_changes_the_epochs_alone():
 
 @pytest.mark.parametrize("name", ["papers", "x" * 500])
 def test_an_unknown_recipe_names_the_known_ones(name):
-    with pytest.raises(InputError, match=r"unknown; use one of paper, short$") as caught:
+    with pytest.raises(
+        InputError, match=r"use a file FILE.toml, or one of paper, short$"
+    ) as caught:
         Recipe.named(name)
     assert len(str(caught.value)) < 200
 
@@ -81,7 +86,21 @@ def test_an_unknown_recipe_names_the_known_ones(name):
         ("momentum", 1.0),
         ("weight_decay", -1e-4),
         ("weight_decay", 1.0),
-        ("schedule", "cosine"),
+        ("schedule", "linear"),
+        ("optimizer", "adam"),
+        ("milestones", (0.5, 0.5)),
+        ("milestones", (0.0, 0.5)),
+        ("milestones", (0.5, 1)),
+        ("milestones", "0.5"),
+        ("warm_up", 1.0),
+        ("warm_up", -0.1),
+        ("warm_up", "a"),
+        ("label_smoothing", 1.0),
+        ("label_smoothing", float("nan")),
+        ("clip_norm", 0.0),
+        ("clip_norm", float("inf")),
+        ("clip_norm", float("nan")),
+        ("spare_norms", 1),
         ("precision", "fp16"),
     ],
 )
@@ -91,3 +110,43 @@ def test_a_value_out_of_range_is_named_with_its_rule(field, value):
     message = str(caught.value)
     assert message.startswith(f"{field.replace('_', ' ')} is {value!r}")
     assert "\n" not in message
+
+
+def test_json_of_an_older_recipe_stays_as_it_was():
+    """The names of checkpoints are digests of it."""
+    assert Recipe.named("paper").to_json() == {
+        "name": "paper",
+        "epochs": 400,
+        "batch_size": 64,
+        "learning_rate": 0.1,
+        "schedule": "step",
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "precision": "fp32",
+    }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {},
+        {"optimizer": "adamw"},
+        {"milestones": (0.25, 0.5)},
+        {"warm_up": 0.1, "schedule": "cosine"},
+        {"spare_norms": True},
+        {"label_smoothing": 0.1},
+        {"clip_norm": 1.0},
+    ],
+)
+def test_json_has_every_value_and_gives_the_same_recipe(change):
+    recipe = replace(Recipe.named("short"), **change)
+    assert Recipe.from_json(json.loads(json.dumps(recipe.to_json()))) == recipe
+    assert set(change) <= set(recipe.to_json())
+    assert (recipe.text == "short") == (not change)
+
+
+def test_milestones_and_warm_up_of_the_schedules():
+    step = Recipe(epochs=10, learning_rate=1.0, milestones=(0.3, 0.6))
+    assert epoch_rates(step) == pytest.approx([1] * 3 + [0.1] * 3 + [0.01] * 4)
+    constant = Recipe(epochs=10, learning_rate=1.0, schedule="constant", warm_up=0.2)
+    assert epoch_rates(constant) == pytest.approx([0, 0.5] + [1] * 8)

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from search_spaces import InputError
-from trials.data import images as module
-from trials.data.images import COPIES, FORMATS, decode_images
+from trials.data.reading import images as module
+from trials.data.reading.images import COPIES, FORMATS, decode_images
 from trials.data.splits import load_data
 from trials.files import memory
 
@@ -108,9 +108,11 @@ def test_images_are_decoded_into_the_array_that_is_returned():
     assert peak < (count + 8) * size
 
 
-def test_the_largest_memory_of_loading_is_what_the_check_expects(tmp_path, write_folder):
-    flat = [np.zeros((256, 256, 3), np.uint8)] * 60
-    write_folder(tmp_path / "train", {"a": flat, "b": flat})
+def test_the_largest_memory_of_loading_is_what_the_check_expects(
+    tmp_path, write_folder, random_images
+):
+    some = list(random_images(2, 256, 256, 3)) * 30
+    write_folder(tmp_path / "train", {"a": some, "b": some})
     load_data("digits")  # imports what it needs
     tracemalloc.start()
     load_data(f"folder:{tmp_path}")

@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
 from search_spaces.errors import require_type
-from trials.data.idx_files import packed_split
-from trials.data.images import EXTENSIONS, Images, decode_images, first_line
-from trials.data.parquet_images import ParquetImages
-from trials.files.given import files_under
-from trials.files.paths import readable, user_path
+from trials.data.reading.folders import MissingSplitError, class_folders
+from trials.data.reading.idx_files import packed_split
+from trials.data.reading.images import Images, decode_images, first_line, image_sides, resized
+from trials.data.reading.parquet_images import ParquetImages
+from trials.data.reading.shards import split_files
+from trials.files.paths import user_path
 
 Split = Literal["train", "test"]
 Labels = NDArray[np.int64]
 
 MAX_CLASSES = 10_000
+
+
+class ReadsImages(Protocol):
+    """Reads images by their row numbers (n,); the options are those of `decode_images`.
+
+    Returns:
+        uint8 (n, H, W, C).
+    """
+
+    def __call__(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        size: int | None = None,
+        channels: int | None = None,
+        say: Callable[[str], None] = ...,
+    ) -> Images: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,20 +50,28 @@ class Source:
     Attributes:
         labels: (N,) class of every image, 0-based.
         classes: class names, in label order.
-        read: indices (n,) -> uint8 images (n, H, W, C).
+        read: reads images.
         flip: whether a mirrored image keeps its label (digits do not).
         pad: largest shift of a random crop in pixels; None: an eighth of the smaller side (4 at
             32x32, as in the recipe).
         mean, std: published per-channel constants (0-255), or None: compute them.
+        has_names: whether the classes have names of their own, not only numbers.
+        sides: the name of each image and its (height, width), where they may differ.
+        name_of: row number -> name of the image, for messages.
+        note: a line about what was skipped; empty: nothing was.
     """
 
     labels: Labels
     classes: tuple[str, ...]
-    read: Callable[[NDArray[np.int64]], Images]
+    read: ReadsImages
     flip: bool = True
     pad: int | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    has_names: bool = True
+    sides: Callable[[], Iterator[tuple[str, tuple[int, int]]]] = field(default=lambda: iter(()))
+    name_of: Callable[[int], str] = field(default=lambda row: f"image {row}")
+    note: str = ""
 
 
 def open_source(name: str, split: Split, data_dir: Path, *, download: bool = False) -> Source:
@@ -99,7 +124,7 @@ def _digits(split: Split) -> Source:
     return Source(
         labels=bunch.target[rows].astype(np.int64),
         classes=tuple(str(digit) for digit in range(10)),
-        read=lambda indices: images[indices],
+        read=_reader(images),
         flip=False,
         pad=0,  # the digits are centred and fill their 8x8 pixels
     )
@@ -150,7 +175,7 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
             names = datasets.FashionMNIST.classes
             dataset = SimpleNamespace(data=packed[0], targets=packed[1], classes=names)
     except Exception as error:  # torchvision raises many types
-        raise InputError(
+        raise MissingSplitError(
             f"data set {name} cannot be read from {data_dir} ({first_line(error)}); pass "
             "--download to fetch it or to unpack its archive, or --data-dir with its folder"
         ) from error
@@ -164,7 +189,7 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
     return Source(
         labels=np.asarray(labels, dtype=np.int64),
         classes=tuple(str(c) for c in names),
-        read=lambda indices: np.ascontiguousarray(images[indices]),
+        read=_reader(images),
         flip=spec.flip,
         mean=spec.mean,
         std=spec.std,
@@ -176,48 +201,53 @@ def _torchvision(name: str, split: Split, data_dir: Path, download: bool) -> Sou
 
 def _parquet(folder: Path, split: Split) -> Source:
     """The image layout of the Hugging Face hub, in one file or in shards."""
-    files = sorted(folder.glob(f"{split}.parquet")) or sorted(folder.glob(f"{split}-*.parquet"))
-    if not files:
-        raise InputError(
-            f"no {split}.parquet (or {split}-*.parquet) in {folder}; put the split there, in the "
-            "image layout of the Hugging Face hub"
-        )
-    announced = re.search(r"-of-([0-9]{1,9})\.parquet$", files[0].name)
-    if announced and int(announced[1]) != len(files):
-        raise InputError(
-            f"{folder} holds {len(files)} of the {int(announced[1])} {split} files that "
-            f"{files[0].name} announces; fetch the missing ones"
-        )
-    images = ParquetImages(tuple(files), f"{folder}/{split}")
-    labels = images.labels()
-    return Source(labels=labels, classes=_numbered_classes(labels), read=images.read)
+    images = ParquetImages(split_files(folder, split), f"{folder}/{split}")
+    labels, names = images.labels(), images.class_names()
+    has_names = names is not None and len(names) > int(labels.max(initial=0))
+    return Source(
+        labels=labels,
+        classes=names if names is not None and has_names else _numbered_classes(labels),
+        read=images.read,
+        has_names=has_names,
+        sides=images.sides,
+        name_of=lambda row: f"row {row}",
+    )
 
 
 def _image_folder(folder: Path, split: Split) -> Source:
     """torchvision's ImageFolder layout: `train/CLASS/*.png` and `test/CLASS/*.png`."""
-    paths: list[Path] = []
-    labels: list[int] = []
-    try:
-        folders = sorted(path for path in (folder / split).iterdir() if path.is_dir())
-        if not folders:
-            raise OSError("it has no sub-folder")
-        for label, one in enumerate(folders):
-            mine = [path for path in files_under(one) if path.name.lower().endswith(EXTENSIONS)]
-            if not mine:
-                raise OSError(f"no image in {one.name}")
-            paths += mine
-            labels += [label] * len(mine)
-    except OSError as error:
-        raise InputError(
-            f"{folder / split} is not an image folder ({first_line(error)}); it needs one "
-            "sub-folder of images for each class"
-        ) from error
+    classes, images, skipped = class_folders(folder, split)
+    paths = [path for of_class in images for path in of_class]
+    labels = np.repeat(np.arange(len(classes)), [len(of_class) for of_class in images])
 
-    def read(indices: NDArray[np.int64]) -> Images:
-        return decode_images(((paths[i], str(paths[i])) for i in indices), len(indices))
+    def read(rows: NDArray[np.int64], **options: Any) -> Images:
+        return decode_images(((paths[i], str(paths[i])) for i in rows), len(rows), **options)
 
-    names = tuple(readable(one.name) for one in folders)
-    return Source(labels=np.asarray(labels, dtype=np.int64), classes=names, read=read)
+    return Source(
+        labels=labels.astype(np.int64),
+        classes=classes,
+        read=read,
+        sides=lambda: ((str(path), image_sides(path, str(path))) for path in paths),
+        name_of=lambda row: str(paths[row].relative_to(folder)),
+        note=f"{skipped} hidden or system files and folders of {folder / split} are skipped"
+        if skipped
+        else "",
+    )
+
+
+def _reader(images: Images) -> ReadsImages:
+    """Reads from images in memory, (N, H, W, C)."""
+
+    def read(
+        rows: NDArray[np.int64],
+        *,
+        size: int | None = None,
+        channels: int | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> Images:
+        return np.ascontiguousarray(resized(images[rows], size))
+
+    return read
 
 
 _FOLDER_SOURCES: dict[str, Callable[[Path, Split], Source]] = {
@@ -244,7 +274,7 @@ def _check_labels(name: str, split: Split, source: Source) -> None:
     labels, classes = source.labels, len(source.classes)
     if len(labels) == 0:
         raise InputError(f"data {name!r}: the {split} split is empty; it needs labelled images")
-    if classes < 2 or classes > MAX_CLASSES:
+    if (classes < 2 and split == "train") or classes > MAX_CLASSES:
         raise InputError(
             f"data {name!r}: the {split} split has {classes} classes; 2 to {MAX_CLASSES} are needed"
         )
@@ -254,8 +284,11 @@ def _check_labels(name: str, split: Split, source: Source) -> None:
             f"{labels.max()}; with {classes} classes they must be 0 to {classes - 1}"
         )
     missing = np.flatnonzero(np.bincount(labels, minlength=classes) == 0)
-    if len(missing):
+    if len(missing) and split == "train":
+        which = f"class {missing[0]}"
+        if source.has_names:
+            which += f" ({source.classes[missing[0]]})"
         raise InputError(
-            f"data {name!r}: the {split} split has no image of class {missing[0]} (of {classes}); "
+            f"data {name!r}: the {split} split has no image of {which} (of {classes}); "
             "labels must be 0, 1, 2, ... without gaps"
         )

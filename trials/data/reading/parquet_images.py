@@ -7,7 +7,8 @@ pixels before the next one is read.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import json
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
-from trials.data.images import Images, decode_images, first_line
+from search_spaces.errors import printable
+from trials.data.reading.images import Images, decode_images, first_line, image_sides
 from trials.files.given import MOST_FILES, open_given
 
 _IMAGE_COLUMNS, _LABEL_COLUMNS = ("img", "image"), ("label", "fine_label", "labels")
 _LABEL_BATCH, _IMAGE_BATCH = 65_536, 16  # rows
 _BATCH_BYTES = 2**30  # of encoded images, if every row is as large as the column announces
 _BUFFER = 2**20  # bytes read at once from a file
+_LFS = b"version https://git-lfs"
 
 
 @dataclass(frozen=True)
@@ -60,14 +63,48 @@ class ParquetImages:
                     parts.append(column.to_numpy(zero_copy_only=False).astype(np.int64))
         return np.concatenate(parts)
 
-    def read(self, rows: NDArray[np.int64]) -> Images:
-        """The images of these rows, uint8 (n, H, W, C).
+    def class_names(self) -> tuple[str, ...] | None:
+        """The names of the classes that the first file keeps in its metadata; None: it has none.
+
+        Raises:
+            InputError: the file is damaged or has other columns.
+        """
+        with self._opened(self.files[0]) as (parquet, _, label):
+            metadata = parquet.schema_arrow.metadata or {}
+            try:
+                features = json.loads(metadata[b"huggingface"])["info"]["features"]
+                names = features[label]["names"]
+            except (KeyError, TypeError, ValueError, RecursionError):
+                return None
+        is_list = isinstance(names, list) and all(isinstance(name, str) for name in names)
+        return tuple(printable(name) for name in names) if is_list and names else None
+
+    def sides(self) -> Iterator[tuple[str, tuple[int, int]]]:
+        """The name of each image, and its (height, width), from its header.
+
+        Raises:
+            InputError: a file is damaged, or an image cannot be opened.
+        """
+        for encoded, where in self._encoded(np.arange(len(self.labels()))):
+            yield where, image_sides(encoded, where)
+
+    def read(
+        self,
+        rows: NDArray[np.int64],
+        *,
+        size: int | None = None,
+        channels: int | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> Images:
+        """The images of these rows, uint8 (n, H, W, C); the options are those of `decode_images`.
 
         Raises:
             InputError: a file is damaged or has changed, or an image cannot be decoded.
         """
         wanted = np.unique(rows)
-        images = decode_images(self._encoded(wanted), len(wanted))
+        images = decode_images(
+            self._encoded(wanted), len(wanted), size=size, channels=channels, say=say
+        )
         return images if np.array_equal(wanted, rows) else images[np.searchsorted(wanted, rows)]
 
     def _encoded(self, wanted: NDArray[np.int64]) -> Iterator[tuple[bytes, str]]:
@@ -109,9 +146,11 @@ class ParquetImages:
                 self._check_types(schema.field(image), schema.field(label))
                 yield parquet, image, label
         except (pa.ArrowException, OSError, MemoryError) as error:
-            raise InputError(
-                f"{path} cannot be read ({first_line(error)}); the file is truncated or not parquet"
-            ) from error
+            reason = "the file is truncated or not parquet"
+            with contextlib.suppress(OSError), open_given(path) as file:
+                if file.read(len(_LFS)) == _LFS:
+                    reason = "the file is a pointer of Git LFS: run git lfs pull in its repository"
+            raise InputError(f"{path} cannot be read ({first_line(error)}); {reason}") from error
 
     def _column(self, schema: Any, names: Sequence[str]) -> str:
         for name in names:

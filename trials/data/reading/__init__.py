@@ -1,0 +1,1 @@
+"""How are files and libraries of images read? One reader for each kind."""
