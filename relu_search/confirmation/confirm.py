@@ -71,6 +71,7 @@ def confirm(
     deterministic: bool | None = None,
     data: str | None = None,
     data_dir: str | None = None,
+    backbone: str | None = None,
     compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
@@ -96,6 +97,7 @@ def confirm(
             Paired and the best hand-designed module always get every seed.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
         data, data_dir: where the data of the search are now; None: where they were.
+        backbone: the backbone, named again if it is code, which runs only then.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
@@ -105,7 +107,8 @@ def confirm(
             that contradict earlier ones, or data that have changed.
     """
     run = RunFolder.open(folder)
-    config, record = run.read_config()
+    config, record = run.read_config(backbone)
+    config.network.require_runnable()
     config = _moved(run, config, data, data_dir)
     seed_list = _fresh_seeds(config, seeds, first_seed)
     if not 0 < margin < 1:

@@ -150,6 +150,7 @@ class _Setting:
         data, space = config.load_data(), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
         facts.require_memory()  # refuses images that are too small, too
+        facts.prove()
         check_storage(config.storage)
         check_exchange(config.exchange)
         costs = Costs(config.costs, facts)

@@ -10,7 +10,15 @@ from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, pars
 from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
 from relu_search.settings.search_options import COARSE_TO_FINE, SMALL_DATA, SearchOptions
 from relu_search.settings.storage_urls import with_absolute_file, without_password
-from search_spaces import Backbone, InputError, SearchSpace, reference_modules
+from search_spaces import (
+    Architecture,
+    FunctionBackbone,
+    InputError,
+    SearchSpace,
+    parse_backbone,
+    reference_modules,
+)
+from search_spaces.any_network.source import is_source
 from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
 from trials.training.recipe import Recipe
@@ -37,7 +45,8 @@ class ResolvedConfig(SearchOptions):
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
 
     Attributes:
-        width: channels of the first stage.
+        network: the backbone.
+        width: channels of the first stage; None: the backbone is not defined by a width.
         epochs: of a full training.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
         grace_epochs: no trial is stopped before this epoch.
@@ -46,7 +55,8 @@ class ResolvedConfig(SearchOptions):
         InputError: a resource out of range, or a space without any placement.
     """
 
-    width: int = field()
+    network: Architecture = field(repr=False)
+    width: int | None = field()
     epochs: int = field()
     min_relus: int = field()
     max_relus: int | None = field()
@@ -66,24 +76,18 @@ class ResolvedConfig(SearchOptions):
             InputError: options that do not fit together.
         """
         values = {one.name: getattr(typed, one.name) for one in fields(SearchOptions)}
-        if typed.width is None:
-            values["width"] = 8 if typed.data == SMALL_DATA else 16
         values["epochs"] = Recipe.named(typed.recipe, typed.epochs).epochs
         if typed.grace_epochs is None:
             values["grace_epochs"] = min(-(-values["epochs"] // 3), 20)
         values["metric"] = _metric(typed)
-        network = Backbone.parse(typed.backbone, values["width"])
+        network = _network(typed)
+        values |= {"network": network, **_named(network)}
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
         return cls(**values | _places(typed))
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
         return self
-
-    @cached_property
-    def network(self) -> Backbone:
-        """The backbone with its width."""
-        return Backbone.parse(self.backbone, self.width)
 
     @cached_property
     def resources(self) -> Resources:
@@ -179,10 +183,43 @@ class ResolvedConfig(SearchOptions):
 
     def to_toml(self) -> dict[str, Any]:
         """All values that are set, for `config.toml`; a storage password is left out."""
-        values = {one.name: getattr(self, one.name) for one in fields(self)}
+        names = [one.name for one in fields(self) if one.name != "network"]
+        values = {name: getattr(self, name) for name in names}
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
+
+
+def _network(typed: SearchOptions) -> Architecture:
+    """The backbone that the options name, unless they have it already."""
+    known: Architecture | None = getattr(typed, "network", None)
+    if known is not None:
+        return known
+    width = typed.width
+    if width is None and not is_source(typed.backbone):
+        width = 8 if typed.data == SMALL_DATA else 16
+    return parse_backbone(
+        typed.backbone,
+        width,
+        arguments=typed.backbone_args,
+        sites=typed.sites,
+        exclude=typed.exclude,
+    )
+
+
+def _named(network: Architecture) -> dict[str, Any]:
+    """The options that name the backbone, such that they name it from any working directory."""
+    name = network.to_json()["backbone"]
+    if not isinstance(network, FunctionBackbone):
+        return {"backbone": name, "width": network.width}
+    choice = network.choice
+    return {
+        "backbone": name,
+        "width": None,
+        "backbone_args": choice.source.arguments,
+        "sites": choice.kinds,
+        "exclude": choice.exclude or None,
+    }
 
 
 def _places(typed: SearchOptions) -> dict[str, str]:
@@ -215,7 +252,7 @@ def _metric(typed: SearchOptions) -> MetricName:
     return named or typed.metric
 
 
-def _relu_limits(typed: SearchOptions, network: Backbone) -> tuple[int, int | None]:
+def _relu_limits(typed: SearchOptions, network: Architecture) -> tuple[int, int | None]:
     """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
     sites = len(network.sites)
     least, most = typed.min_relus, typed.max_relus

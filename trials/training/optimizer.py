@@ -38,12 +38,16 @@ class NesterovSGD:
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter; each must have a gradient."""
-        gradients = [parameter.grad for parameter in self._parameters]
+        """Update every parameter that has a gradient."""
+        used = [
+            (parameter, parameter.grad, momentum)
+            for parameter, momentum in zip(self._parameters, self.momenta.values(), strict=True)
+            if parameter.grad is not None
+        ]
         sgd(
-            self._parameters,
-            [gradient for gradient in gradients if gradient is not None],
-            list(self.momenta.values()),
+            [parameter for parameter, _, _ in used],
+            [gradient for _, gradient, _ in used],
+            [momentum for _, _, momentum in used],
             fused=True,
             weight_decay=self.recipe.weight_decay,
             momentum=self.recipe.momentum,

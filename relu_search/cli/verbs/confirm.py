@@ -15,7 +15,7 @@ from relu_search.cli.console import (
     say,
 )
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.shared_flags import JsonOption
+from relu_search.cli.shared_flags import BackboneOption, JsonOption
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 
@@ -65,6 +65,7 @@ def confirm(
             "--no-racing", help="Train every placement on every seed, even one that cannot win."
         ),
     ] = False,
+    backbone: BackboneOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Retrain the best placements and the hand-designed modules on new seeds, and compare them.
@@ -94,6 +95,7 @@ def confirm(
             racing=not no_racing,
             deterministic=given.pop("deterministic", None),
             **places,
+            backbone=backbone,
             compute=searched_on.with_options(given),
             report=say,
         )
