@@ -8,13 +8,15 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from search_spaces.any_network.function_backbone import FunctionBackbone
+from search_spaces.architecture import Architecture, Site
+from search_spaces.backbone_names import backbone_from_json, look_alike, parse_backbone
 from search_spaces.backbones import (
     FAMILIES,
     GATED_ACTIVATIONS,
     Activation,
     Backbone,
     Family,
-    Site,
     check_activation,
 )
 from search_spaces.errors import InputError
@@ -30,6 +32,7 @@ from search_spaces.placement import DroppedNorm, Placement
 from search_spaces.space import GRANULARITIES, Granularity, NormChoice, SearchSpace
 
 if TYPE_CHECKING:
+    from search_spaces.any_network.function_network import FunctionNetwork as FunctionNetwork
     from search_spaces.complexity import Complexity as Complexity
     from search_spaces.complexity import measure_complexity as measure_complexity
     from search_spaces.networks import Network as Network
@@ -40,6 +43,7 @@ if TYPE_CHECKING:
 _NEEDS_TORCH = {
     "Complexity": "complexity",
     "measure_complexity": "complexity",
+    "FunctionNetwork": "any_network.function_network",
     "Network": "networks",
     "build": "networks",
     "apply_placement": "sites",
@@ -51,10 +55,13 @@ __all__ = [
     "GATED_ACTIVATIONS",
     "GRANULARITIES",
     "Activation",
+    "Architecture",
     "Backbone",
     "Complexity",
     "DroppedNorm",
     "Family",
+    "FunctionBackbone",
+    "FunctionNetwork",
     "Granularity",
     "InputError",
     "Network",
@@ -63,12 +70,15 @@ __all__ = [
     "SearchSpace",
     "Site",
     "apply_placement",
+    "backbone_from_json",
     "build",
     "check_activation",
+    "look_alike",
     "measure_complexity",
     "module_name_of",
     "module_names",
     "module_placement",
+    "parse_backbone",
     "ratio_text",
     "reference_modules",
     "relu_sites",

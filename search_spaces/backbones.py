@@ -7,10 +7,12 @@ and "Identity Mappings in Deep Residual Networks", ECCV 2016 (pre-activation).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Literal, cast, get_args
+from typing import Any, Literal, cast, get_args
 
+from search_spaces.architecture import Architecture, Site
 from search_spaces.errors import InputError, require_type, shown
 from search_spaces.placement import Placement
 
@@ -18,6 +20,8 @@ STAGES = 3
 MAX_DEPTH = 1202
 """The largest supported depth: the ResNet papers trained no deeper network."""
 MAX_WIDTH = 1024
+SMALLEST_IMAGE = 8
+"""Pixels per side. The third stage then has 2x2 values per channel, enough for a BatchNorm."""
 
 Activation = Literal["relu", "leaky_relu", "prelu", "rrelu", "elu", "crelu"]
 """The activation of the kept sites (the paper's Section II-A). Stem and final: always ReLU."""
@@ -54,6 +58,11 @@ class Family:
         pattern_length: number of sites in one block of the search space: all sites of the block,
             but two in plain networks, where a "block" is a pair of consecutive convolutions.
         title: one line for help and tables.
+        patterns: name of a hand-designed module -> its bits in every block.
+        aliases: a ratio alone -> the variant of the paper's tables, or else the best one of its
+            figures.
+        end_norm_module: the module that PyramidNet extends (arXiv:1610.02915): the first ReLU of
+            each block is dropped, and a BatchNorm ends the branch.
     """
 
     convs_per_block: int
@@ -64,6 +73,9 @@ class Family:
     preactivation: bool = False
     pattern_length: int
     title: str
+    patterns: Mapping[str, str] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    end_norm_module: str | None = None
 
 
 FAMILIES: dict[str, Family] = {
@@ -86,6 +98,8 @@ FAMILIES: dict[str, Family] = {
         after_sum=frozenset({"relu2"}),
         pattern_length=2,
         title="building block conv-BN-ReLU-conv-BN, + shortcut, ReLU",
+        patterns={"2:1/first": "01", "2:1/second": "10"},
+        aliases={"2:1": "2:1/first"},
     ),
     "preresnet": Family(
         convs_per_block=2,
@@ -93,6 +107,9 @@ FAMILIES: dict[str, Family] = {
         pattern_length=2,
         preactivation=True,
         title="BN-ReLU-conv-BN-ReLU-conv, + shortcut",
+        patterns={"2:1/first": "01", "2:1/second": "10"},
+        aliases={"2:1": "2:1/first"},
+        end_norm_module="2:1/first",
     ),
     "preresnet-bottleneck": Family(
         convs_per_block=3,
@@ -100,6 +117,9 @@ FAMILIES: dict[str, Family] = {
         pattern_length=3,
         preactivation=True,
         title="BN-ReLU-1x1-BN-ReLU-3x3-BN-ReLU-1x1, + shortcut",
+        patterns={"3:2/type1": "011", "3:2/type2": "101", "3:2/type3": "110"},
+        aliases={"3:2": "3:2/type1"},
+        end_norm_module="3:2/type1",
     ),
     "dfn": Family(
         convs_per_block=4,
@@ -109,35 +129,16 @@ FAMILIES: dict[str, Family] = {
         pattern_positions=((0,), (2,), (1, 3)),
         pattern_length=4,
         title="DFN-MR1, merge-and-run; depth counts both branches (dfn-110 is actually 56 deep)",
+        patterns={"4:3/type1": "1011", "4:3/type2": "0111"},
+        aliases={"4:3": "4:3/type1"},
     ),
 }
 
 _DFN_SWAP = {"branch1.relu": "branch2.relu", "relu1": "relu2"}
 
 
-@dataclass(frozen=True, slots=True)
-class Site:
-    """One searchable ReLU.
-
-    Attributes:
-        index: position in the placement, from 0, in forward order.
-        name: path of the module in the built network, such as `blocks.3.relu1`.
-        stage: 0, 1 or 2.
-        block: block of the search space, from 0 (in plain networks a pair of convolutions).
-        positions: positions in a block pattern; the pattern keeps the site if it keeps any of them.
-        after_sum: the site follows a sum, so no BatchNorm is directly before it.
-    """
-
-    index: int
-    name: str
-    stage: int
-    block: int
-    positions: tuple[int, ...]
-    after_sum: bool
-
-
 @dataclass(frozen=True)
-class Backbone:
+class Backbone(Architecture):
     """A network family with a depth and a width: checked, immutable, hashable.
 
     ```python
@@ -204,8 +205,71 @@ class Backbone:
         return f"{self.family}-{self.depth}"
 
     @property
+    def smallest_image(self) -> int:
+        return SMALLEST_IMAGE
+
+    def to_json(self) -> dict[str, Any]:
+        return {"backbone": self.name, "width": self.width}
+
+    @property
+    def label(self) -> str:
+        return f"{self.name}, width {self.width}"
+
+    @property
     def spec(self) -> Family:
         return FAMILIES[self.family]
+
+    @property
+    def title(self) -> str:
+        return self.spec.title
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether a block has one convolution."""
+        return self.spec.convs_per_block == 1
+
+    @property
+    def patterns(self) -> Mapping[str, str]:
+        return self.spec.patterns
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        return self.spec.aliases
+
+    @property
+    def end_norm_module(self) -> str | None:
+        return self.spec.end_norm_module
+
+    @property
+    def runs(self) -> tuple[tuple[int, ...], ...]:
+        """In plain networks `N:M` counts through all sites, beginning after the stem."""
+        return (tuple(range(len(self.sites))),) if self.is_plain else ()
+
+    @property
+    def last_sites(self) -> frozenset[int]:
+        """In plain networks the second of each pair; in DFN the ReLUs after the sums."""
+        if self.family == "dfn":
+            return frozenset(site.index for site in self.sites if site.after_sum)
+        last = (self.spec.pattern_length - 1,)
+        return frozenset(site.index for site in self.sites if site.positions == last)
+
+    @property
+    def cells(self) -> tuple[tuple[int, int], ...]:
+        """The built block, and the position in it; for a joint site its last position."""
+        return tuple(
+            (int(site.name.split(".")[1]), 0 if self.is_plain else max(site.positions))
+            for site in self.sites
+        )
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        return self.spec.block_sites
+
+    def pattern_length(self, sites: Sequence[Site]) -> int:
+        return self.spec.pattern_length
+
+    def stage_title(self, stage: int) -> str:
+        return f"stage {stage + 1}, {self.width * 2**stage} channels"
 
     @property
     def blocks_per_stage(self) -> tuple[int, ...]:
@@ -263,46 +327,12 @@ class Backbone:
             permutation.append(index[f"{prefix}.{block}.{swapped.get(within, within)}"])
         return tuple(permutation)
 
-    def canonical(self, placement: Placement) -> Placement:
-        """One representative of all placements that give the same family of functions."""
-        placement = self.effective(placement)
-        if self.symmetry is None:
-            return placement
-        swapped = "".join(placement.bits[i] for i in self.symmetry)
-        return replace(placement, bits=min(placement.bits, swapped))
-
-    def effective(self, placement: Placement) -> Placement:
-        """The placement, with `dropped_norm` set to `keep` if no dropped ReLU has a BatchNorm.
-
-        Raises:
-            InputError: as `check`.
-        """
-        self.check(placement)
-        dropped = (site for site, kept in zip(self.sites, placement, strict=True) if not kept)
-        if placement.dropped_norm == "drop" and all(site.after_sum for site in dropped):
-            return replace(placement, dropped_norm="keep")
-        return placement
-
-    def check(self, placement: Placement) -> None:
-        """Check that the placement fits this backbone.
-
-        Raises:
-            InputError: wrong number of sites, or an end norm in a family whose blocks have none.
-        """
-        require_type("placement", placement, Placement, "a Placement")
-        if len(placement) != len(self.sites):
-            raise InputError(
-                f"placement {placement.text[:60]!r} has {len(placement)} sites but {self.name} "
-                f"has {len(self.sites)}; write one bit for each ReLU site, or a module name"
-            )
-        if placement.block_norm == "end" and not self.family.startswith("preresnet"):
+    def check_norms(self, placement: Placement) -> None:
+        if placement.block_norm == "end" and self.end_norm_module is None:
             raise InputError(
                 f"{self.name} has no block with a BatchNorm at its end; @end-norm fits "
                 "preresnet and preresnet-bottleneck"
             )
-
-    def __str__(self) -> str:
-        return self.name
 
 
 def _is_valid_depth(depth: int, convs_per_block: int) -> bool:

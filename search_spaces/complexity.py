@@ -10,9 +10,11 @@ from torch import nn
 from torch.func import functional_call
 
 from search_spaces.activations import ACTIVATIONS
-from search_spaces.backbones import Activation, Backbone
+from search_spaces.any_network.function_backbone import FunctionBackbone
+from search_spaces.architecture import Architecture
+from search_spaces.backbones import SMALLEST_IMAGE, Activation, Backbone
 from search_spaces.errors import InputError, require_type
-from search_spaces.networks import SMALLEST_IMAGE, Network
+from search_spaces.networks import Network
 from search_spaces.placement import Placement
 from search_spaces.sites import apply_placement, relu_sites
 
@@ -38,7 +40,7 @@ class Complexity:
 
 
 def measure_complexity(
-    backbone: Backbone,
+    backbone: Architecture,
     placement: Placement,
     *,
     num_classes: int = 10,
@@ -58,8 +60,11 @@ def measure_complexity(
     Raises:
         InputError: the image is smaller than 8x8, or the placement does not fit the backbone.
     """
-    require_type("backbone", backbone, Backbone, "a Backbone")
+    require_type("backbone", backbone, Architecture, "a Backbone")
     backbone.check(placement)
+    if isinstance(backbone, FunctionBackbone):
+        return _of_function(backbone, placement, num_classes, in_channels, image_size)
+    assert isinstance(backbone, Backbone)
     if min(image_size) < SMALLEST_IMAGE:
         raise InputError(
             f"images are {image_size[0]}x{image_size[1]} pixels; three stages need at least "
@@ -72,6 +77,34 @@ def measure_complexity(
         in_channels=in_channels,
         image_size=image_size,
         activation=activation,
+    )
+
+
+def _of_function(
+    backbone: FunctionBackbone,
+    placement: Placement,
+    num_classes: int,
+    in_channels: int,
+    image_size: tuple[int, int],
+) -> Complexity:
+    """Of a network whose dry run is known: a dropped site is one ReLU less, nothing else changes.
+
+    The ReLUs are the activations of the kinds that sites have, those that are no sites included.
+    """
+    found = backbone.measured(num_classes, in_channels, image_size)
+    sites = tuple(found.elements[i] for i in backbone.layout.sites)
+    relus = [
+        elements
+        for place, elements in zip(backbone.layout.places, found.elements, strict=True)
+        if place.kind in backbone.choice.kind_list
+    ]
+    dropped = [elements for elements, kept in zip(sites, placement, strict=True) if not kept]
+    return Complexity(
+        params=found.params,
+        macs=found.macs,
+        relu_layers=len(relus) - len(dropped),
+        relu_elements=sum(relus) - sum(dropped),
+        site_elements=sites,
     )
 
 

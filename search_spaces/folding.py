@@ -22,6 +22,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
+from search_spaces.errors import InputError, one_line
+
 Border = Literal["exact", "front-padded"]
 
 
@@ -158,11 +160,15 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
     """A copy in eval mode: each `conv - BN` becomes one convolution, and identities are removed.
 
     Exact to rounding. A BatchNorm stays if it does not directly follow a convolution, or if another
-    module also reads the output of that convolution. A randomised leaky ReLU, which ONNX does not
-    have, becomes a leaky ReLU with its slope in eval mode.
+    module also reads the output of that convolution, or if one of the two is called several times
+    or has no fixed weights. A randomised leaky ReLU, which ONNX does not have, becomes a leaky ReLU
+    with its slope in eval mode.
+
+    Raises:
+        InputError: `torch.fx` cannot trace the model.
     """
-    network = fx.symbolic_trace(copy.deepcopy(model).eval())
-    modules = dict(network.named_modules())
+    network = _traced(copy.deepcopy(model).eval())
+    modules = dict(network.named_modules(remove_duplicate=False))
     for node in list(network.graph.nodes):
         if node.op != "call_module":
             continue
@@ -174,7 +180,7 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
             slope = (module.lower + module.upper) / 2
             network.set_submodule(str(node.target), nn.LeakyReLU(slope))
         conv = _only_source(node, modules)
-        if isinstance(modules[node.target], nn.BatchNorm2d) and conv is not None:
+        if _is_foldable_norm(modules[node.target]) and conv is not None:
             network.set_submodule(
                 str(conv.target), _conv_with_norm(modules[str(conv.target)], modules[node.target])
             )
@@ -186,11 +192,11 @@ def fold_norms(model: nn.Module) -> fx.GraphModule:
 
 def find_pairs(network: fx.GraphModule) -> tuple[Pair, ...]:
     """Pairs of convolutions that `fold_pair` can fold; longer chains are cut into pairs."""
-    modules = dict(network.named_modules())
+    modules = dict(network.named_modules(remove_duplicate=False))
     pairs: list[Pair] = []
     taken: set[str] = set()
     for node in network.graph.nodes:
-        if node.op != "call_module" or not isinstance(modules[node.target], nn.Conv2d):
+        if node.op != "call_module" or not _is_conv(modules[node.target]):
             continue
         source = _only_source(node, modules)
         if source is None or str(source.target) in taken:
@@ -217,16 +223,46 @@ def fold_pair(network: fx.GraphModule, pair: Pair) -> None:
 
 
 def _only_source(node: fx.Node, modules: dict[str, nn.Module]) -> fx.Node | None:
-    """The convolution whose output only this node reads, or None."""
-    source = node.args[0]
+    """The convolution whose output only this node reads, or None.
+
+    Both are called once: a module that is called again cannot be changed for one of its calls.
+    """
+    source = node.args[0] if node.args else None
     if (
         isinstance(source, fx.Node)
         and source.op == "call_module"
-        and isinstance(modules.get(str(source.target)), nn.Conv2d)
+        and _is_conv(modules[str(source.target)])
         and len(source.users) == 1
+        and _calls(node, modules) == _calls(source, modules) == 1
     ):
         return source
     return None
+
+
+def _calls(node: fx.Node, modules: dict[str, nn.Module]) -> int:
+    """How often the graph calls the module of a node, under any of its paths."""
+    module = modules[str(node.target)]
+    nodes = (other for other in node.graph.nodes if other.op == "call_module")
+    return sum(modules[str(other.target)] is module for other in nodes)
+
+
+def _is_conv(module: nn.Module) -> bool:
+    """A plain convolution: none whose weights are computed from others in each call."""
+    return type(module) is nn.Conv2d and not module._forward_pre_hooks
+
+
+def _is_foldable_norm(module: nn.Module) -> bool:
+    return type(module) is nn.BatchNorm2d and module.affine and module.running_mean is not None
+
+
+def _traced(model: nn.Module) -> fx.GraphModule:
+    try:
+        return fx.symbolic_trace(model)
+    except Exception as error:
+        raise InputError(
+            f"torch.fx cannot trace this network ({one_line(str(error))[:160]}), so nothing in it "
+            "can be folded"
+        ) from error
 
 
 def _is_foldable(first: nn.Conv2d, second: nn.Conv2d) -> bool:

@@ -9,10 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from search_spaces.activations import ACTIVATIONS
 from search_spaces.backbones import GATED_ACTIVATIONS, Activation
 from search_spaces.errors import InputError
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork
 from search_spaces.placement import END_NORM, Placement
 from search_spaces.sites import relu_sites, replace_module
 
@@ -31,7 +30,7 @@ class Gate(nn.Module):
         return torch.where(self.bit, self.activation(x), x)
 
 
-def insert_gates(model: Network) -> None:
+def insert_gates(model: AnyNetwork) -> None:
     """Put a `Gate` at every site, in place; weights, shapes and `state_dict` do not change.
 
     Raises:
@@ -39,12 +38,13 @@ def insert_gates(model: Network) -> None:
     """
     placement, activation = model.placement, model.activation
     require_gates_fit(placement, activation)
-    for site, is_kept in zip(relu_sites(model), placement, strict=True):
-        gate = Gate(ACTIVATIONS[activation](), is_kept=is_kept)
-        replace_module(model, site, gate)
+    sites = relu_sites(model)
+    activations = list(map(model.new_activation, sites))  # read before a gate hides them
+    for site, is_kept, module in zip(sites, placement, activations, strict=True):
+        replace_module(model, site, Gate(module, is_kept=is_kept))
 
 
-def set_gates(model: Network, placement: Placement) -> None:
+def set_gates(model: AnyNetwork, placement: Placement) -> None:
     """Set another placement in a gated network, in place.
 
     Raises:

@@ -1,6 +1,7 @@
 """The named modules: hand-designed placements of the paper and of related papers.
 
-A name is accepted wherever a placement is. `N:M` means that N convolutions share M ReLUs.
+A name is accepted wherever a placement is. `N:M` means that N convolutions share M ReLUs. The
+patterns are in `search_spaces.backbones`.
 
 | family | module | dropped in every block | source |
 |---|---|---|---|
@@ -25,50 +26,31 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 
-from search_spaces.backbones import Backbone, Site
+from search_spaces.architecture import Architecture
 from search_spaces.errors import InputError, require_type
 from search_spaces.placement import DROP_NORM, DroppedNorm, Placement, split_norms
-
-# One pattern for the ReLU sites of a block, the same in every block.
-_BLOCK_PATTERNS: dict[str, dict[str, str]] = {
-    "resnet": {"2:1/first": "01", "2:1/second": "10"},
-    "preresnet": {"2:1/first": "01", "2:1/second": "10"},
-    "preresnet-bottleneck": {"3:2/type1": "011", "3:2/type2": "101", "3:2/type3": "110"},
-    "dfn": {"4:3/type1": "1011", "4:3/type2": "0111"},
-}
-
-# A ratio alone means the variant of the paper's tables, or else the best one of its figures.
-_ALIASES = {
-    "resnet": {"2:1": "2:1/first"},
-    "preresnet": {"2:1": "2:1/first"},
-    "preresnet-bottleneck": {"3:2": "3:2/type1"},
-    "dfn": {"4:3": "4:3/type1"},
-}
-
-# PyramidNet (arXiv:1610.02915): the first ReLU of each block is dropped, and a BN ends the branch.
-_PYRAMIDNET = {"preresnet": "2:1/first", "preresnet-bottleneck": "3:2/type1"}
 
 _ERASE_RELU = "eraserelu:"
 
 _LOOKS_LIKE_BITS = re.compile(r"\s*[01]+\s*([^:01]|$)")  # bits first, and no ratio such as 1:1
 
 
-def module_names(backbone: Backbone) -> tuple[str, ...]:
-    """Names of the hand-designed modules of a backbone; plain networks have any N:M besides.
+def module_names(backbone: Architecture) -> tuple[str, ...]:
+    """Names of the hand-designed modules of a backbone; some networks have any N:M besides.
 
     Raises:
         InputError: not a `Backbone`.
     """
     _require_backbone(backbone)
-    if _is_plain(backbone):
-        return ("paired", "2:1", "3:2", "linear")
-    names = ("paired", *_BLOCK_PATTERNS[backbone.family])
-    pyramid = ("pyramidnet",) if backbone.family in _PYRAMIDNET else ()
-    return (*names, *pyramid, "linear")
+    longest = _longest_run(backbone)
+    ratios = tuple(name for name, convs in (("2:1", 2), ("3:2", 3)) if longest >= convs)
+    names = tuple(backbone.patterns) or ratios
+    pyramid = ("pyramidnet",) if backbone.end_norm_module else ()
+    return ("paired", *names, *pyramid, "linear")
 
 
 def reference_modules(
-    backbone: Backbone, dropped_norm: DroppedNorm = "keep"
+    backbone: Architecture, dropped_norm: DroppedNorm = "keep"
 ) -> dict[str, Placement]:
     """The placements that every search trains first: paired, the paper's modules, all-linear."""
     names = [n for n in module_names(backbone) if n not in ("3:2", "pyramidnet")]
@@ -76,7 +58,7 @@ def reference_modules(
     return {module_name_of(backbone, placement): placement for placement in placements}
 
 
-def module_placement(backbone: Backbone, name: str) -> Placement:
+def module_placement(backbone: Architecture, name: str) -> Placement:
     """The placement of a named module on this backbone.
 
     Raises:
@@ -91,28 +73,26 @@ def module_placement(backbone: Backbone, name: str) -> Placement:
         return Placement("0" * count)
     if name.startswith(_ERASE_RELU):
         return _erase_relu(backbone, name)
-    if name == "pyramidnet" and backbone.family in _PYRAMIDNET:
-        bits = module_placement(backbone, _PYRAMIDNET[backbone.family]).bits
+    if name == "pyramidnet" and backbone.end_norm_module:
+        bits = module_placement(backbone, backbone.end_norm_module).bits
         return Placement(bits, "end")
-    if _is_plain(backbone):
-        match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", name)
-        if match and 1 <= int(match[2]) <= int(match[1]) <= count:
-            convs, dropped = int(match[1]), int(match[1]) - int(match[2])
-            return Placement("".join("01"[i % convs >= dropped] for i in range(count)))
-    else:
-        name = _ALIASES[backbone.family].get(name, name)
-        if name in _BLOCK_PATTERNS[backbone.family]:
-            return spread_pattern(backbone, _BLOCK_PATTERNS[backbone.family][name])
+    name = backbone.aliases.get(name, name)
+    if name in backbone.patterns:
+        return spread_pattern(backbone, backbone.patterns[name])
+    longest = _longest_run(backbone)
+    match = re.fullmatch(r"([0-9]{1,9}):([0-9]{1,9})", name)
+    if match and 1 <= int(match[2]) <= int(match[1]) <= longest:
+        return _last_of_every(backbone, int(match[1]), int(match[2]))
     raise InputError(
         f"module {name[:60]!r} does not exist for {backbone.name}; use one of "
         f"{', '.join(module_names(backbone))}"
-        + (f", any N:M with {count} >= N >= M >= 1" if _is_plain(backbone) else "")
+        + (f", any N:M with {longest} >= N >= M >= 1" if longest else "")
         + ", eraserelu:P with a proportion P, or bits such as 01*27"
     )
 
 
 def resolve_placement(
-    backbone: Backbone,
+    backbone: Architecture,
     text: str | Placement | None,
     dropped_norm: DroppedNorm = "keep",
 ) -> Placement:
@@ -143,7 +123,7 @@ def resolve_placement(
     return backbone.effective(placement)
 
 
-def module_name_of(backbone: Backbone, placement: Placement) -> str:
+def module_name_of(backbone: Architecture, placement: Placement) -> str:
     """The module name of a placement, or an empty string if it has none."""
     _require_backbone(backbone)
     require_type("placement", placement, Placement, "a Placement")
@@ -155,7 +135,7 @@ def module_name_of(backbone: Backbone, placement: Placement) -> str:
     return ""
 
 
-def spread_pattern(backbone: Backbone, pattern: str) -> Placement:
+def spread_pattern(backbone: Architecture, pattern: str) -> Placement:
     """The placement that has one pattern in every block."""
     return Placement(
         "".join(
@@ -165,7 +145,16 @@ def spread_pattern(backbone: Backbone, pattern: str) -> Placement:
     )
 
 
-def ratio_text(backbone: Backbone, placement: Placement) -> str:
+def _last_of_every(backbone: Architecture, convs: int, relus: int) -> Placement:
+    """Of every `convs` consecutive sites of a run the last `relus` are kept."""
+    bits = ["1"] * len(backbone.sites)
+    for run in backbone.runs:
+        for i, site in enumerate(run):
+            bits[site] = "01"[i % convs >= convs - relus]
+    return Placement("".join(bits))
+
+
+def ratio_text(backbone: Architecture, placement: Placement) -> str:
     """Convolutions of the blocks : ReLUs kept in them, as a reduced fraction: 108:54 is `2:1`."""
     _require_backbone(backbone)
     require_type("placement", placement, Placement, "a Placement")
@@ -175,7 +164,7 @@ def ratio_text(backbone: Backbone, placement: Placement) -> str:
     return f"{ratio.numerator}:{ratio.denominator}"
 
 
-def _erase_relu(backbone: Backbone, name: str) -> Placement:
+def _erase_relu(backbone: Architecture, name: str) -> Placement:
     """EraseReLU (arXiv:1709.07634): a proportion of the modules loses its last ReLU.
 
     A module is a block, or a pair of convolutions in plain networks. In DFN the ReLUs after the sum
@@ -184,7 +173,8 @@ def _erase_relu(backbone: Backbone, name: str) -> Placement:
     """
     text = name.removeprefix(_ERASE_RELU)
     share = Fraction(text) if re.fullmatch(r"[01]?\.?[0-9]{1,9}", text) else Fraction(0)
-    modules = [site.block for site in backbone.sites if _is_last_of_block(backbone, site)]
+    last = backbone.last_sites
+    modules = [site.block for site in backbone.sites if site.index in last]
     blocks = list(dict.fromkeys(modules))  # a single last convolution is no pair
     count, total = int(len(blocks) * share), len(blocks)
     if not (0 < share <= 1 and count):
@@ -193,21 +183,15 @@ def _erase_relu(backbone: Backbone, name: str) -> Placement:
             f"proportion P from {math.ceil(1000 / total) / 1000:g} to 1, such as eraserelu:0.5"
         )
     erased = {b for i, b in enumerate(blocks) if (i + 1) * count // total > i * count // total}
-    kept = [
-        site.block not in erased or not _is_last_of_block(backbone, site) for site in backbone.sites
-    ]
+    kept = [site.block not in erased or site.index not in last for site in backbone.sites]
     return Placement("".join("1" if k else "0" for k in kept))
 
 
-def _is_last_of_block(backbone: Backbone, site: Site) -> bool:
-    if backbone.family == "dfn":
-        return site.after_sum
-    return site.positions == (backbone.spec.pattern_length - 1,)
+def _longest_run(backbone: Architecture) -> int:
+    return max(map(len, backbone.runs), default=0)
 
 
-def _require_backbone(backbone: Backbone) -> None:
-    require_type("backbone", backbone, Backbone, "a Backbone, such as Backbone.parse('plain-38')")
-
-
-def _is_plain(backbone: Backbone) -> bool:
-    return backbone.spec.convs_per_block == 1
+def _require_backbone(backbone: Architecture) -> None:
+    require_type(
+        "backbone", backbone, Architecture, "a Backbone, such as Backbone.parse('plain-38')"
+    )

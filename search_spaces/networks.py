@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from search_spaces.activations import ACTIVATIONS
+from search_spaces.any_network.function_backbone import FunctionBackbone
+from search_spaces.any_network.function_network import FunctionNetwork
+from search_spaces.architecture import Architecture
+from search_spaces.backbone_names import parse_backbone
 from search_spaces.backbones import Activation, Backbone
 from search_spaces.blocks import (
     BasicBlock,
@@ -34,8 +40,6 @@ BLOCKS: dict[str, type[nn.Module]] = {
     "dfn": MergeRunBlock,
 }
 MAX_CLASSES = 100_000
-SMALLEST_IMAGE = 8
-"""Pixels per side. The third stage then has 2x2 values per channel, enough for a BatchNorm."""
 
 
 class Network(nn.Module):
@@ -76,21 +80,29 @@ class Network(nn.Module):
         """The activation of the kept sites, read from the modules."""
         return current_activation(self)
 
+    def new_activation(self, site: str) -> nn.Module:
+        """A module for a site that is kept."""
+        return ACTIVATIONS[self.activation]()
+
     def forward(self, x: Tensor) -> Tensor:
         features = self.final(self.blocks(self.stem(x)))
         return self.classifier(features.mean((2, 3)))
 
 
+AnyNetwork: TypeAlias = Network | FunctionNetwork
+"""A network whose ReLUs can be placed."""
+
+
 def build(
-    backbone: str | Backbone,
+    backbone: str | Architecture,
     placement: str | Placement | None = None,
     *,
     num_classes: int = 10,
     in_channels: int = 3,
-    width: int = 16,
+    width: int | None = None,
     activation: Activation = "relu",
     generator: torch.Generator | None = None,
-) -> Network:
+) -> AnyNetwork:
     """Build a network with a placement.
 
     ```python
@@ -99,12 +111,14 @@ def build(
     ```
 
     Args:
-        backbone: a name such as `plain-38`, or a `Backbone`, whose width replaces `width`.
+        backbone: a name such as `plain-38` or `torchvision:resnet18`, or an `Architecture`, whose
+            width replaces `width`.
         placement: a `Placement`, placement text, a module name, or None for paired.
         num_classes: at least 2.
         in_channels: 1 (grey) or 3 (colour).
-        width: channels of the first stage.
-        activation: activation of the kept sites. Stem and final activation are always ReLU.
+        width: channels of the first stage; None: 16.
+        activation: activation of the kept sites. Stem and final activation are always ReLU. In a
+            network of a function, `relu` means its own activations.
         generator: of the random initial weights; None means the global generator of torch. Equal
             seeds give equal initial weights for all placements, except with CReLU, whose doubled
             channels need more weights.
@@ -113,12 +127,17 @@ def build(
         InputError: unknown backbone or activation, impossible depth, a placement that does not
             fit, or CReLU at a site after a sum.
     """
-    spec = Backbone.parse(backbone, width)
+    spec = parse_backbone(backbone, width)
     resolved = resolve_placement(spec, placement)
-    model = Network(spec, num_classes, in_channels)
-    apply_placement(model, resolved, activation)
-    initialise(model, generator)
-    return model
+    if isinstance(spec, Backbone):
+        model = Network(spec, num_classes, in_channels)
+        apply_placement(model, resolved, activation)
+        initialise(model, generator)
+        return model
+    assert isinstance(spec, FunctionBackbone)
+    made = spec.build(num_classes, in_channels, generator)
+    apply_placement(made, resolved, activation)
+    return made
 
 
 def initialise(model: nn.Module, generator: torch.Generator | None = None) -> None:

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from search_spaces.activations import ACTIVATIONS, activation_name
+from search_spaces.any_network.function_network import FunctionNetwork
 from search_spaces.backbones import Activation, check_activation
 from search_spaces.blocks import AbsentNorm, PreBasicBlock, PreBottleneckBlock, Sites, batch_norm
 from search_spaces.errors import InputError, require_type
@@ -57,6 +58,14 @@ def apply_placement(
             the model.
     """
     require_type("placement", placement, Placement, "a Placement, such as Placement.parse('01*27')")
+    if isinstance(model, FunctionNetwork):
+        if activation not in (None, "relu"):
+            raise InputError(
+                f"activation {activation} is for the six families; {model.backbone.name} keeps its "
+                "own activations, so leave it out"
+            )
+        model.place(placement)
+        return
     sites = _norm_before(model)
     if len(sites) != len(placement):
         raise InputError(
@@ -94,6 +103,8 @@ def _swap(model: nn.Module, sites: Sites, placement: Placement, activation: Acti
 def _norm_before(model: nn.Module) -> Sites:
     """Path of every site, in forward order -> path of the BatchNorm directly before it, or None."""
     require_type("model", model, nn.Module, "a network made by search_spaces.build")
+    if isinstance(model, FunctionNetwork):
+        return dict.fromkeys(model.site_paths)
     sites: Sites = {}
     for path, block in model.named_modules():
         prefix = f"{path}." if path else ""

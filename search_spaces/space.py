@@ -9,7 +9,8 @@ from functools import cached_property
 from itertools import product
 from typing import Literal, get_args
 
-from search_spaces.backbones import STAGES, Backbone, Site
+from search_spaces.architecture import Architecture, Site
+from search_spaces.backbone_names import parse_backbone
 from search_spaces.errors import InputError, require_type, shown
 from search_spaces.placement import Placement
 
@@ -52,13 +53,13 @@ class SearchSpace:
     is a pair of consecutive convolutions.
 
     Args:
-        backbone: a `Backbone` or its name.
+        backbone: an `Architecture`, such as a `Backbone`, or its name.
         granularity: what one choice sets: the whole network, a stage, a block or a site.
         min_relus: fewest ReLUs kept in the blocks; 1 excludes the all-linear network.
         max_relus: most ReLUs kept in the blocks; None means no limit.
         norm: whether the BatchNorm directly before a dropped ReLU is kept (`keep`), is dropped
             (`drop`), or is one more choice for the whole network (`search`).
-        width: width of the backbone if it is given by name.
+        width: width of the backbone if it is given by name; None: 16.
 
     Raises:
         InputError: unknown granularity or norm, or limits that no placement meets.
@@ -66,15 +67,15 @@ class SearchSpace:
 
     def __init__(
         self,
-        backbone: str | Backbone,
+        backbone: str | Architecture,
         granularity: Granularity = "block",
         *,
         min_relus: int = 1,
         max_relus: int | None = None,
         norm: NormChoice = "keep",
-        width: int = 16,
+        width: int | None = None,
     ) -> None:
-        self.backbone = Backbone.parse(backbone, width)
+        self.backbone = parse_backbone(backbone, width)
         if not isinstance(granularity, str) or granularity not in GRANULARITIES:
             raise InputError(
                 f"granularity {shown(granularity)} is unknown; use one of "
@@ -95,6 +96,8 @@ class SearchSpace:
             raise InputError(
                 f"norm {shown(norm)} is unknown; use one of {', '.join(get_args(NormChoice))}"
             )
+        if norm != "keep":
+            self.backbone.check_norms(Placement("1" * sites, dropped_norm="drop"))
         self.norm = norm
         self._placing = _units(self.backbone, granularity)
         norms = Unit(_NORM_UNIT, (), {"keep": "", "drop": ""})
@@ -241,7 +244,7 @@ class SearchSpace:
         return result[::-1]
 
 
-def _units(backbone: Backbone, granularity: Granularity) -> tuple[Unit, ...]:
+def _units(backbone: Architecture, granularity: Granularity) -> tuple[Unit, ...]:
     if granularity == "site":
         digits = len(str(len(backbone.sites)))
         return tuple(
@@ -249,16 +252,17 @@ def _units(backbone: Backbone, granularity: Granularity) -> tuple[Unit, ...]:
             for site in backbone.sites
         )
     groups: dict[str, list[Site]] = {}
-    digits = len(str(backbone.sites[-1].block + 1))
+    digits = len(str(max(site.block for site in backbone.sites) + 1))
+    stage_digits = len(str(len(backbone.blocks_per_stage)))
     for site in backbone.sites:
         name = {
             "network": "network",
-            "stage": f"stage{site.stage + 1:0{len(str(STAGES))}d}",
+            "stage": f"stage{site.stage + 1:0{stage_digits}d}",
             "block": f"block{site.block + 1:0{digits}d}",
         }[granularity]
         groups.setdefault(name, []).append(site)
     return tuple(
-        _pattern_unit(name, sites, backbone.spec.pattern_length) for name, sites in groups.items()
+        _pattern_unit(name, sites, backbone.pattern_length(sites)) for name, sites in groups.items()
     )
 
 

@@ -13,6 +13,7 @@ from benchmarks.gpu_speed.scale import Scale
 from benchmarks.gpu_speed.ways import Way, warm_epoch
 from benchmarks.speed.colour_images import colour_images
 from benchmarks.speed.rows import Row, seconds_of
+from search_spaces.networks import Network
 from trials.fast.cuda_graphs import WARM_UP, Replay
 from trials.training.spec import TrialSpec, untrained_network
 
@@ -35,8 +36,10 @@ def floor_rows(device: str, scale: Scale) -> Iterator[Row]:
         way = Way(captured=True, precision=scale.fast_precision)
         spec = TrialSpec(backbone=backbone, placement="paired", recipe=way.recipe)
         steps = math.ceil(images / spec.recipe.batch_size)
+        network = untrained_network(spec, data)
+        assert isinstance(network, Network)
         floor = floor_of(
-            untrained_network(spec, data),
+            network,
             spec.recipe.batch_size,
             data.image_size,
             value_bytes=2 if way.precision == "bf16" else 4,

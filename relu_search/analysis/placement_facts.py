@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any, cast
 
 from search_spaces import (
     Activation,
-    Backbone,
+    Architecture,
     DroppedNorm,
+    FunctionBackbone,
     InputError,
     Placement,
     check_activation,
+    look_alike,
     measure_complexity,
     module_name_of,
+    parse_backbone,
     ratio_text,
     resolve_placement,
 )
@@ -36,7 +40,7 @@ class PlacementFacts:
         activation: what stands at the kept sites.
     """
 
-    backbone: Backbone
+    backbone: Architecture
     num_classes: int
     in_channels: int
     image_size: tuple[int, int]
@@ -44,7 +48,7 @@ class PlacementFacts:
 
     @classmethod
     def on(
-        cls, data: TrainingData, backbone: Backbone, activation: Activation = "relu"
+        cls, data: TrainingData, backbone: Architecture, activation: Activation = "relu"
     ) -> PlacementFacts:
         """For the images and classes of a data set."""
         return cls(
@@ -79,10 +83,18 @@ class PlacementFacts:
         """
         params = self.complexity(Placement("1" * len(self.backbone.sites))).params
         require_memory(
-            f"training {self.backbone.name} of width {self.backbone.width}",
+            f"training {self.backbone.label}",
             _WHILE_TRAINED * params,
             "use a smaller width or depth",
         )
+
+    def prove(self) -> None:
+        """Check that placements on this backbone do what they say, for these images.
+
+        Raises:
+            InputError: they do not.
+        """
+        self.backbone.prove(self.num_classes, self.in_channels, self.image_size)
 
     def complexity(self, placement: Placement, activation: Activation | None = None) -> Complexity:
         """Parameters, MACs and ReLU elements, also with another activation."""
@@ -103,22 +115,26 @@ def describe(
     num_classes: int = 10,
     in_channels: int = 3,
     image_size: int = 32,
-    width: int = 16,
+    width: int | None = None,
     norm: str = "keep",
     activation: str = "relu",
+    backbone_args: str | None = None,
+    sites: str | None = None,
+    exclude: str | None = None,
 ) -> dict[str, Any]:
     """All facts of a placement on a backbone, as plain values.
 
     Those of `PlacementFacts.of`, the facts of the backbone, and one entry per site. `relu_layers`
     counts every ReLU that runs, those of stem and head included. `over_relu` is what the activation
-    costs more than the ReLU.
+    costs more than the ReLU. A network of a function is proved first, and `left_out` has the
+    activations that are no sites.
 
     Raises:
         InputError: an unknown backbone or module, or a placement that does not fit.
     """
     if image_size > 4096:
         raise InputError(f"image size is {image_size}; it must be at most 4096 pixels")
-    spec = Backbone.parse(backbone, width)
+    spec = parse_backbone(backbone, width, arguments=backbone_args, sites=sites, exclude=exclude)
     resolved = resolve_placement(spec, placement, cast(DroppedNorm, norm))  # it checks the norm
     facts = PlacementFacts(
         backbone=spec,
@@ -127,10 +143,13 @@ def describe(
         image_size=(image_size, image_size),
         activation=check_activation(activation),
     )
+    facts.prove()
     cost, with_relu = facts.complexity(resolved), facts.complexity(resolved, "relu")
     return {
         "backbone": spec.name,
-        "family": spec.spec.title,
+        "label": spec.label,
+        "note": look_alike(spec),
+        "family": spec.title,
         "width": spec.width,
         "blocks_per_stage": list(spec.blocks_per_stage),
         **facts.of(resolved),
@@ -153,4 +172,21 @@ def describe(
             }
             for site, kept, elements in zip(spec.sites, resolved, cost.site_elements, strict=True)
         ],
+        **(_of_function(spec) if isinstance(spec, FunctionBackbone) else {}),
+    }
+
+
+def _of_function(backbone: FunctionBackbone) -> dict[str, Any]:
+    """What is particular to the network of a function."""
+    layout = backbone.layout
+    return {
+        "backbone_args": json.loads(backbone.choice.source.arguments),
+        "ratio_rule": "convolutions between the first and the last site : ReLUs kept",
+        "has_blocks": layout.has_blocks,
+        "left_out": [
+            {"name": name, "reason": place.out}
+            for name, place in zip(layout.names, layout.places, strict=True)
+            if place.out
+        ],
+        "not_called": list(layout.not_called),
     }

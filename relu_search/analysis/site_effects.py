@@ -20,7 +20,7 @@ from scipy import stats
 
 from relu_search.analysis.estimates import full_length
 from relu_search.settings.metrics import Metric
-from search_spaces import Backbone, InputError, Placement
+from search_spaces import Architecture, InputError, Placement
 
 optuna.logging.set_verbosity(optuna.logging.WARNING)  # its notes would appear in our output
 
@@ -29,7 +29,7 @@ FEWEST = 10
 """Fewest full-length trials for which importances are computed."""
 
 
-def site_influence(trials: pd.DataFrame, backbone: Backbone, metric: Metric) -> pd.DataFrame:
+def site_influence(trials: pd.DataFrame, backbone: Architecture, metric: Metric) -> pd.DataFrame:
     """Mean metric of the full-length trials that keep a site minus mean of those that drop it.
 
     Returns:
@@ -73,7 +73,7 @@ def welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float, float]:
     return difference, float(found.low), float(found.high)
 
 
-def site_importance(trials: pd.DataFrame, backbone: Backbone, metric: Metric) -> pd.DataFrame:
+def site_importance(trials: pd.DataFrame, backbone: Architecture, metric: Metric) -> pd.DataFrame:
     """The importance of each site as a share of all sites, over full-length trials.
 
     PED-ANOVA (Watanabe et al. 2023) measures what distinguishes the best tenth of the trials.
@@ -105,7 +105,7 @@ def site_importance(trials: pd.DataFrame, backbone: Backbone, metric: Metric) ->
 
 
 def importance_of(
-    bits: list[str], values: NDArray[np.float64], metric: Metric, backbone: Backbone
+    bits: list[str], values: NDArray[np.float64], metric: Metric, backbone: Architecture
 ) -> dict[str, NDArray[np.float64]]:
     """`ped_anova` and `fanova`, (sites,) each.
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.cli.streams import native_output_to
 from relu_search.cli.supervisor import Progress, advice, is_supervised, tell
+from search_spaces import look_alike
 from search_spaces.errors import InputError, printable
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
@@ -53,9 +54,10 @@ def headline(config: ResolvedConfig) -> str:
     size = space.size
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (
-        f"searching {config.network.name}, width {config.network.width}, on {config.data}: "
+        f"searching {config.network.label}, on {config.data}: "
         f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
         f"{config.epochs} epoch{'s'[: config.epochs > 1]}; hand-designed modules first"
+        + (f"\nnote: {note}" if (note := look_alike(config.network)) else "")
         + _budget_warning(config, space)
     )
 

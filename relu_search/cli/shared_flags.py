@@ -12,6 +12,16 @@ PLACEMENT_HELP = (
     "paired, linear, 2:1, 2:1/second, 3:2/type1, 4:3/type1, pyramidnet, eraserelu:0.5, ..."
 )
 
+BackboneOption = Annotated[
+    str | None,
+    typer.Option(
+        "--backbone",
+        metavar="NAME",
+        help="The backbone, named again, if it is code (FILE.py:FUNCTION or "
+        "package.module:FUNCTION): the code that a run or a card names runs only then.",
+        rich_help_panel="Network",
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option(

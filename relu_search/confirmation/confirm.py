@@ -74,6 +74,7 @@ def confirm(
     data: str | TrainingData | None = None,
     data_dir: str | None = None,
     test: Any = None,
+    backbone: str | None = None,
     compute: Machines | None = None,
     report: Report = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
@@ -102,6 +103,7 @@ def confirm(
         data, data_dir: where the data of the search are now; None: where they were. Data that were
             given in Python are given again.
         test: the test split of such data: a pair of images and labels, or a data set.
+        backbone: the backbone, named again if it is code, which runs only then.
         compute: where to train; None: as the search did.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
@@ -111,7 +113,8 @@ def confirm(
             that contradict earlier ones, or data that have changed.
     """
     run = RunFolder.open(folder)
-    config, record = run.read_config()
+    config, record = run.read_config(backbone)
+    config.network.require_runnable()
     config = _moved(run, config, data, data_dir)
     seed_list = _fresh_seeds(config, seeds, first_seed)
     if not 0 < margin < 1:

@@ -12,7 +12,7 @@ from relu_search.search.training_lists import calls_on
 from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork
 from trials.data.held_out import check_test_split, load_test_split
 from trials.data.image_sets import ImageFacts, ImageSet
 from trials.data.splits import Splits
@@ -107,7 +107,7 @@ def score_on_test_split(
 
 def _trained(
     trainings: Trainings, config: ResolvedConfig, row: dict[str, Any], training: ImageFacts
-) -> Network:
+) -> AnyNetwork:
     """The network of a finished training, with its weights."""
     arm = trainings.arms_by_text[row["placement"]]
     network = partial(
@@ -122,7 +122,7 @@ def _trained(
 
 
 def _scores(
-    models: Sequence[tuple[Network, ImageFacts]],
+    models: Sequence[tuple[AnyNetwork, ImageFacts]],
     test: ImageSet,
     recipe: Recipe,
     deterministic: bool,

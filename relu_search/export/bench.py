@@ -21,7 +21,7 @@ from relu_search.export.timing import WARM_UP, time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from search_spaces import InputError, build, measure_complexity
 from search_spaces.folding import find_pairs, fold_norms
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork
 from trials.files.durable import write_whole
 from trials.files.paths import user_path
 from trials.files.scratch import scratch_folder
@@ -44,6 +44,7 @@ def run_bench(
     batches: Sequence[int],
     rounds: int,
     compiled: bool = True,
+    backbone: str | None = None,
     report: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Time every form of the best network of a run, or of the network of a card, on the CPU.
@@ -56,6 +57,7 @@ def run_bench(
         batches: batch sizes.
         rounds: number of samples of each form and batch size.
         compiled: also time `torch.compile`.
+        backbone: the backbone, named again if it is code, which runs only then.
         report: is called with each line of progress.
 
     Returns:
@@ -68,10 +70,10 @@ def run_bench(
     path = user_path(source)
     if (path / "config.toml").is_file():
         path = best_of(RunFolder.open(path))
-    card, network = read_card(path), load_exported(path)
+    card, network = read_card(path), load_exported(path, backbone)
     size = image_size_of(card) or DEFAULT_IMAGE_SIZE
     require_room(network, size, max(batches))
-    networks = {network.placement.text: network}
+    networks: dict[str, AnyNetwork] = {network.placement.text: network}
     paired = build(
         network.backbone, num_classes=network.num_classes, in_channels=network.in_channels
     ).eval()
@@ -117,6 +119,7 @@ def run_bench(
     return {
         "backbone": network.backbone.name,
         "width": network.backbone.width,
+        "label": network.backbone.label,
         "image_size": list(size),
         "activation": network.activation,
         "networks": {text: _facts(one, size) for text, one in networks.items()},
@@ -134,10 +137,7 @@ def bench_table(result: Mapping[str, Any]) -> list[Table | str]:
     from rich.table import Table
 
     machine = result["machine"]
-    table = Table(
-        title=f"{result['backbone']}, width {result['width']}, "
-        f"{'x'.join(map(str, result['image_size']))} pixels"
-    )
+    table = Table(title=f"{result['label']}, {'x'.join(map(str, result['image_size']))} pixels")
     for name in ("batch", "placement", "form", "ms, median (quartiles)", "images/s", "speed"):
         table.add_column(name, justify="left" if name in ("placement", "form") else "right")
     base = _base(result)
@@ -192,16 +192,21 @@ class _Call:
 
 
 def _forms(
-    network: Network,
+    network: AnyNetwork,
     shape: tuple[int, ...],
     file: Path,
     compiled: bool,
     report: Callable[[str], None],
 ) -> dict[str, Forward]:
-    folded = fold_norms(network)
-    forms: dict[str, nn.Module] = {EAGER: network, NORMS: folded}
-    if find_pairs(folded):
-        forms[PAIRS] = fold_all_pairs(network)
+    forms: dict[str, nn.Module] = {EAGER: network}
+    folded: nn.Module = network
+    try:
+        plain = fold_norms(network)
+        forms[NORMS] = folded = plain
+        if find_pairs(plain):
+            forms[PAIRS] = fold_all_pairs(network)
+    except InputError as error:
+        report(f"{NORMS} and {PAIRS} left out: {error}")
     runs = {name: run_module(module) for name, module in forms.items()}
     if compiled:
         report(f"{COMPILED} compiles once per network and batch size; --no-compile skips it")
@@ -212,7 +217,7 @@ def _forms(
     return runs
 
 
-def _facts(network: Network, size: tuple[int, int]) -> dict[str, Any]:
+def _facts(network: AnyNetwork, size: tuple[int, int]) -> dict[str, Any]:
     cost = measure_complexity(
         network.backbone,
         network.placement,
@@ -225,8 +230,15 @@ def _facts(network: Network, size: tuple[int, int]) -> dict[str, Any]:
         "relu_elements": cost.relu_elements,
         "macs": cost.macs,
         "params": cost.params,
-        "foldable_pairs": len(find_pairs(fold_norms(network))),
+        "foldable_pairs": _foldable_pairs(network),
     }
+
+
+def _foldable_pairs(network: AnyNetwork) -> int:
+    try:
+        return len(find_pairs(fold_norms(network)))
+    except InputError:  # it cannot be traced
+        return 0
 
 
 def _machine() -> dict[str, Any]:
@@ -291,7 +303,7 @@ def _plot(result: Mapping[str, Any], file: Path) -> None:
     panels[-1].legend(loc="best", fontsize="small")
     machine = result["machine"]
     figure.suptitle(
-        f"{result['backbone']}, width {result['width']}; {machine['threads']} thread(s), "
+        f"{result['label']}; {machine['threads']} thread(s), "
         f"n = {result['rounds']}, bars: median, whiskers: quartiles",
         fontsize="medium",
     )

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from search_spaces import InputError
+from search_spaces import Architecture, FunctionBackbone, InputError, backbone_from_json
 from trials.files.given import open_given, read_given
 from trials.files.paths import user_path
 
 CARD = "card.json"
 WEIGHTS = "model.safetensors"
-CARD_SCHEMA = 2
+CARD_SCHEMA = 3
 
 _MAX_CARD_BYTES = 1_000_000
 _MAX_DIGITS = 18
@@ -29,7 +29,7 @@ _REQUIRED = {
     "in_channels": int,
     "files": dict,
 }
-_OPTIONAL = {"activation": str, "classes": list, "training": dict, "verdict": dict}
+_OPTIONAL = {"network": dict, "activation": str, "classes": list, "training": dict, "verdict": dict}
 
 
 def read_card(path: str | Path) -> dict[str, Any]:
@@ -85,6 +85,8 @@ def _checked(content: bytes, where: str) -> dict[str, Any]:
     if not isinstance(card, dict):
         raise InputError(f"{where} must be a JSON object")
     for key, kind in _REQUIRED.items():
+        if key == "width" and card.get("network") is not None:
+            continue
         if type(card.get(key)) is not kind:
             raise InputError(
                 f"{where}: {key!r} is {card.get(key)!r:.80}; it must be a {kind.__name__}"
@@ -107,6 +109,24 @@ def _checked(content: bytes, where: str) -> dict[str, Any]:
             f"{where}: 'classes' is {classes!r:.80}; it must have {card['num_classes']} texts"
         )
     return card
+
+
+def backbone_of(card: Mapping[str, Any], named: str | None = None) -> Architecture:
+    """The backbone of a card. Runs no code that the card names.
+
+    Args:
+        named: the backbone as the user names it; the code of a network may then be run.
+
+    Raises:
+        InputError: malformed entries, or another backbone than the named one.
+    """
+    backbone = backbone_from_json(card, may_run=False)
+    if isinstance(backbone, FunctionBackbone):
+        backbone = backbone.named_again(named)
+        backbone.require_runnable()
+    elif named not in (None, backbone.name):
+        raise InputError(f"backbone {named!r:.80} is not {backbone.name}, that of the card")
+    return backbone
 
 
 def _whole(text: str) -> int:

@@ -19,6 +19,7 @@ from relu_search.export.card import (
     CARD,
     CARD_SCHEMA,
     WEIGHTS,
+    backbone_of,
     card_path,
     card_text,
     image_size_of,
@@ -28,7 +29,8 @@ from relu_search.export.card import (
     versions,
 )
 from search_spaces import (
-    Backbone,
+    Architecture,
+    FunctionBackbone,
     InputError,
     Placement,
     build,
@@ -38,7 +40,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.errors import require_type, shown
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork, Network
 from trials.files.memory import require_memory
 from trials.files.paths import user_path
 from trials.files.scratch import STAGING, owned_folder
@@ -67,12 +69,13 @@ _LAYERS_AT_ONCE = 4
 
 
 def export_model(
-    model: Network | str | Path,
+    model: AnyNetwork | str | Path,
     out: str | Path,
     formats: Sequence[str] = ("safetensors",),
     *,
     details: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
+    backbone: str | None = None,
     fold: str = "never",
     normalise_inside: bool = False,
     opset: int | None = None,
@@ -91,6 +94,7 @@ def export_model(
         formats: keys of `FORMATS`; safetensors is always added.
         details: more entries of the card: image_size, normalisation, classes, ...
         weights: a safetensors file made elsewhere, for the network of a card.
+        backbone: the backbone of a card, named again if it is code, which runs only then.
         fold: whether the onnx and pt2 forms fold pairs of convolutions: `never`, `auto` (where
             one convolution was measured to be faster) or `always`. A BatchNorm after a convolution
             is always folded in these forms.
@@ -112,26 +116,30 @@ def export_model(
     if isinstance(model, str | Path):
         card = read_card(model)
         if weights is not None:
-            network = _network_of(card, user_path(weights))
+            network = _network_of(card, user_path(weights), backbone_of(card, backbone))
             card = {**card, "training": None, "verdict": None}
         else:
-            network = load_exported(model)
+            network = load_exported(model, backbone)
         known = {**card, **known}
     elif weights is not None:
-        raise InputError("weights are given without a card; give the path of their network's card")
-    elif isinstance(model, Network):
+        raise InputError("weights are given without a card; give the path of their card")
+    elif isinstance(model, AnyNetwork):
         network = copy.deepcopy(model)
     else:
         raise InputError(
-            f"cannot export a {type(model).__name__}; give a network made by search_spaces.build, "
-            "or the path of a card"
+            f"cannot export a {type(model).__name__}; give a network of search_spaces.build, or a "
+            "card"
+        )
+    if "python" in formats and not isinstance(network, Network):
+        raise InputError(
+            f"format python writes the six families, not {network.backbone.name}; leave it out"
         )
     network = network.cpu().float().eval()
     card = _describe(network, known)
     if normalise_inside and normalisation_of(card) is None:
         raise InputError(
-            "the card has no normalisation, which --normalise-inside needs; omit the option, or "
-            'add an entry such as "normalisation": {"mean": [127.5], "std": [64.0]} to it'
+            "the card has no normalisation, which --normalise-inside needs; omit it, or add an "
+            'entry such as "normalisation": {"mean": [127.5], "std": [64.0]} to the card'
         )
     folder = user_path(out)
     with _staged(folder) as staging:
@@ -151,11 +159,12 @@ def export_model(
     return folder / CARD
 
 
-def load_exported(path: str | Path) -> Network:
+def load_exported(path: str | Path, backbone: str | None = None) -> AnyNetwork:
     """Rebuild an exported network, in eval mode.
 
     Args:
         path: path of the card or of its folder.
+        backbone: the backbone, named again if it is code, which runs only then.
 
     Raises:
         InputError: the card is damaged, or the weights are missing, altered, or do not fit.
@@ -163,7 +172,7 @@ def load_exported(path: str | Path) -> Network:
     file = card_path(path)
     card = read_card(file)
     weights = file.parent / WEIGHTS
-    model = _network_of(card, weights)
+    model = _network_of(card, weights, backbone_of(card, backbone))
     if sha256(weights) != card["files"].get(WEIGHTS):
         raise InputError(
             f"weights {weights} have another checksum than {file} records; export the model again"
@@ -171,7 +180,7 @@ def load_exported(path: str | Path) -> Network:
     return model.eval()
 
 
-def require_room(network: Network, size: tuple[int, int], batch: int) -> None:
+def require_room(network: AnyNetwork, size: tuple[int, int], batch: int) -> None:
     """Check that a forward pass fits into memory.
 
     Args:
@@ -190,7 +199,7 @@ def require_room(network: Network, size: tuple[int, int], batch: int) -> None:
         activation=network.activation,
     )
     pixels = size[0] * size[1]
-    layer = max(*cost.site_elements, network.backbone.width * pixels)
+    layer = max(*cost.site_elements, (network.backbone.width or 0) * pixels)
     values = 2 * network.in_channels * pixels + _LAYERS_AT_ONCE * layer
     require_memory(
         f"a forward pass of {batch} images of {size[0]}x{size[1]} pixels",
@@ -226,12 +235,11 @@ def check_options(
             check_opset(opset)
 
 
-def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
+def _network_of(card: Mapping[str, Any], weights: Path, backbone: Architecture) -> AnyNetwork:
     """The network of a card with its weights."""
-
     network = partial(
         build,
-        Backbone.parse(card["backbone"], card["width"]),
+        backbone,
         Placement.parse(card["placement"]),
         num_classes=card["num_classes"],
         in_channels=card["in_channels"],
@@ -240,7 +248,7 @@ def _network_of(card: Mapping[str, Any], weights: Path) -> Network:
     return load_network(network, weights)
 
 
-def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
+def _describe(network: AnyNetwork, known: Mapping[str, Any]) -> dict[str, Any]:
     """The entries of the card that do not depend on the forms."""
     backbone, placement = network.backbone, network.placement
     size = image_size_of(dict(known)) or DEFAULT_IMAGE_SIZE
@@ -265,8 +273,7 @@ def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
     )
     computed = {
         "schema": CARD_SCHEMA,
-        "backbone": backbone.name,
-        "width": backbone.width,
+        **_without_folder(backbone),
         "placement": placement.text,
         "module": module_name_of(backbone, placement),
         "ratio": ratio_text(backbone, placement),
@@ -284,8 +291,18 @@ def _describe(network: Network, known: Mapping[str, Any]) -> dict[str, Any]:
     return {**computed, **optional, **known, **computed}
 
 
+def _without_folder(backbone: Architecture) -> dict[str, Any]:
+    """The entries on the backbone; of a user's file only the name, as cards travel."""
+    entries = backbone.to_json()
+    if isinstance(backbone, FunctionBackbone) and backbone.choice.source.kind == "file":
+        source = entries["network"]["source"]
+        source["place"] = Path(source["place"]).name
+        entries["backbone"] = backbone.name
+    return entries
+
+
 def _write_forms(
-    network: Network,
+    network: AnyNetwork,
     card: Mapping[str, Any],
     folder: Path,
     *,
@@ -323,16 +340,18 @@ def _write_forms(
         entries[name] = {"file": FORMATS[name], **facts, "proof": proof.to_json()}
 
     save_weights(network, folder / WEIGHTS)
-    again = _network_of(card, folder / WEIGHTS).eval()
+    is_made = isinstance(network.backbone, FunctionBackbone)
+    backbone = network.backbone if is_made else backbone_of(card)
+    again = _network_of(card, folder / WEIGHTS, backbone).eval()
     enter("safetensors", forms.run_module(again), input=floats)
     if "python" in formats:
         from relu_search.export.python_source import python_source, run_python
 
         file = folder / FORMATS["python"]
+        assert isinstance(network, Network)
         source = python_source(
             network,
-            title=f"{network.backbone.name}, width {network.backbone.width}, "
-            f"{card['ratio']} ({network.activation}).",
+            title=f"{network.backbone.label}, {card['ratio']} ({network.activation}).",
             weights=WEIGHTS,
             size=size,
             normalisation=normalisation,

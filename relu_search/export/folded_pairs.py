@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from relu_search.export.formats import export_graph, has_onnx, run_module, run_onnx, write_onnx
 from relu_search.export.timing import Timing, time_side_by_side
+from search_spaces import InputError
 from search_spaces.folding import FoldedPair, Pair, find_pairs, fold_norms, fold_pair
 from trials.files.scratch import scratch_folder
 
@@ -70,16 +71,21 @@ class PairReport:
 
 @dataclass(frozen=True)
 class Folded:
-    """Networks to export, by form, and the costs of their pairs."""
+    """Networks to export, by form, and the costs of their pairs.
+
+    Attributes:
+        reason: why nothing could be folded; None: it could.
+    """
 
     mode: str
-    networks: Mapping[str, fx.GraphModule]
+    networks: Mapping[str, nn.Module]
     pairs: tuple[PairReport, ...]
+    reason: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return {
             "mode": self.mode,
-            "norms": "folded into the convolution before them",
+            "norms": self.reason or "folded into the convolution before them",
             "pairs": [pair.to_json() for pair in self.pairs],
         }
 
@@ -90,14 +96,18 @@ def fold_for(
     """The network of each form, with BatchNorms folded and pairs of convolutions as `mode` says.
 
     `auto` folds a pair if one convolution was faster than two in the back end of the form, at every
-    batch size, by more than the interquartile range. Pairs of equal shapes are measured once.
+    batch size, by more than the interquartile range. Pairs of equal shapes are measured once. A
+    network that `torch.fx` cannot trace stays as it is.
 
     Args:
         mode: `never`, `auto` or `always`.
         forms: names of the forms, `onnx` or `pt2`.
         image_shape: (C, H, W).
     """
-    plain = fold_norms(network)
+    try:
+        plain = fold_norms(network)
+    except InputError as error:
+        return Folded(mode, dict.fromkeys(forms, network), (), str(error))
     reports = [_report(plain, pair, shape) for pair, shape in _with_shapes(plain, image_shape)]
     if mode == "never":
         return Folded(mode, dict.fromkeys(forms, plain), tuple(reports))
@@ -123,10 +133,11 @@ def fold_for(
         decided.append(replace(report, latency=latency, folded_in=chosen))
     networks = {}
     for form in forms:
-        networks[form] = copy.deepcopy(plain)
+        folded = copy.deepcopy(plain)
         for report in decided:
             if form in report.folded_in:
-                fold_pair(networks[form], report.pair)
+                fold_pair(folded, report.pair)
+        networks[form] = folded
     return Folded(mode, networks, tuple(decided))
 
 
@@ -143,6 +154,9 @@ def macs_after_fold(network: nn.Module, image_shape: tuple[int, int, int]) -> in
 
     Args:
         image_shape: (C, H, W).
+
+    Raises:
+        InputError: `torch.fx` cannot trace the network.
     """
     folded = fold_norms(network)
     reports = [_report(folded, pair, shape) for pair, shape in _with_shapes(folded, image_shape)]

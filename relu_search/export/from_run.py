@@ -32,6 +32,7 @@ def export_from(
     *,
     trial: int | None = None,
     weights: str | None = None,
+    backbone: str | None = None,
     fold: str = "never",
     normalise_inside: bool = False,
     opset: int | None = None,
@@ -45,6 +46,7 @@ def export_from(
         out: folder; it must be missing or empty.
         trial: number of the trial; None: the best one.
         weights: a safetensors file made elsewhere, for the network of a card.
+        backbone: the backbone, named again if it is code, which runs only then.
         formats, fold, normalise_inside, opset: as in `export_model`.
 
     Returns:
@@ -66,15 +68,17 @@ def export_from(
             raise InputError(
                 f"{path} is not a run folder, so it has no trial {trial}; omit --trial"
             )
-        return export_model(path, folder, formats, weights=weights, **options)
+        return export_model(path, folder, formats, weights=weights, backbone=backbone, **options)
     if weights is not None:
         raise InputError(
             f"{path} is a run folder, which has its own weights; use --weights with a card only"
         )
     run = RunFolder.open(path)
     row = trial_row(run, trial)
+    config = run.read_config(backbone)[0]
+    config.network.require_runnable()
     options["real_images"] = _validation_images(run)
-    return export_trial(run, row, folder, formats, **options)
+    return export_trial(run, config, row, folder, formats, **options)
 
 
 def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
@@ -115,6 +119,7 @@ def best_of(run: RunFolder) -> Path:
 
 def export_trial(
     run: RunFolder,
+    config: ResolvedConfig,
     row: Mapping[str, Any],
     out: Path,
     formats: Sequence[str] = ("safetensors",),
@@ -123,11 +128,11 @@ def export_trial(
     """Export one trial of full length; returns the path of the card.
 
     Args:
+        config: of the run, with a backbone that may be built.
         row: the trial's row of `trials.csv`.
         options: further options of `export_model`.
     """
-    config, record = run.read_config()
-    data = record["data"]
+    data = run.read_config()[1]["data"]
     network = partial(
         build,
         config.network,

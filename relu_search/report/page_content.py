@@ -228,7 +228,7 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     states = tables.trials["state"].value_counts()
     height, width = data["image_size"]
     yield "Run folder", str(tables.run.path)
-    yield "Backbone", f"{config.network.name}, width {config.network.width}"
+    yield "Backbone", config.network.label
     yield "Data", config.data
     yield "Images", f"{data['train_images']:,} training, {data['validation_images']:,} validation"
     yield "Image size", f"{data['in_channels']} x {height} x {width}"

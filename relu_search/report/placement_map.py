@@ -20,7 +20,7 @@ from relu_search.report.figure_style import (
     new_figure,
     styled,
 )
-from search_spaces import Backbone, Placement
+from search_spaces import Architecture, Placement
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class MapRow:
 
 
 @styled
-def placement_map(backbone: Backbone, groups: Sequence[Sequence[MapRow]]) -> Figure:
+def placement_map(backbone: Architecture, groups: Sequence[Sequence[MapRow]]) -> Figure:
     """Kept and dropped sites along the depth: one row per placement, with space between groups.
 
     The sites of a block are drawn one above the other, the first at the top.
@@ -41,7 +41,7 @@ def placement_map(backbone: Backbone, groups: Sequence[Sequence[MapRow]]) -> Fig
     rows = [row for group in groups for row in group]
     if not rows:
         return empty_figure("No placement to draw yet.")
-    cells = _cells(backbone)
+    cells = backbone.cells
     lanes = 1 + max(lane for _, lane in cells)
     blocks = sum(backbone.blocks_per_stage)
     pitch = lanes + (0.5 if lanes == 1 else 0.9)
@@ -69,53 +69,39 @@ def placement_map(backbone: Backbone, groups: Sequence[Sequence[MapRow]]) -> Fig
     for row, top in zip(rows, tops, strict=True):
         where = (1.01, top + lanes / 2)
         axes.text(*where, row.value, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
-    draw_stages(axes, backbone, at=-0.4, pitch=1)
+    _draw_stages(axes, backbone, at=-0.4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     axes.grid(visible=False)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    plain = backbone.spec.convs_per_block == 1
-    axes.set_xlabel("convolution, from input to output" if plain else "block, from input to output")
+    single = lanes == 1
+    axes.set_xlabel(
+        "convolution, from input to output" if single else "block, from input to output"
+    )
     handles = [
         Patch(facecolor=BLUE, edgecolor=BLUE, label="ReLU kept"),
         Patch(facecolor="white", edgecolor=GREY, label="ReLU dropped"),
     ]
     if lanes > 1:
-        order = ", ".join(backbone.spec.block_sites)
+        order = ", ".join(backbone.row_names)
         handles.append(Patch(alpha=0, label=f"in a row, top to bottom: {order}"))
     figure.legend(handles=handles, loc="outside upper left", ncols=3)
     return figure
 
 
-def _cells(backbone: Backbone) -> list[tuple[int, int]]:
-    """For each site: its block in the built network and its lane in the block, both from 0.
-
-    A joint site of several positions is drawn in the lane of the last one.
-    """
-    plain = backbone.spec.convs_per_block == 1
-    return [
-        (int(site.name.split(".")[1]), 0 if plain else max(site.positions))
-        for site in backbone.sites
-    ]
-
-
-def draw_stages(axes: Axes, backbone: Backbone, *, at: float | None, pitch: float) -> None:
-    """Draw the borders between stages, and their names above y = `at` if it is given.
-
-    Args:
-        axes: whose x axis runs over the blocks.
-        backbone: says how many blocks each stage has.
-        at: y in data units; None draws no names.
-        pitch: width of a block in data units of x.
-    """
+def _draw_stages(axes: Axes, backbone: Architecture, *, at: float) -> None:
+    """Draw the borders between stages, and their names above y = `at`, in data units."""
     start = 0
     for stage, count in enumerate(backbone.blocks_per_stage):
         if stage:
-            axes.axvline(start * pitch + 0.5, color=BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
-        if at is not None:
-            name = f"stage {stage + 1}, {backbone.width * 2**stage} channels"
-            middle = start * pitch + count * pitch / 2 + 0.5
-            axes.annotate(
-                name, (middle, at), (0, 3), textcoords="offset points", ha="center", fontsize=8
-            )
+            axes.axvline(start + 0.5, color=BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
+        where = (start + count / 2 + 0.5, at)
+        axes.annotate(
+            backbone.stage_title(stage),
+            where,
+            (0, 3),
+            textcoords="offset points",
+            ha="center",
+            fontsize=8,
+        )
         start += count

@@ -21,15 +21,14 @@ from relu_search.report.figure_style import (
     new_figure,
     styled,
 )
-from relu_search.report.placement_map import draw_stages
 from relu_search.settings.metrics import Metric
-from search_spaces import Backbone
+from search_spaces import Architecture
 
 _METHODS = {"ped_anova": ("PED-ANOVA", BLUE, -0.2), "fanova": ("fANOVA", VERMILLION, 0.2)}
 
 
 @styled
-def influence_of_sites(influence: pd.DataFrame, backbone: Backbone, metric: Metric) -> Figure:
+def influence_of_sites(influence: pd.DataFrame, backbone: Architecture, metric: Metric) -> Figure:
     """The table of `site_influence` along the depth, with the number of trials on each side.
 
     Sites that no trial varied are marked with a cross at 0.
@@ -40,12 +39,9 @@ def influence_of_sites(influence: pd.DataFrame, backbone: Backbone, metric: Metr
     figure = new_figure(4.4)
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     x = influence["site"] + 1
-    names = backbone.spec.block_sites
     varies = influence["difference"].notna()
-    place = np.array([max(site.positions) for site in backbone.sites])
-    if backbone.spec.convs_per_block == 1:
-        place = np.zeros(len(x), dtype=int)
-    for position, name in enumerate(names):
+    place = np.array([row for _, row in backbone.cells])
+    for position, name in enumerate(backbone.row_names):
         mine = varies & (place == position)
         difference = influence["difference"][mine] * metric.factor
         reach = [
@@ -97,7 +93,7 @@ def influence_of_sites(influence: pd.DataFrame, backbone: Backbone, metric: Metr
     below.set_xlim(0.4, len(x) + 0.6)
     below.grid(visible=False)
     for axes in (top, below):
-        draw_stages(axes, backbone, at=None, pitch=len(x) / sum(backbone.blocks_per_stage))
+        _draw_borders(axes, influence)
     figure.legend(
         loc="outside upper left", ncols=7, title=f"n = {total} full-length trials", alignment="left"
     )
@@ -116,14 +112,18 @@ def importance_of_sites(importance: pd.DataFrame) -> Figure:
     for column, (label, color, shift) in _METHODS.items():
         axes.bar(x + shift, 100 * importance[column], width=0.4, color=color, label=label)
     axes.axhline(100 / len(importance), color=BLACK, linestyle=":", label="all equal")
-    borders = importance.index[importance["stage"].diff() > 0]
-    for border in borders:
-        axes.axvline(border + 0.5, color=BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
+    _draw_borders(axes, importance)
     axes.set(xlabel="ReLU site, from input to output", ylabel="share of importance (%)")
     axes.set_xlim(0.4, len(importance) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     figure.legend(loc="outside upper left", ncols=4, title=f"n = {importance['n'].iloc[0]} trials")
     return figure
+
+
+def _draw_borders(axes: Axes, table: pd.DataFrame) -> None:
+    """Draw a line before the first site of each later stage."""
+    for border in table.index[table["stage"].diff() > 0]:
+        axes.axvline(border + 0.5, color=BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
 
 
 def _limit_to_points(axes: Axes, influence: pd.DataFrame, metric: Metric) -> None:

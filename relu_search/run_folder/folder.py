@@ -41,7 +41,14 @@ from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
 from relu_search.settings.toml_files import read_toml
-from search_spaces import Backbone, InputError, Placement
+from search_spaces import (
+    Architecture,
+    FunctionBackbone,
+    InputError,
+    Placement,
+    backbone_from_json,
+)
+from search_spaces.any_network.source import is_source
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_path, user_path
@@ -77,6 +84,8 @@ _ENTRIES = (
 )
 RUNS = "runs"
 """The folder of run folders without a name."""
+NETWORK = "network"
+"""Table of the `[record]`: the network of a function, with its sites."""
 _UNUSED = {".lock", "ray.log"}
 """Files in a folder in which a search has not begun."""
 _MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
@@ -244,18 +253,29 @@ class RunFolder:
         """Write all options, `out` as absolute path, and the facts of this run as `[record]`."""
         if config.out is not None:
             config = replace(config, out=absolute_path(config.out))
-        text = tomli_w.dumps({**config.to_toml(), RECORD: dict(record)})
+        made = {k: v for k, v in config.network.to_json().items() if k == NETWORK}
+        text = tomli_w.dumps({**config.to_toml(), RECORD: {**record, **made}})
         write_whole(self.path / "config.toml", text)
 
-    def read_config(self) -> tuple[ResolvedConfig, dict[str, Any]]:
-        """The options of this run, and its `[record]`.
+    def read_config(self, backbone: str | None = None) -> tuple[ResolvedConfig, dict[str, Any]]:
+        """The options of this run, and its `[record]`. Runs no code that they name.
+
+        Args:
+            backbone: the backbone as the user names it again; its code may then be run later.
 
         Raises:
-            InputError: `config.toml` is damaged.
+            InputError: `config.toml` is damaged, or the backbone is another one.
         """
         file = self.path / "config.toml"
-        record = check_record(read_toml(file).get(RECORD), str(file))
-        return SearchConfig.from_options({}, file).resolve(), record
+        values = read_toml(file)
+        record = check_record(values.get(RECORD), str(file))
+        network = _recorded_network(values.get("backbone"), record, str(file))
+        if network is not None:
+            network = network.named_again(backbone)
+        config = SearchConfig.from_options({}, file, network=network).resolve()
+        if network is None and backbone not in (None, config.backbone):
+            raise InputError(f"backbone {backbone!r:.80} is not {config.backbone}, that of the run")
+        return config, record
 
     def start_tables(
         self,
@@ -280,7 +300,7 @@ class RunFolder:
         """
         return read_table(self.path / "trials.csv")
 
-    def read_some_trials(self, network: Backbone) -> pd.DataFrame:
+    def read_some_trials(self, network: Architecture) -> pd.DataFrame:
         """`trials.csv` with at least one row, and with placements of this network.
 
         Raises:
@@ -335,6 +355,19 @@ class RunFolder:
     def table(self, name: str) -> Path:
         """Path of a table by its file name, a key of `relu_search.run_folder.tables.COLUMNS`."""
         return self.path / name
+
+
+def _recorded_network(
+    name: object, record: Mapping[str, Any], where: str
+) -> FunctionBackbone | None:
+    """The network of a function, from the record of its run; None: a family's."""
+    if not (isinstance(name, str) and is_source(name)):
+        return None
+    network = backbone_from_json({NETWORK: record.get(NETWORK, {})}, may_run=False)
+    assert isinstance(network, FunctionBackbone)
+    if network.to_json()["backbone"] != name:
+        raise InputError(f"{where}: backbone and [record.{NETWORK}] are of different networks")
+    return network
 
 
 def fresh_folder(parent: Path, prefix: str = "") -> Path:

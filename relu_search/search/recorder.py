@@ -113,7 +113,7 @@ class RunRecorder:
             return
         if self._run.trial_weights(self.best_trial["trial"]).is_file():
             try:
-                export_trial(self._run, self.best_trial, self._run.best)
+                export_trial(self._run, self._config, self.best_trial, self._run.best)
             except InputError as error:
                 if isinstance(error.__cause__, OSError):  # the disk refuses, not the user's input
                     raise StorageError(str(error)) from error

@@ -14,7 +14,7 @@ from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import PLACES
-from search_spaces import InputError
+from search_spaces import FunctionBackbone, InputError
 from trials.files.durable import StorageError
 from trials.files.paths import absolute_path
 from trials.running.faults import RunStoppedError
@@ -23,18 +23,34 @@ if TYPE_CHECKING:
     from trials.data.image_sets import TrainingData
 
 
+_OF_FUNCTIONS = ("backbone_args", "sites", "exclude", "width")
+"""Options of a network that a function makes; the record of the run has them."""
+
+
 def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig:
     """The options of a resumed run; a change whose value is None is ignored.
 
     Raises:
         InputError: a change would make it a different search.
     """
-    config = run.read_config()[0]
     given = {name: value for name, value in changes.items() if value is not None}
+    config = run.read_config()[0]
+    is_made = isinstance(config.network, FunctionBackbone)
+    if is_made:
+        config = run.read_config(given.pop("backbone", None))[0]
+        config.network.require_runnable()
+    fixed = {name: given.pop(name) for name in _OF_FUNCTIONS if is_made and name in given}
     if given.get("pack") == "auto":  # the run has its number since it began
         del given["pack"]
-    changed = SearchConfig.from_options(config.to_toml() | given).resolve()
+    changed = SearchConfig.from_options(
+        config.to_toml() | given, network=config.network if is_made else None
+    ).resolve()
     contradictions = [
+        f"{_option(name)} {value} (it has {getattr(config, name)})"
+        for name, value in fixed.items()
+        if value != getattr(config, name)
+    ]
+    contradictions += [
         f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
         for name in given
         if name not in ("trials", *PLACES) and _value(changed, name) != _value(config, name)

@@ -155,6 +155,7 @@ class _Setting:
         data, space = config.load_data(say), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
         facts.require_memory()  # refuses images that are too small, too
+        facts.prove()
         check_storage(config.storage)
         check_exchange(config.exchange)
         for line in outlook_on_test(data, data_dir=config.data_dir):

@@ -10,7 +10,7 @@ from relu_search.export.exported_model import export_model
 from relu_search.export.from_run import card_details, data_facts, free_folder
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
-from search_spaces import InputError, resolve_placement
+from search_spaces import InputError, look_alike, resolve_placement
 from trials.running.faults import ALONE, RunStoppedError, out_of_memory
 from trials.running.trial import run_trial
 from trials.training.metrics import EpochMetrics
@@ -47,9 +47,12 @@ def train_single(
     data = resolved.load_data(report)
     of_network = PlacementFacts.on(data, network, config.activation)
     of_network.require_memory()
+    of_network.prove()
     facts = of_network.of(chosen)
+    if note := look_alike(network):
+        report(f"note: {note}")
     report(
-        f"training {network.name}, width {network.width}, {facts['placement']} "
+        f"training {network.label}, {facts['placement']} "
         f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {on}"
     )
     spec = resolved.trial_spec(chosen)

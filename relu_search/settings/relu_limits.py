@@ -6,10 +6,10 @@ import math
 import re
 from fractions import Fraction
 
-from search_spaces import Backbone, InputError, module_placement
+from search_spaces import Architecture, InputError, module_placement
 
 
-def relus_at_ratio(backbone: Backbone, ratio: str) -> int:
+def relus_at_ratio(backbone: Architecture, ratio: str) -> int:
     """ReLUs kept in the blocks at a ratio `N:M` of convolutions to ReLUs.
 
     Where no number of ReLUs gives exactly this ratio, the hand-designed module of this name

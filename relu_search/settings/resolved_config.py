@@ -17,7 +17,15 @@ from relu_search.settings.search_options import (
 )
 from relu_search.settings.storage_urls import with_absolute_file, without_password
 from relu_search.settings.toml_files import read_recipe
-from search_spaces import Backbone, InputError, SearchSpace, reference_modules
+from search_spaces import (
+    Architecture,
+    FunctionBackbone,
+    InputError,
+    SearchSpace,
+    parse_backbone,
+    reference_modules,
+)
+from search_spaces.any_network.source import is_source
 from trials.data.image_sets import PYTHON, TrainingData
 from trials.early_stopping.rule import EarlyStopping
 from trials.files.paths import absolute_data, absolute_path, data_directory
@@ -46,7 +54,8 @@ class ResolvedConfig(SearchOptions):
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
 
     Attributes:
-        width: channels of the first stage.
+        network: the backbone.
+        width: channels of the first stage; None: the backbone is not defined by a width.
         data: name of the data.
         given: the data themselves, where they were given in Python.
         recipe: how a network is trained.
@@ -58,7 +67,8 @@ class ResolvedConfig(SearchOptions):
         InputError: a resource out of range, or a space without any placement.
     """
 
-    width: int = field()
+    network: Architecture = field(repr=False)
+    width: int | None = field()
     data: str = field()
     given: TrainingData | None = field(default=None, repr=False, compare=False)
     recipe: Recipe = field()
@@ -82,15 +92,14 @@ class ResolvedConfig(SearchOptions):
             InputError: options that do not fit together.
         """
         values = {one.name: getattr(typed, one.name) for one in fields(SearchOptions)}
-        if typed.width is None:
-            values["width"] = 8 if typed.data == SMALL_DATA else 16
         recipe = changed_recipe(typed.recipe, values)
         values |= {"recipe": recipe, "epochs": recipe.epochs, "precision": recipe.precision}
         values |= _options_of(recipe)
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
         values["metric"] = _metric(typed)
-        network = Backbone.parse(typed.backbone, values["width"])
+        network = _network(typed)
+        values |= {"network": network, **_named(network)}
         values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
         given = typed.data if isinstance(typed.data, TrainingData) else None
         return cls(**values | _places(typed), given=given)
@@ -98,11 +107,6 @@ class ResolvedConfig(SearchOptions):
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
         return self
-
-    @cached_property
-    def network(self) -> Backbone:
-        """The backbone with its width."""
-        return Backbone.parse(self.backbone, self.width)
 
     @cached_property
     def resources(self) -> Resources:
@@ -240,7 +244,7 @@ class ResolvedConfig(SearchOptions):
         needed again.
         """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        for name in (*RECIPE_OPTIONS, "given"):
+        for name in (*RECIPE_OPTIONS, "given", "network"):
             del values[name]
         is_known = self.recipe.text in RECIPES
         values["recipe"] = self.recipe.name if is_known else self.recipe.to_json()
@@ -294,6 +298,38 @@ def _options_of(recipe: Recipe) -> dict[str, Any]:
     return {**values, "milestones": ",".join(map(repr, recipe.milestones))}
 
 
+def _network(typed: SearchOptions) -> Architecture:
+    """The backbone that the options name, unless they have it already."""
+    known: Architecture | None = getattr(typed, "network", None)
+    if known is not None:
+        return known
+    width = typed.width
+    if width is None and not is_source(typed.backbone):
+        width = 8 if typed.data == SMALL_DATA else 16
+    return parse_backbone(
+        typed.backbone,
+        width,
+        arguments=typed.backbone_args,
+        sites=typed.sites,
+        exclude=typed.exclude,
+    )
+
+
+def _named(network: Architecture) -> dict[str, Any]:
+    """The options that name the backbone, such that they name it from any working directory."""
+    name = network.to_json()["backbone"]
+    if not isinstance(network, FunctionBackbone):
+        return {"backbone": name, "width": network.width}
+    choice = network.choice
+    return {
+        "backbone": name,
+        "width": None,
+        "backbone_args": choice.source.arguments,
+        "sites": choice.kinds,
+        "exclude": choice.exclude or None,
+    }
+
+
 def _places(typed: SearchOptions) -> dict[str, str]:
     """The options that name a place, as absolute paths."""
     name = typed.data if isinstance(typed.data, str) else typed.data.name
@@ -325,7 +361,7 @@ def _metric(typed: SearchOptions) -> MetricName:
     return named or typed.metric
 
 
-def _relu_limits(typed: SearchOptions, network: Backbone) -> tuple[int, int | None]:
+def _relu_limits(typed: SearchOptions, network: Architecture) -> tuple[int, int | None]:
     """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
     sites = len(network.sites)
     least, most = typed.min_relus, typed.max_relus

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from relu_search.settings.option_fields import check_options, with_numbers
+from relu_search.settings.option_fields import check_options, options_of, with_numbers
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import COARSE_TO_FINE, SearchOptions
 from relu_search.settings.storage_urls import require_encoded
 from relu_search.settings.toml_files import read_toml, recipe_of_table
-from search_spaces import GATED_ACTIVATIONS, InputError
+from search_spaces import GATED_ACTIVATIONS, Architecture, FunctionBackbone, InputError
+from search_spaces.any_network.source import is_source, names_code
 from trials.training.recipe import require_packable
 
 RECORD = "record"
@@ -27,13 +28,28 @@ class SearchConfig(SearchOptions):
     SearchConfig(backbone="preresnet-20", data="cifar10", max_relus="60%", trials=50)
     ```
 
-    What is left out follows from the rest when the options are resolved.
+    What is left out follows from the rest when the options are resolved. `backbone` may also be a
+    function that other processes can import.
+
+    Attributes:
+        network: the backbone itself, if it is known already, as that of an earlier run.
 
     Raises:
         InputError: a value that is out of range or does not fit the others.
     """
 
+    network: Architecture | None = field(default=None, repr=False, compare=False)
+
     def __post_init__(self) -> None:
+        if callable(self.backbone):
+            made = FunctionBackbone(
+                self.backbone,
+                arguments=self.backbone_args,
+                sites=self.sites,
+                exclude=self.exclude,
+            )
+            object.__setattr__(self, "backbone", made.to_json()["backbone"])
+            object.__setattr__(self, "network", made)
         check_options(self)
         _check_combinations(self)
         resolved = self.resolve()
@@ -45,18 +61,31 @@ class SearchConfig(SearchOptions):
         return ResolvedConfig.of(self)
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any], file: Path | None = None) -> SearchConfig:
+    def from_options(
+        cls,
+        options: Mapping[str, Any],
+        file: Path | None = None,
+        *,
+        network: Architecture | None = None,
+    ) -> SearchConfig:
         """Options given by name, on top of a TOML file's. Options of value None are not given.
+
+        Args:
+            network: the backbone, if it is known already; otherwise code that only the file names
+                is not run.
 
         Raises:
             InputError: an unknown key, an unreadable file, or a bad value.
         """
         cls._require_known(options)
-        values = {} if file is None else cls.read_options(file)
-        values |= {name: value for name, value in options.items() if value is not None}
+        in_file = {} if file is None else cls.read_options(file)
+        given = {name: value for name, value in options.items() if value is not None}
+        if network is None and "backbone" not in given:
+            _require_no_code(in_file, file)
+        values = in_file | given
         if isinstance(values.get("recipe"), dict):
             values["recipe"] = recipe_of_table(values["recipe"])
-        return cls(**with_numbers(cls, values))
+        return cls(**with_numbers(cls, values), network=network)
 
     @classmethod
     def read_options(cls, file: Path) -> dict[str, Any]:
@@ -72,12 +101,26 @@ class SearchConfig(SearchOptions):
 
     @classmethod
     def _require_known(cls, options: Mapping[str, Any], where: str = "") -> None:
-        known = [one.name for one in fields(cls)]
+        known = list(options_of(cls))
         for key in options:
             if key not in known:
                 raise InputError(
                     f"{where}unknown key {key!r:.60}; the keys are {', '.join(sorted(known))}"
                 )
+
+
+def _require_no_code(in_file: Mapping[str, Any], file: Path | None) -> None:
+    """Check that a file of options names no code as backbone: it may come from a stranger.
+
+    Raises:
+        InputError: it does.
+    """
+    name, arguments = in_file.get("backbone"), in_file.get("backbone_args")
+    if isinstance(name, str) and is_source(name) and names_code(name, arguments):
+        raise InputError(
+            f"{file} names code as backbone ({name[:80]}), which runs only if you name it on the "
+            f"command line; if you trust it, add: --backbone {name[:80]}"
+        )
 
 
 def _check_combinations(options: SearchOptions) -> None:
@@ -101,6 +144,11 @@ def _check_combinations(options: SearchOptions) -> None:
 
 
 def _check_pack(options: SearchOptions) -> None:
+    if is_source(options.backbone):
+        raise InputError(
+            "pack is for the six families, whose convolutions are grouped, not for "
+            f"{options.backbone[:60]}; leave out --pack"
+        )
     if options.compiled:
         raise InputError("pack and compiled exclude each other; give one of them")
     if options.exchange is not None:

@@ -46,10 +46,32 @@ class SearchOptions:
         "Network",
         "plain-D, preplain-D, resnet-D, preresnet-D, preresnet-bottleneck-D or dfn-D, where D is "
         "the depth. The depth of dfn counts both branches, so the longest path of dfn-110 has "
-        "56 layers.",
+        "56 layers. Or any network: torchvision:NAME, timm:NAME, FILE.py:FUNCTION or "
+        "package.module:FUNCTION. The function returns the network.",
     )
     width: int | None = option(
         None, "Network", "Channels of the first stage.", default_text="16; 8 on digits"
+    )
+    backbone_args: str | None = option(
+        None,
+        "Network",
+        'Arguments of the function that makes the network, such as {"width_mult": 0.5}.',
+        metavar="JSON",
+    )
+    sites: str | None = option(
+        None,
+        "Network",
+        "Which activations of such a network are sites: relu, relu6, silu, gelu, hardswish, "
+        "separated by commas.",
+        default_text="relu,relu6",
+        metavar="NAMES",
+    )
+    exclude: str | None = option(
+        None,
+        "Network",
+        "Sites of such a network that are left out, as patterns separated by commas (*.head.*). "
+        "none also takes in the stem and squeeze-and-excitation gates.",
+        metavar="PATTERNS",
     )
     data: str | TrainingData = option(
         SMALL_DATA,

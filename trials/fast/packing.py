@@ -22,6 +22,7 @@ from torch import Tensor
 
 from search_spaces.errors import InputError
 from search_spaces.gates import require_gates_fit
+from search_spaces.networks import Network
 from trials.data.augmentation import EpochDraws
 from trials.data.image_sets import TrainingData
 from trials.fast.packed_epoch import PackedEpochs
@@ -97,12 +98,17 @@ class PackedTraining:
             InputError: the spec cannot be packed, or not with the present members, or not on this
                 device in its precision.
         """
-        require_images_fit(self._data)
+        require_images_fit(self._data, spec.backbone)
         require_gates_fit(spec.placement, spec.activation)
         self._require_like_the_others(spec)
         require_packable(spec.recipe)
         require_precision(spec.recipe, self._device)
         model = untrained_network(spec, self._data).to(self._device)
+        if not isinstance(model, Network):
+            raise InputError(
+                f"{spec.backbone.name} is no network of the six families, which alone train in "
+                "packs: their convolutions are grouped; leave out --pack"
+            )
         optimizer = optimizer_of(model, spec.recipe)
         restored = [] if checkpoint is None else checkpoint.restore(model, optimizer)
         self._unpack()

@@ -15,9 +15,10 @@ from functools import lru_cache, partial
 import torch
 from torch import Tensor, nn
 
-from search_spaces.backbones import Activation, Backbone
+from search_spaces.architecture import Architecture
+from search_spaces.backbones import Activation
 from search_spaces.gates import insert_gates, require_gates_fit, set_gates
-from search_spaces.networks import Network, build
+from search_spaces.networks import AnyNetwork, build
 from search_spaces.placement import Placement
 from trials.compat import compiled_once, training_format
 from trials.data.augmentation import EpochDraws
@@ -71,7 +72,7 @@ def train_by_stand_in(
     compiled: bool,
     captured: bool,
 ) -> tuple[float, float]:
-    """`train_epoch` of a `Network` by the stand-in of this process.
+    """`train_epoch` of a network by the stand-in of this process.
 
     Args:
         placement, activation: of the network.
@@ -84,7 +85,7 @@ def train_by_stand_in(
         InputError: placement or activation have shapes or weights of their own.
         torch._dynamo.exc.RecompileError: one graph did not serve all.
     """
-    assert isinstance(model, Network)
+    assert isinstance(model, AnyNetwork)
     require_gates_fit(placement, activation)
     kind = _Kind(
         backbone=model.backbone,
@@ -111,7 +112,7 @@ def train_by_stand_in(
 class _Kind:
     """What all trainings by one stand-in have in common."""
 
-    backbone: Backbone
+    backbone: Architecture
     num_classes: int
     in_channels: int
     activation: Activation
@@ -149,13 +150,13 @@ class _StandIn:
         self._epoch.run([[rate] for rate in rates])
         return self._sums.means(len(data.labels))
 
-    def take(self, model: Network, placement: Placement, optimizer: Optimizer) -> None:
+    def take(self, model: AnyNetwork, placement: Placement, optimizer: Optimizer) -> None:
         """Copy weights and optimizer state in, and set the gates."""
         copy_tensors(model.state_dict(), self.model.state_dict())
         copy_tensors(optimizer.state, self.optimizer.state)
         set_gates(self.model, placement)
 
-    def give(self, model: Network, optimizer: Optimizer) -> None:
+    def give(self, model: AnyNetwork, optimizer: Optimizer) -> None:
         """Copy weights and optimizer state back after an epoch."""
         copy_tensors(self.model.state_dict(), model.state_dict())
         copy_tensors(self.optimizer.state, optimizer.state)
@@ -209,7 +210,7 @@ def drop_stand_in() -> None:
     _stand_in.cache_clear()
 
 
-def _gated_network(kind: _Kind) -> Network:
+def _gated_network(kind: _Kind) -> AnyNetwork:
     model = build(
         kind.backbone,
         num_classes=kind.num_classes,

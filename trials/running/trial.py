@@ -10,7 +10,7 @@ import torch
 
 from search_spaces import InputError
 from search_spaces.errors import require_type
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork
 from trials.data.image_sets import TrainingData
 from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
@@ -34,7 +34,7 @@ class TrialResult:
     spec: TrialSpec
     epochs: tuple[EpochMetrics, ...]
     failure: str | None
-    model: Network
+    model: AnyNetwork
 
 
 def run_trial(
@@ -76,7 +76,7 @@ def run_trial(
     """
     require_type("spec", spec, TrialSpec, "a TrialSpec")
     require_type("data", data, TrainingData, "a TrainingData, such as load_data('digits')")
-    require_images_fit(data)
+    require_images_fit(data, spec.backbone)
     if captured and torch.device(device).type != "cuda":
         raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
     with (

@@ -58,7 +58,7 @@ class TrialList:
     @property
     def largest(self) -> TrialSpec:
         """A spec whose network has the most sites times channels."""
-        return max(self._specs, key=lambda s: len(s.backbone.sites) * s.backbone.width)
+        return max(self._specs, key=lambda s: len(s.backbone.sites) * (s.backbone.width or 1))
 
     @property
     def is_complete(self) -> bool:

@@ -208,4 +208,11 @@ def _of_optimizer(name: str) -> str:
 
 
 def _stored(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    """The tensors as safetensors takes them: on the CPU, and no two in the same memory."""
+    stored: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        mine = value.detach().cpu().contiguous()
+        stored[name] = mine.clone() if mine.untyped_storage().data_ptr() in taken else mine
+        taken.add(stored[name].untyped_storage().data_ptr())
+    return stored

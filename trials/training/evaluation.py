@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork
 from trials.data.augmentation import Normalise
 from trials.data.image_sets import ImageFacts, ImageSet, TrainingData
 from trials.data.uploads import upload
@@ -24,7 +24,7 @@ EVALUATION_BATCH = 500
 
 
 def score_on_test(
-    model: Network,
+    model: AnyNetwork,
     test: ImageSet,
     training: TrainingData | ImageFacts,
     recipe: Recipe,

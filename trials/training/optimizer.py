@@ -45,13 +45,14 @@ class Optimizer(ABC):
 
     @torch.no_grad()
     def step(self) -> None:
-        """Update every parameter; each must have a gradient. Does not wait for the device."""
+        """Update every parameter that has a gradient. Does not wait for the device."""
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self._parameters.values(), self.recipe.clip_norm)
         for names, decay in self._groups:
-            parameters: list[Tensor] = [self._parameters[name] for name in names]
+            used = [name for name in names if self._parameters[name].grad is not None]
+            parameters: list[Tensor] = [self._parameters[name] for name in used]
             gradients = [p.grad for p in parameters if p.grad is not None]
-            self._update(names, parameters, gradients, decay)
+            self._update(used, parameters, gradients, decay)
 
     @abstractmethod
     def _update(

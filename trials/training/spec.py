@@ -8,15 +8,18 @@ from typing import Any
 
 from search_spaces import (
     Activation,
+    Architecture,
     Backbone,
     InputError,
     Placement,
+    backbone_from_json,
     build,
     check_activation,
+    parse_backbone,
     resolve_placement,
 )
 from search_spaces.errors import require_type, shown
-from search_spaces.networks import SMALLEST_IMAGE, Network
+from search_spaces.networks import AnyNetwork
 from trials.data.augmentation import stream
 from trials.data.image_sets import TrainingData
 from trials.training.recipe import Recipe
@@ -25,7 +28,7 @@ _INITIAL_WEIGHTS = 0
 """Purpose of the random stream for the initial weights. The streams 1, 2, ... are the epochs'."""
 
 _KEYS = ("activation", "backbone", "placement", "recipe", "seed", "width")
-"""Keys of a spec in JSON."""
+"""Keys of a spec in JSON; one more, `network`, for a network that a function makes."""
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -38,14 +41,14 @@ class TrialSpec:
     ```
 
     Attributes:
-        backbone: the network family with its depth and width.
+        backbone: the network that is trained.
         placement: which ReLUs are kept; checked against the backbone.
         recipe: how to train.
         seed: of initial weights, image order, crops and flips.
         activation: the function at the kept sites.
     """
 
-    backbone: Backbone
+    backbone: Architecture
     placement: Placement
     recipe: Recipe
     seed: int
@@ -54,7 +57,7 @@ class TrialSpec:
     def __init__(
         self,
         *,
-        backbone: str | Backbone,
+        backbone: str | Architecture,
         placement: str | Placement,
         recipe: Recipe,
         width: int | None = None,
@@ -75,10 +78,9 @@ class TrialSpec:
             raise InputError(f"seed is {shown(seed)}; it must be a whole number, at least 0")
         require_type("placement", placement, (str, Placement), "a text or a Placement")
         require_type("recipe", recipe, Recipe, "a Recipe, such as Recipe.named('short')")
-        if not isinstance(backbone, Backbone):
-            backbone = Backbone.parse(backbone, 16 if width is None else width)
-        elif width is not None:
+        if isinstance(backbone, Backbone) and width is not None:
             backbone = replace(backbone, width=width)
+        backbone = parse_backbone(backbone, width)
         for name, value in {
             "backbone": backbone,
             "placement": resolve_placement(backbone, placement),
@@ -89,31 +91,31 @@ class TrialSpec:
             object.__setattr__(self, name, value)  # the class is frozen
 
     @property
-    def width(self) -> int:
-        """Channels of the first stage."""
+    def width(self) -> int | None:
+        """Channels of the first stage, if a width defines the network."""
         return self.backbone.width
 
     def to_json(self) -> dict[str, Any]:
         """JSON values. Checkpoint files are named by a digest of them: keep keys and values."""
         return {
-            "backbone": self.backbone.name,
+            **self.backbone.to_json(),
             "placement": self.placement.text,
             "recipe": self.recipe.to_json(),
-            "width": self.width,
             "seed": self.seed,
             "activation": self.activation,
         }
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrialSpec:
-        """Rebuild a spec from `to_json`'s value.
+        """Rebuild a spec from `to_json`'s value; it may run code that the spec names.
 
         Raises:
             InputError: a key is missing or unknown, or a value is wrong.
         """
-        _require_keys("TrialSpec", _KEYS, value)
+        made = isinstance(value, Mapping) and "network" in value
+        _require_keys("TrialSpec", sorted([*_KEYS, *["network"] * made]), value)
         return cls(
-            backbone=Backbone.parse(value["backbone"], value["width"]),
+            backbone=backbone_from_json(value, may_run=True),
             placement=value["placement"],
             recipe=Recipe.from_json(value["recipe"]),
             seed=value["seed"],
@@ -121,20 +123,21 @@ class TrialSpec:
         )
 
 
-def require_images_fit(data: TrainingData) -> None:
-    """Check that the images are large enough for three stages.
+def require_images_fit(data: TrainingData, backbone: Architecture) -> None:
+    """Check that the images are large enough for the stages of a family.
 
     Raises:
         InputError: they are too small.
     """
-    if min(data.image_size) < SMALLEST_IMAGE:
+    smallest = backbone.smallest_image
+    if min(data.image_size) < smallest:
         raise InputError(
             f"images of {data.name!r} are {data.image_size[1]}x{data.image_size[0]} pixels; three "
-            f"stages need at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}; use larger images"
+            f"stages need at least {smallest}x{smallest}; use larger images"
         )
 
 
-def untrained_network(spec: TrialSpec, data: TrainingData) -> Network:
+def untrained_network(spec: TrialSpec, data: TrainingData) -> AnyNetwork:
     """The network of a trial before its first step. The same seed gives the same weights."""
     return build(
         spec.backbone,

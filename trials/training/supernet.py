@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from search_spaces import Placement
-from search_spaces.networks import Network
+from search_spaces.networks import AnyNetwork
 from search_spaces.sites import relu_sites, replace_module
 from trials.data.augmentation import EpochDraws
 from trials.data.image_sets import TrainingData
@@ -52,7 +52,7 @@ class Supernet:
         data: what it was trained on.
     """
 
-    model: Network
+    model: AnyNetwork
     switches: tuple[Switch, ...]
     spec: TrialSpec
     data: TrainingData
@@ -142,7 +142,7 @@ def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement
     return sorted(scored, key=lambda row: row[1])
 
 
-def _insert_switches(model: Network) -> Iterator[Switch]:
+def _insert_switches(model: AnyNetwork) -> Iterator[Switch]:
     for site in relu_sites(model):
         switch = Switch(model.get_submodule(site))
         replace_module(model, site, switch)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from relu_search.cli.console import print_json, print_parts, say
-from relu_search.cli.shared_flags import JsonOption
+from relu_search.cli.shared_flags import BackboneOption, JsonOption
 from search_spaces.errors import InputError
 
 
@@ -23,6 +23,7 @@ def bench(
     out: Annotated[
         str | None, typer.Option(help="New folder for bench.json and bench.png.")
     ] = None,
+    backbone: BackboneOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure the speed of a model's formats on the CPU, beside the paired network.
@@ -43,6 +44,7 @@ def bench(
         batches=[int(size) for size in sizes],
         rounds=rounds,
         compiled=compiled,
+        backbone=backbone,
         report=say,
     )
     if folder is not None:

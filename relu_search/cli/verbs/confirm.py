@@ -15,7 +15,7 @@ from relu_search.cli.console import (
     says_how_to_go_on,
 )
 from relu_search.cli.flags import Given, flags, with_flags
-from relu_search.cli.shared_flags import JsonOption
+from relu_search.cli.shared_flags import BackboneOption, JsonOption
 from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
@@ -68,6 +68,7 @@ def confirm(
             "--no-racing", help="Train every placement on every seed, even one that cannot win."
         ),
     ] = False,
+    backbone: BackboneOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Retrain the best placements and the hand-designed modules on new seeds, and compare them.
@@ -114,6 +115,7 @@ def confirm(
             racing=not no_racing,
             deterministic=deterministic,
             **places,
+            backbone=backbone,
             compute=compute,
             report=say,
         )

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from relu_search.cli.console import print_json, print_parts
-from relu_search.cli.shared_flags import JsonOption
+from relu_search.cli.shared_flags import BackboneOption, JsonOption
 
 
 def export(
@@ -53,6 +53,7 @@ def export(
             metavar="FILE", help="Safetensors file with other weights for the network of the card."
         ),
     ] = None,
+    backbone: BackboneOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Export a model in one or more formats. Each one is compared with the original first.
@@ -68,6 +69,7 @@ def export(
         [name.strip() for name in formats.split(",")],
         trial=trial,
         weights=weights,
+        backbone=backbone,
         fold=fold,
         normalise_inside=normalise_inside,
         opset=opset,
@@ -98,6 +100,9 @@ def _lines_about(card: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _folding_lines(folding: Mapping[str, Any]) -> Iterator[str]:
+    if folding["norms"].startswith("torch.fx"):
+        yield f"fold {folding['mode']}: {folding['norms']}"
+        return
     pairs = folding["pairs"]
     folded = {form for pair in pairs for form in pair["folded_in"]}
     yield (

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relu_search.cli.console import print_json, print_parts
+from relu_search.cli.console import print_json, print_parts, say
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import PLACEMENT_HELP, JsonOption
 from relu_search.settings.option_fields import options_of
 from relu_search.settings.search_options import SearchOptions
-from search_spaces.backbones import STAGES
 
+_SHOWN = 4
+"""Names in one line, at most."""
 BACKBONE_HELP = options_of(SearchOptions)["backbone"].help
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-@with_flags(flags(SearchOptions, "norm", "activation"))
+@with_flags(flags(SearchOptions, "norm", "activation", "backbone_args", "sites", "exclude"))
 def show(
     given: Given,
     backbone: Annotated[str, typer.Argument(help=BACKBONE_HELP)],
@@ -37,8 +39,13 @@ def show(
         int, typer.Option(help="Height and width of an image in pixels.", rich_help_panel="Network")
     ] = 32,
     width: Annotated[
-        int, typer.Option(help="Channels of the first stage.", rich_help_panel="Network")
-    ] = 16,
+        int | None,
+        typer.Option(
+            help="Channels of the first stage. [default: 16]",
+            rich_help_panel="Network",
+            show_default=False,
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Show a placement and its costs: ratio, parameters, MACs, ReLU elements, sites.
@@ -56,7 +63,10 @@ def show(
         width=width,
         norm=given.get("norm", "keep"),
         activation=given.get("activation", "relu"),
+        **{name: given.get(name) for name in ("backbone_args", "sites", "exclude")},
     )
+    if facts["note"]:
+        say(f"note: {facts['note']}")
     if as_json:
         print_json(facts)
     else:
@@ -68,7 +78,7 @@ def description_table(facts: dict[str, Any]) -> Table:
     from rich.table import Table
 
     table = Table.grid(padding=(0, 2))
-    table.add_row("backbone", f"{facts['backbone']}, width {facts['width']}: {facts['family']}")
+    table.add_row("backbone", f"{facts['label']}: {facts['family']}")
     module = f" ({facts['module']})" if facts["module"] else ""
     table.add_row("placement", facts["placement"] + module)
     table.add_row("ratio", f"{facts['ratio']} ({facts['convs']} convs : {facts['relus']} ReLUs)")
@@ -88,7 +98,7 @@ def description_table(facts: dict[str, Any]) -> Table:
         f"{facts['relu_layers']} layers, {facts['relu_elements']:,} elements per image "
         "(stem and final included)",
     )
-    for stage in range(1, STAGES + 1):
+    for stage in range(1, len(facts["blocks_per_stage"]) + 1):
         marks: dict[int, str] = {}
         for site in facts["sites"]:
             if site["stage"] == stage:
@@ -96,4 +106,22 @@ def description_table(facts: dict[str, Any]) -> Table:
                 marks[site["block"]] = marks.get(site["block"], "") + mark
         table.add_row(f"stage {stage}", " ".join(marks.values()))
     table.add_row("", "● ReLU kept, ○ dropped; one group per block")
+    for name, text in _lines_about_function(facts) if "left_out" in facts else ():
+        table.add_row(name, text)
     return table
+
+
+def _lines_about_function(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is a site of the network of a function, and what is not."""
+    yield "ratio rule", facts["ratio_rule"]
+    if not facts["has_blocks"]:
+        yield "blocks", "none repeats in this network; two consecutive sites count as one"
+    reasons: dict[str, list[str]] = {}
+    for entry in facts["left_out"]:
+        reasons.setdefault(entry["reason"], []).append(entry["name"])
+    if facts["not_called"]:
+        reasons["never called"] = facts["not_called"]
+    for reason, names in reasons.items():
+        more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+        yield "no site", f"{', '.join(names[:_SHOWN])}{more}: {reason}"
+    yield "proved", "every ReLU kept equals the original to the bit; single ReLUs dropped as well"

@@ -12,7 +12,7 @@ from relu_search.cli.shared_flags import PLACEMENT_HELP, ConfigOption, JsonOptio
 from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
 OPTIONS = (
-    *("backbone", "width", "norm", "activation"),
+    *("backbone", "width", "backbone_args", "sites", "exclude", "norm", "activation"),
     *("data", "data_dir", "download", "train_limit", "validation_images"),
     *("image_size", "augment"),
     *("recipe", "epochs", *RECIPE_OPTIONS, "precision", "seed", "deterministic"),

@@ -1,0 +1,1 @@
+"""How does a network that is not one of the six families become one whose ReLUs can be placed?"""
