@@ -35,6 +35,7 @@ BLOCKS: dict[str, type[nn.Module]] = {
 }
 MAX_CLASSES = 100_000
 SMALLEST_IMAGE = 8
+LARGEST_SIDE = 2**16
 """Pixels per side. The third stage then has 2x2 values per channel, enough for a BatchNorm."""
 
 

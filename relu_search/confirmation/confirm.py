@@ -30,6 +30,7 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import MAX_SEED
 from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
+from search_spaces.errors import shown
 from trials.data.splits import Splits, load_splits
 from trials.files.durable import write_whole
 from trials.files.paths import absolute_data
@@ -109,9 +110,9 @@ def confirm(
     config = _moved(run, config, data, data_dir)
     seed_list = _fresh_seeds(config, seeds, first_seed)
     if not 0 < margin < 1:
-        raise InputError(f"margin is {margin}; it must be between 0 and 1, such as 0.003")
+        raise InputError(f"margin is {shown(margin)}; it must be between 0 and 1, such as 0.003")
     if top < 0:
-        raise InputError(f"top is {top}; it must be at least 0")
+        raise InputError(f"top is {shown(top)}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
     with run.lock():
         recipe, deterministic = _settled(run, config, epochs, deterministic)
@@ -179,10 +180,12 @@ def _load_splits(
 
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:
     if not 2 <= seeds <= MOST_SEEDS:
-        raise InputError(f"seeds is {seeds}; it must be 2 to {MOST_SEEDS}, 6 or more is better")
+        raise InputError(
+            f"seeds is {shown(seeds)}; it must be 2 to {MOST_SEEDS}, 6 or more is better"
+        )
     start = config.seed + 1 if first is None else first
     if not 0 <= start <= MAX_SEED + 1:
-        raise InputError(f"first seed is {start}; it must be 0 to {MAX_SEED + 1}")
+        raise InputError(f"first seed is {shown(start)}; it must be 0 to {MAX_SEED + 1}")
     chosen = list(range(start, start + seeds))
     if config.seed in chosen:
         raise InputError(
@@ -213,7 +216,7 @@ def _settled(
                 )
         if epochs not in (None, settled):
             raise InputError(
-                f"epochs is {epochs}; {run.path} was confirmed with {settled} epochs: omit "
+                f"epochs is {shown(epochs)}; {run.path} was confirmed with {settled} epochs: omit "
                 f"--epochs, or remove {RUNS} and {SETTINGS} there to start again"
             )
         if deterministic not in (None, repeats):

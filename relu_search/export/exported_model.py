@@ -193,7 +193,7 @@ def require_room(network: Network, size: tuple[int, int], batch: int) -> None:
     layer = max(*cost.site_elements, network.backbone.width * pixels)
     values = 2 * network.in_channels * pixels + _LAYERS_AT_ONCE * layer
     require_memory(
-        f"a forward pass of {batch} images of {size[0]}x{size[1]} pixels",
+        f"a forward pass of {shown(batch)} images of {size[0]}x{size[1]} pixels",
         batch * _FLOAT * values,
         "correct the card's image_size, or use a larger machine",
     )

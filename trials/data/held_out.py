@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from search_spaces import InputError
+from search_spaces.errors import shown
 from trials.data.sources import Source, open_source
 from trials.data.splits import (
     ImageFacts,
@@ -78,8 +79,8 @@ def load_paper_protocol(
         classes = len(source.classes)
         if not classes <= train_limit <= len(rows):
             raise InputError(
-                f"train limit {train_limit} is impossible: {name!r} has {len(rows)} training "
-                f"images in {classes} classes; use {classes} to {len(rows)}"
+                f"train limit {shown(train_limit)} is impossible: {name!r} has {len(rows)} "
+                f"training images in {classes} classes; use {classes} to {len(rows)}"
             )
         if len(rows) - train_limit < classes:  # scikit-learn needs one left-out image per class
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:train_limit])

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
+from search_spaces.errors import shown
 from trials.data.images import Images
 from trials.data.sources import Labels, open_source
 from trials.files.paths import data_directory
@@ -291,13 +292,13 @@ def split_rows(
     left = total - validation_images
     if not classes <= validation_images <= total - classes:
         raise InputError(
-            f"{validation_images} validation images of {total} training images in {classes} "
+            f"{shown(validation_images)} validation images of {total} training images in {classes} "
             f"classes are impossible; use {classes} to {total - classes}"
         )
     if train_limit is not None and not classes <= train_limit <= left:
         raise InputError(
-            f"train limit {train_limit} is impossible: {left} images in {classes} classes are "
-            f"left after {validation_images} for validation; use {classes} to {left}"
+            f"train limit {shown(train_limit)} is impossible: {left} images in {classes} classes "
+            f"are left after {validation_images} for validation; use {classes} to {left}"
         )
     try:
         rest, validation = train_test_split(
