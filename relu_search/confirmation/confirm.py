@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import tomli_w
 
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.confirmation.arms import choose_arms
 from relu_search.confirmation.scoring import check_data, score_on_test_split
 from relu_search.confirmation.trainings import RUNS, Trainings
@@ -103,7 +104,8 @@ def confirm(
 
     Raises:
         InputError: no run folder, no finished trial, seeds that include the search's, settings
-            that contradict earlier ones, or data that have changed.
+            that contradict earlier ones, data that have changed, or a network that does not fit
+            into memory.
     """
     run = RunFolder.open(folder)
     config, record = run.read_config()
@@ -119,6 +121,7 @@ def confirm(
         machines = compute or Machines.of(config)
         check_machines(machines, recipe.precision)
         splits = _load_splits(run, config, record, seed_list)
+        _require_memory(config, record["data"])
         if not (run.path / SETTINGS).is_file():
             settings = {"epochs": recipe.epochs, "deterministic": deterministic}
             write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
@@ -176,6 +179,17 @@ def _load_splits(
     )
     check_data(run, config, splits, record["data"]["split_digest"])
     return splits
+
+
+def _require_memory(config: ResolvedConfig, data: Mapping[str, Any]) -> None:
+    height, width = data["image_size"]
+    PlacementFacts(
+        backbone=config.network,
+        num_classes=len(data["classes"]),
+        in_channels=data["in_channels"],
+        image_size=(height, width),
+        activation=config.activation,
+    ).require_memory()
 
 
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:

@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,9 +25,14 @@ MAX_SIDE = 4096
 """Longest side of an image in pixels; a small damaged file can announce a huge image."""
 MAX_FILE = 128 * 2**20
 """Most bytes of an encoded image: more than the pixels of the largest image."""
+USUAL_SCANS = 16
+"""Scans that any progressive JPEG may have; encoders write 10 or 11."""
+MAX_SCANNED = 2**28
+"""Most pixels, over all scans, of a progressive JPEG with more scans: seconds of time."""
 COPIES = 3
 """Memory of loaded data, in sizes of the images: all images, padded training images, validation."""
 
+_SCAN = b"\xff\xda"
 _GREY, _COLOUR = ("1", "L", "LA"), ("RGB", "RGBA", "P", "PA", "CMYK", "YCbCr", "HSV", "LAB")
 
 
@@ -79,6 +85,8 @@ def _decode(source: Path | bytes, where: str) -> Images:
             mode = image.mode
             if max(image.size) > MAX_SIDE:
                 raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE}")
+            if "progressive" in image.info:
+                _check_scans(file, image.width * image.height)
             pixels = np.asarray(image.convert("L" if mode in _GREY else "RGB"), dtype=np.uint8)
     except Exception as error:  # Pillow raises many types on damaged files
         raise InputError(
@@ -87,6 +95,16 @@ def _decode(source: Path | bytes, where: str) -> Images:
     if mode not in _GREY + _COLOUR:
         raise InputError(f"{where}: image has mode {mode!r}; convert it to 8 bits per channel")
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _check_scans(file: BinaryIO, pixels: int) -> None:
+    """Check that a progressive JPEG is decoded in bounded time: each scan changes all pixels."""
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(_SCAN)
+    file.seek(place)
+    if scans * pixels > MAX_SCANNED and scans > USUAL_SCANS:
+        raise ValueError(f"{scans} scans of {pixels:,} pixels")
 
 
 def _opened(source: Path | bytes) -> io.BytesIO | io.BufferedReader:
