@@ -20,6 +20,7 @@ STAGES = 3
 MAX_DEPTH = 1202
 """The largest supported depth: the ResNet papers trained no deeper network."""
 MAX_WIDTH = 1024
+LARGEST_SIDE = 2**16
 SMALLEST_IMAGE = 8
 """Pixels per side. The third stage then has 2x2 values per channel, enough for a BatchNorm."""
 
@@ -169,16 +170,18 @@ class Backbone(Architecture):
             if type(value) is not int:
                 raise InputError(f"{what} is {shown(value)}; it must be a whole number")
         if not 1 <= self.width <= MAX_WIDTH:
-            raise InputError(f"width {self.width} is out of range; use 1 to {MAX_WIDTH} channels")
+            raise InputError(
+                f"width {shown(self.width)} is out of range; use 1 to {MAX_WIDTH} channels"
+            )
         per_block = FAMILIES[self.family].convs_per_block
         if not _is_valid_depth(self.depth, per_block):
             nearest = " and ".join(
                 f"{self.family}-{d}" for d in _nearest_depths(self.depth, per_block)
             )
             raise InputError(
-                f"{self.family}-{self.depth} does not exist: depth - 2 must be a multiple of "
-                f"{per_block}, at least {STAGES * per_block}, and the depth at most {MAX_DEPTH}; "
-                f"nearest: {nearest}"
+                f"{self.family}-{shown(self.depth)} does not exist: depth - 2 must be a multiple "
+                f"of {per_block}, at least {STAGES * per_block}, and the depth at most "
+                f"{MAX_DEPTH}; nearest: {nearest}"
             )
 
     @classmethod

@@ -12,8 +12,8 @@ from torch.func import functional_call
 from search_spaces.activations import ACTIVATIONS
 from search_spaces.any_network.function_backbone import FunctionBackbone
 from search_spaces.architecture import Architecture
-from search_spaces.backbones import SMALLEST_IMAGE, Activation, Backbone
-from search_spaces.errors import InputError, require_type
+from search_spaces.backbones import LARGEST_SIDE, SMALLEST_IMAGE, Activation, Backbone
+from search_spaces.errors import InputError, require_type, shown
 from search_spaces.networks import Network
 from search_spaces.placement import Placement
 from search_spaces.sites import apply_placement, relu_sites
@@ -58,17 +58,17 @@ def measure_complexity(
         image_size: (height, width) in pixels.
 
     Raises:
-        InputError: the image is smaller than 8x8, or the placement does not fit the backbone.
+        InputError: the image is too small or too large, or the placement does not fit the backbone.
     """
     require_type("backbone", backbone, Architecture, "a Backbone")
     backbone.check(placement)
     if isinstance(backbone, FunctionBackbone):
         return _of_function(backbone, placement, num_classes, in_channels, image_size)
     assert isinstance(backbone, Backbone)
-    if min(image_size) < SMALLEST_IMAGE:
+    if min(image_size) < SMALLEST_IMAGE or max(image_size) > LARGEST_SIDE:
         raise InputError(
-            f"images are {image_size[0]}x{image_size[1]} pixels; three stages need at least "
-            f"{SMALLEST_IMAGE}x{SMALLEST_IMAGE}"
+            f"images are {shown(image_size[0])}x{shown(image_size[1])} pixels; three stages need "
+            f"at least {SMALLEST_IMAGE}x{SMALLEST_IMAGE}, and a side has at most {LARGEST_SIDE}"
         )
     return _measure(
         backbone,

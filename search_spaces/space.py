@@ -89,7 +89,7 @@ class SearchSpace:
         self.max_relus = sites if max_relus is None else max_relus
         if not 0 <= self.min_relus <= self.max_relus <= sites:
             raise InputError(
-                f"ReLU limits {self.min_relus} to {self.max_relus} are impossible; "
+                f"ReLU limits {shown(self.min_relus)} to {shown(self.max_relus)} are impossible; "
                 f"{self.backbone.name} has {sites} sites, so use 0 <= min <= max <= {sites}"
             )
         if not isinstance(norm, str) or norm not in get_args(NormChoice):

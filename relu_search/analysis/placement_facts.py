@@ -22,6 +22,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.complexity import Complexity
+from search_spaces.errors import shown
 from trials.data.image_sets import TrainingData
 from trials.files.memory import require_memory
 
@@ -133,7 +134,7 @@ def describe(
         InputError: an unknown backbone or module, or a placement that does not fit.
     """
     if image_size > 4096:
-        raise InputError(f"image size is {image_size}; it must be at most 4096 pixels")
+        raise InputError(f"image size is {shown(image_size)}; it must be at most 4096 pixels")
     spec = parse_backbone(backbone, width, arguments=backbone_args, sites=sites, exclude=exclude)
     resolved = resolve_placement(spec, placement, cast(DroppedNorm, norm))  # it checks the norm
     facts = PlacementFacts(

@@ -146,7 +146,9 @@ def with_plain_numbers(verb: Callable[..., None]) -> Callable[..., None]:
     return verb
 
 
-def _plain_number(number: type, text: str) -> Any:
+def _plain_number(number: type, given: str | float) -> Any:
+    """The number that is typed; a default is one already."""
+    text = str(given)
     with contextlib.suppress(ValueError):
         if "_" not in text and text.isascii():
             return number(text)

@@ -8,7 +8,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import tomli_w
 
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.confirmation.arms import choose_arms
 from relu_search.confirmation.looks import FEWEST_SEEDS, OLD_VERDICTS, Looks
 from relu_search.confirmation.scoring import check_data, score_on_test_split
@@ -32,6 +33,7 @@ from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
 from relu_search.settings.search_options import MAX_SEED
 from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import InputError
+from search_spaces.errors import shown
 from trials.data.image_sets import TrainingData
 from trials.files.durable import write_whole
 from trials.files.paths import absolute_data
@@ -110,7 +112,8 @@ def confirm(
 
     Raises:
         InputError: no run folder, no finished trial, seeds that include the search's, settings
-            that contradict earlier ones, or data that have changed.
+            that contradict earlier ones, data that have changed, or a network that does not fit
+            into memory.
     """
     run = RunFolder.open(folder)
     config, record = run.read_config(backbone)
@@ -118,9 +121,9 @@ def confirm(
     config = _moved(run, config, data, data_dir)
     seed_list = _fresh_seeds(config, seeds, first_seed)
     if not 0 < margin < 1:
-        raise InputError(f"margin is {margin}; it must be between 0 and 1, such as 0.003")
+        raise InputError(f"margin is {shown(margin)}; it must be between 0 and 1, such as 0.003")
     if top < 0:
-        raise InputError(f"top is {top}; it must be at least 0")
+        raise InputError(f"top is {shown(top)}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
     if seeds < FEWEST_SEEDS:
         report(
@@ -133,6 +136,7 @@ def confirm(
         machines = compute or Machines.of(config)
         check_machines(machines, settled.precision)
         splits = config.load_splits((config.seed, *seed_list), report)
+        _require_memory(config, record["data"])
         given_test = check_data(run, config, splits, record["data"]["split_digest"], test)
         if not (run.path / SETTINGS).is_file():
             settings: dict[str, Any] = {"epochs": settled.epochs, "deterministic": deterministic}
@@ -194,14 +198,26 @@ def _moved(
     return moved
 
 
+def _require_memory(config: ResolvedConfig, data: Mapping[str, Any]) -> None:
+    height, width = data["image_size"]
+    PlacementFacts(
+        backbone=config.network,
+        num_classes=len(data["classes"]),
+        in_channels=data["in_channels"],
+        image_size=(height, width),
+        activation=config.activation,
+    ).require_memory()
+
+
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:
     if not 2 <= seeds <= MOST_SEEDS:
         raise InputError(
-            f"seeds is {seeds}; it must be 2 to {MOST_SEEDS}, and a verdict needs {FEWEST_SEEDS}"
+            f"seeds is {shown(seeds)}; it must be 2 to {MOST_SEEDS}, and a verdict needs "
+            f"{FEWEST_SEEDS}"
         )
     start = config.seed + 1 if first is None else first
     if not 0 <= start <= MAX_SEED + 1:
-        raise InputError(f"first seed is {start}; it must be 0 to {MAX_SEED + 1}")
+        raise InputError(f"first seed is {shown(start)}; it must be 0 to {MAX_SEED + 1}")
     chosen = list(range(start, start + seeds))
     if config.seed in chosen:
         raise InputError(
@@ -235,7 +251,7 @@ def _settled(
                 )
         if epochs not in (None, settled):
             raise InputError(
-                f"epochs is {epochs}; {run.path} was confirmed with {settled} epochs: omit "
+                f"epochs is {shown(epochs)}; {run.path} was confirmed with {settled} epochs: omit "
                 f"--epochs, or remove {RUNS} and {SETTINGS} there to start again"
             )
         if deterministic not in (None, repeats):

@@ -20,6 +20,7 @@ from relu_search.export.from_run import best_of
 from relu_search.export.timing import WARM_UP, time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from search_spaces import InputError, build, measure_complexity
+from search_spaces.errors import shown
 from search_spaces.folding import find_pairs, fold_norms
 from search_spaces.networks import AnyNetwork
 from trials.files.durable import write_whole
@@ -29,6 +30,7 @@ from trials.files.scratch import scratch_folder
 if TYPE_CHECKING:
     from rich.table import Table
 
+MOST_ROUNDS = 100_000
 EAGER, NORMS, PAIRS, COMPILED, ONNX = (
     "eager",
     "BN folded",
@@ -64,7 +66,7 @@ def run_bench(
         JSON values: the network, the machine, and one row per placement, form and batch size.
 
     Raises:
-        InputError: there is no such source, or a package is not installed.
+        InputError: there is no such source, a package is not installed, or too many rounds.
     """
     require_onnx()
     path = user_path(source)
@@ -73,6 +75,8 @@ def run_bench(
     card, network = read_card(path), load_exported(path, backbone)
     size = image_size_of(card) or DEFAULT_IMAGE_SIZE
     require_room(network, size, max(batches))
+    if not 2 <= rounds <= MOST_ROUNDS:
+        raise InputError(f"rounds is {shown(rounds)}; it must be 2 to {MOST_ROUNDS}")
     networks: dict[str, AnyNetwork] = {network.placement.text: network}
     paired = build(
         network.backbone, num_classes=network.num_classes, in_channels=network.in_channels

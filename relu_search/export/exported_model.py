@@ -202,7 +202,7 @@ def require_room(network: AnyNetwork, size: tuple[int, int], batch: int) -> None
     layer = max(*cost.site_elements, (network.backbone.width or 0) * pixels)
     values = 2 * network.in_channels * pixels + _LAYERS_AT_ONCE * layer
     require_memory(
-        f"a forward pass of {batch} images of {size[0]}x{size[1]} pixels",
+        f"a forward pass of {shown(batch)} images of {size[0]}x{size[1]} pixels",
         batch * _FLOAT * values,
         "correct the card's image_size, or use a larger machine",
     )

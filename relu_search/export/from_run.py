@@ -15,6 +15,7 @@ from relu_search.export.exported_model import check_options, export_model
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
+from search_spaces.errors import shown
 from trials.data.image_sets import TrainingData
 from trials.files.durable import read_lines
 from trials.files.paths import user_path
@@ -66,7 +67,7 @@ def export_from(
     if not (path / "config.toml").is_file():
         if trial is not None:
             raise InputError(
-                f"{path} is not a run folder, so it has no trial {trial}; omit --trial"
+                f"{path} is not a run folder, so it has no trial {shown(trial)}; omit --trial"
             )
         return export_model(path, folder, formats, weights=weights, backbone=backbone, **options)
     if weights is not None:
@@ -97,7 +98,7 @@ def trial_row(run: RunFolder, trial: int | None) -> dict[str, Any]:
     if not rows or rows[0]["state"] != "COMPLETE":
         state = STATE_WORDS[rows[0]["state"]] if rows else "not in trials.csv"
         raise InputError(
-            f"trial {trial} of {run.path} is {state}; only full-length trials have weights, "
+            f"trial {shown(trial)} of {run.path} is {state}; only full-length trials have weights, "
             "see relu-search report"
         )
     return rows[0]

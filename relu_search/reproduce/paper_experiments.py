@@ -12,6 +12,7 @@ from relu_search.settings.option_fields import check_text, option, same_option
 from relu_search.settings.resolved_config import changed_recipe
 from relu_search.settings.search_options import MAX_SEED, RECIPE_OPTIONS, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
+from search_spaces.errors import shown
 from trials.data.image_sets import Augment
 from trials.files.paths import absolute_data
 from trials.training.recipe import OptimizerName, Precision, Recipe, Schedule
@@ -194,16 +195,17 @@ class ReproduceSettings:
             object.__setattr__(self, "data", absolute_data(self.data))
         if self.experiment not in EXPERIMENTS:
             raise InputError(
-                f"experiment {self.experiment!r:.60} is unknown; use one of "
+                f"experiment {shown(self.experiment)} is unknown; use one of "
                 + ", ".join(EXPERIMENTS)
             )
         check_text("data", self.data)
         if not 2 <= self.seeds <= 1_000:
             raise InputError(
-                f"seeds is {self.seeds}; it must be 2 to 1000 (one run has no standard deviation)"
+                f"seeds is {shown(self.seeds)}; it must be 2 to 1000 (one run has no standard "
+                "deviation)"
             )
         if not 0 <= self.first_seed <= MAX_SEED:
-            raise InputError(f"first seed is {self.first_seed}; it must be 0 to {MAX_SEED}")
+            raise InputError(f"first seed is {shown(self.first_seed)}; it must be 0 to {MAX_SEED}")
         _ = self.training_recipe, self.networks
 
     @property

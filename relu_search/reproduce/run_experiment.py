@@ -14,6 +14,7 @@ from typing import Any
 import tomli_w
 
 from relu_search.analysis.leaderboard import rows_of
+from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.reproduce.paper_experiments import PlannedRun, ReproduceSettings, planned_runs
 from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import RUNS as RUN_FOLDERS
@@ -76,8 +77,8 @@ def reproduce(
         begun: is told the folder before Ray starts.
 
     Raises:
-        InputError: bad settings, data that cannot be read, a folder with other settings, or a
-            folder that another process is using.
+        InputError: bad settings, data that cannot be read, a network that does not fit into
+            memory, a folder with other settings, or a folder that another process is using.
     """
     plan = planned_runs(settings)
     machines = compute or Machines()
@@ -96,6 +97,8 @@ def reproduce(
         )
         for name in dict.fromkeys(run.data for run in plan)
     }
+    for data, backbone in dict.fromkeys((run.data, run.backbone) for run in plan):
+        PlacementFacts.on(sets[data], backbone).require_memory()
     folder = _open_folder(settings, out)
     begun(folder)
     with locked(folder):

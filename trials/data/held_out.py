@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from search_spaces import InputError
+from search_spaces.errors import shown
 from trials.data.given_images import given_test_set
 from trials.data.image_sets import PYTHON, Augment, ImageFacts, ImageSet, TrainingData
 from trials.data.pixels import channel_statistics, pad_with_mean, require_varied
@@ -94,8 +95,8 @@ def load_paper_protocol(
         classes = len(source.classes)
         if not classes <= train_limit <= len(rows):
             raise InputError(
-                f"train limit {train_limit} is impossible: {name!r} has {len(rows)} training "
-                f"images in {classes} classes; use {classes} to {len(rows)}"
+                f"train limit {shown(train_limit)} is impossible: {name!r} has {len(rows)} "
+                f"training images in {classes} classes; use {classes} to {len(rows)}"
             )
         if len(rows) - train_limit < classes:  # scikit-learn needs one left-out image per class
             rows = np.sort(np.random.default_rng(0).permutation(rows)[:train_limit])

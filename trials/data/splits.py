@@ -348,12 +348,12 @@ def split_rows(
     left = total - validation_images
     if not count <= validation_images <= total - count:
         raise InputError(
-            f"{validation_images} validation images of {total} training images in {count} "
+            f"{shown(validation_images)} validation images of {total} training images in {count} "
             f"classes are impossible; use {count} to {total - count}"
         )
     if train_limit is not None and not count <= train_limit <= left:
         raise InputError(
-            f"train limit {train_limit} is impossible: {left} images in {count} classes are "
+            f"train limit {shown(train_limit)} is impossible: {left} images in {count} classes are "
             f"left after {validation_images} for validation; use {count} to {left}"
         )
     try:

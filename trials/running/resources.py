@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from search_spaces import InputError
+from search_spaces.errors import shown
 
 Node = Mapping[str, float]
 """Resources of one node in Ray's terms, such as `{"CPU": 2, "GPU": 1}`."""
@@ -55,7 +56,9 @@ class Resources:
             ("GPUs per trial", gpus or SMALLEST_SHARE, SMALLEST_SHARE),
         ):
             if value is not None and not least <= value < math.inf:
-                raise InputError(f"{name} is {value}; it must be a finite number, at least {least}")
+                raise InputError(
+                    f"{name} is {shown(value)}; it must be a finite number, at least {least}"
+                )
 
 
 def plan_resources(resources: Resources, nodes: Sequence[Node]) -> tuple[dict[str, float], int]:

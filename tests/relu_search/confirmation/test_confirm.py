@@ -17,6 +17,7 @@ from relu_search import RunFolder, SearchConfig, confirm
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials import load_data
+from trials.files import memory
 from trials.running.resources import Resources
 from trials.running.trial import run_trial
 
@@ -145,3 +146,10 @@ def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed
     assert confirmed(folder, run_trial, **options).failed == 0
     again = {(r["arm"], r["seed"]): r for r in read_rows(folder / "confirm.csv")}
     assert again["2:1", "2"]["test_accuracy"] == expected["2:1", "2"]["test_accuracy"]
+
+
+def test_a_network_that_does_not_fit_into_memory_is_refused_before_it_is_built(folder, monkeypatch):
+    monkeypatch.setattr(memory, "memory_limit", lambda: 1_000)
+    with pytest.raises(InputError, match="training plain-8 of width 2 would take"):
+        confirmed(folder, refuse)
+    assert not (folder / "confirm.csv").exists()

@@ -54,6 +54,7 @@ def test_onnx_and_pt2_are_the_network(backbone, placement, classes, activation, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("steps", [0, 5], ids=["untrained", "trained"])
 @pytest.mark.parametrize("classes", [10, 100])
 @pytest.mark.parametrize(
@@ -68,6 +69,7 @@ ALL = ["safetensors", "onnx", "pt2", "python"]
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("activation", ["leaky_relu", "prelu", "rrelu", "elu", "crelu"])
 @pytest.mark.parametrize("backbone", ["plain-8", "preresnet-bottleneck-11"])
 def test_every_activation_passes_the_proof_in_every_format(backbone, activation, tmp_path):
@@ -77,6 +79,7 @@ def test_every_activation_passes_the_proof_in_every_format(backbone, activation,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(
     ("backbone", "steps"),
     [("preresnet-110", 2), ("dfn-110", 2), ("plain-84", 0)],  # plain-84 overflows after two steps
@@ -119,6 +122,7 @@ def test_the_batch_axis_is_called_batch_with_uint8_and_with_float_images(whole, 
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("inside", [False, True], ids=["float", "uint8"])
 @pytest.mark.parametrize("opset", range(OLDEST_OPSET, onnx.defs.onnx_opset_version() + 1))
 @pytest.mark.parametrize(

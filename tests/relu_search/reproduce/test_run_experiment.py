@@ -19,6 +19,7 @@ from relu_search.reproduce.run_experiment import reproduce
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
+from trials.files import memory
 from trials.running.resources import Resources
 from trials.running.trial import run_trial
 from trials.training.recipe import Recipe
@@ -196,3 +197,12 @@ def test_a_precision_of_gpus_in_a_process_without_one_is_refused_before_anything
     with pytest.raises(InputError, match=rf"{precision} needs a GPU.*use fp32"):
         reproduce(small(precision=precision), out=str(folder), compute=Machines(in_process=True))
     assert not folder.exists()
+
+
+def test_a_network_that_does_not_fit_into_memory_is_refused_before_anything_is_written(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(memory, "memory_limit", lambda: 1_000)
+    with pytest.raises(InputError, match="training plain-5 of width 2 would take"):
+        reproduced(small(), tmp_path / "new", refuse)
+    assert not (tmp_path / "new").exists()

@@ -10,7 +10,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,9 +31,14 @@ MAX_SIDE = 4096
 """Longest side of an image in pixels; a small damaged file can announce a huge image."""
 MAX_FILE = 128 * 2**20
 """Most bytes of an encoded image: more than the pixels of the largest image."""
+USUAL_SCANS = 16
+"""Scans that any progressive JPEG may have; encoders write 10 or 11."""
+MAX_SCANNED = 2**28
+"""Most pixels, over all scans, of a progressive JPEG with more scans: seconds of time."""
 COPIES = 3
 """Memory of loaded data, in sizes of the images: all images, padded training images, validation."""
 
+_SCAN = b"\xff\xda"
 _SAID_EVERY = 5.0  # seconds
 
 
@@ -156,6 +161,8 @@ def _decode(source: AnyImage, where: str, size: int | None) -> Images:
                 image = stack.enter_context(Image.open(file, formats=FORMATS))
             if max(image.size) > MAX_SIDE:
                 raise ValueError(f"{image.width}x{image.height} pixels, more than {MAX_SIDE}")
+            if isinstance(source, Path | bytes) and "progressive" in image.info:
+                _check_scans(file, image.width * image.height)
             shown = as_shown(image)
             pixels = np.asarray(shown if size is None else fitted(shown, size), dtype=np.uint8)
     except Exception as error:  # Pillow raises many types on damaged files
@@ -163,6 +170,16 @@ def _decode(source: AnyImage, where: str, size: int | None) -> Images:
             f"{where}: image cannot be decoded ({first_line(error)}); replace or remove it"
         ) from error
     return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def _check_scans(file: BinaryIO, pixels: int) -> None:
+    """Check that a progressive JPEG is decoded in bounded time: each scan changes all pixels."""
+    place = file.tell()
+    file.seek(0)
+    scans = file.read().count(_SCAN)
+    file.seek(place)
+    if scans * pixels > MAX_SCANNED and scans > USUAL_SCANS:
+        raise ValueError(f"{scans} scans of {pixels:,} pixels")
 
 
 def _opened(source: Path | bytes) -> io.BytesIO | io.BufferedReader:

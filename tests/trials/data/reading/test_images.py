@@ -131,3 +131,23 @@ def test_images_that_do_not_fit_are_refused_after_the_first(tmp_path, monkeypatc
     with pytest.raises(InputError, match=r"60 such images would take .* GiB"):
         load_data(f"folder:{tmp_path}", validation_images=2, train_limit=58)
     assert len(opened) == 1
+
+
+def progressive(side, scans):
+    """A flat progressive JPEG whose last scan is repeated until it has so many."""
+    buffer = io.BytesIO()
+    flat = Image.fromarray(np.full((side, side, 3), 9, np.uint8))
+    flat.save(buffer, "JPEG", progressive=True)
+    *first, last = buffer.getvalue().removesuffix(b"\xff\xd9").split(b"\xff\xda")
+    return b"\xff\xda".join([*first, *[last] * (scans - len(first) + 1)]) + b"\xff\xd9"
+
+
+def test_a_progressive_jpeg_of_endless_scans_is_refused_before_it_is_decoded():
+    assert "70 scans of 4,194,304 pixels" in refuse(progressive(2048, 70))
+
+
+@pytest.mark.parametrize(("side", "scans"), [(2048, 10), (2048, 60), (64, 1_000)])
+def test_an_honest_progressive_jpeg_is_decoded(side, scans):
+    images = decode_images([(progressive(side, scans), "x")], 1)
+    assert images.shape == (1, side, side, 3)
+    assert (images == 9).all()
