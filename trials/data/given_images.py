@@ -119,6 +119,7 @@ def _training_data(
         classes=_class_names(classes, labels),
         flip=flip,
         validation=len(parts[1].labels) if len(parts) > 1 else None,
+        resized=options["image_size"] is not None,
     )
     return replace(splits_of(given, (seed,), **options).of(seed), given=given)
 

@@ -182,7 +182,7 @@ def test_wrong_data_sets_are_one_line(dataset, rule):
 def test_test_sets_fit_their_training(images):
     data = TrainingData.from_dataset(Pictures(), image_size=10)
     facts = splits_of(data.given, (0,)).facts_of(0)
-    test = given_test_set(Pictures(12), data)
+    test = given_test_set(Pictures(12), facts)  # resized as its training images were
     assert test.images.shape == (12, 10, 10, 3)
     grey = np.zeros((4, 10, 10), np.uint8)
     assert given_test_set((grey, [0, 1, 2, 3]), data).images.shape == (4, 10, 10, 3)
