@@ -15,7 +15,7 @@ from search_spaces.errors import require_type, shown
 from trials.data.image_sets import PYTHON, GivenImages, ImageFacts, ImageSet, TrainingData
 from trials.data.reading.images import Images, decode_images, resized
 from trials.data.reading.sources import MAX_CLASSES, Labels
-from trials.data.splits import splits_of
+from trials.data.splits import check_options, splits_of
 
 _SHAPES = "uint8, or floats in 0 to 1, of shape (N, H, W), (N, H, W, C) or (N, C, H, W), C 1 or 3"
 
@@ -33,6 +33,7 @@ def of_tensors(
     **options: Any,
 ) -> TrainingData:
     """`TrainingData.from_tensors`."""
+    check_options(image_size, options.get("augment"))
     parts = [_arrays(images, labels, image_size)]
     if validation is not None:
         parts.append(_arrays(*_pair(validation, "validation"), image_size))
@@ -53,6 +54,7 @@ def of_dataset(
     **options: Any,
 ) -> TrainingData:
     """`TrainingData.from_dataset`."""
+    check_options(image_size, options.get("augment"))
     sets = [dataset] if validation is None else [dataset, validation]
     parts = [_items(one, image_size) for one in sets]
     known = getattr(dataset, "classes", None) if classes is None else classes
@@ -117,6 +119,7 @@ def _training_data(
         classes=_class_names(classes, labels),
         flip=flip,
         validation=len(parts[1].labels) if len(parts) > 1 else None,
+        resized=options["image_size"] is not None,
     )
     return replace(splits_of(given, (seed,), **options).of(seed), given=given)
 

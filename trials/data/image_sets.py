@@ -65,6 +65,7 @@ class GivenImages:
         flip: whether a mirrored image keeps its label.
         validation: so many of the last images are the validation split of every seed; None: each
             seed draws its own.
+        resized: whether they were brought to one size as they were read.
     """
 
     name: str
@@ -73,6 +74,7 @@ class GivenImages:
     classes: tuple[str, ...]
     flip: bool
     validation: int | None
+    resized: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,7 +180,7 @@ def splits_of(
         statistics=None,
         classes=given.classes,
         augment=augment,
-        resized=image_size is not None,
+        resized=given.resized or image_size is not None,
         **shifts_of(augment, images, None, given.flip),
     )
     splits.say_what_is_odd("image {}".format, say)

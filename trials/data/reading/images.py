@@ -109,7 +109,8 @@ def image_sides(source: Path | bytes, where: str) -> tuple[int, int]:
 
     try:
         with _opened(source) as file, Image.open(file, formats=FORMATS) as image:
-            turned = image.getexif().get(_ORIENTATION, 1) in _ON_THE_SIDE
+            is_on_side = image.getexif().get(_ORIENTATION, 1) in _ON_THE_SIDE
+            turned = is_on_side and image.format != "TIFF"  # Pillow turns these by itself
             width, height = image.size
     except Exception as error:  # Pillow raises many types on damaged files
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 
+import numpy as np
 import pytest
 from helpers.command_line import by_arguments, check_refused
 from helpers.judging import DEFAULT_ARMS, TRIALS, Runner, make_search, read_rows, write_digits
@@ -193,10 +194,12 @@ def test_a_missing_test_split_is_found_before_training(kind, cli, run):
 def folder_of_images(path):
     from PIL import Image
 
+    rng = np.random.default_rng(0)
     for name in "ab":
         (path / "train" / name).mkdir(parents=True)
         for number in range(100):
-            Image.new("L", (8, 8), number).save(path / "train" / name / f"{number}.png")
+            pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+            Image.fromarray(pixels).save(path / "train" / name / f"{number}.png")
     return f"folder:{path}"
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torchvision
 
-NOWHERE = Path("nowhere")
+from trials.data.reading.sources import open_source
 
 
 def test_folder_images_come_back_pixel_for_pixel(tmp_path, write_folder, random_images, read_all):
@@ -98,3 +97,31 @@ def test_folders_are_read_in_the_order_of_torchvision(
     assert source.classes == tuple(expected.classes)
     assert source.labels.tolist() == expected.targets
     np.testing.assert_array_equal(read, np.stack([np.asarray(image) for image, _ in expected]))
+
+
+RUBBISH = (
+    *(".ipynb_checkpoints", ".git", "__MACOSX", "@eaDir", "$RECYCLE.BIN", "lost+found"),
+    *("System Volume Information", "__pycache__"),
+)
+
+
+@pytest.mark.parametrize("within_a_class", [True, False])
+def test_what_systems_leave_is_no_class_and_no_image(
+    tmp_path, write_folder, random_images, encode, read_all, within_a_class
+):
+    images = random_images(3, 8, 8, 3)
+    write_folder(tmp_path / "train", {"a": images, "b": images})
+    for name in RUBBISH:
+        folder = tmp_path / "train" / ("a" if within_a_class else "") / name
+        folder.mkdir()
+        (folder / "copy.png").write_bytes(encode(images[0]))
+    (tmp_path / "train" / "b" / "._000.png").write_bytes(b"not an image")
+    read, source = read_all(f"folder:{tmp_path}")
+    assert source.classes == ("a", "b")
+    assert len(read) == 6
+    assert source.note.startswith(f"{len(RUBBISH) + 1} hidden or system files and folders")
+
+
+def test_nothing_is_said_of_a_clean_folder(tmp_path, write_folder, random_images):
+    write_folder(tmp_path / "train", dict.fromkeys("ab", random_images(3, 8, 8, 3)))
+    assert open_source(f"folder:{tmp_path}", "train", tmp_path).note == ""
