@@ -114,11 +114,6 @@ def confirm(
     if top < 0:
         raise InputError(f"top is {top}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
-    if seeds < FEWEST_SEEDS:
-        report(
-            f"{seeds} seeds allow no verdict, only intervals; a verdict needs {FEWEST_SEEDS} or "
-            f"more: add them with --seeds {FEWEST_SEEDS}"
-        )
     with run.lock():
         recipe, deterministic = _settled(run, config, epochs, deterministic)
         machines = compute or Machines.of(config)
@@ -128,6 +123,11 @@ def confirm(
             settings = {"epochs": recipe.epochs, "deterministic": deterministic}
             write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
         trainings = Trainings(run, config, recipe, arms, seed_list, racing=racing, report=report)
+        if seeds < FEWEST_SEEDS:
+            report(
+                f"{seeds} seeds allow no verdict, only intervals; a verdict needs {FEWEST_SEEDS}"
+                f" or more: add them with --seeds {FEWEST_SEEDS}"
+            )
         if deterministic:
             runner = partial(runner, deterministic=True)
         # The names of checkpoints depend on the name of the data, so it stays if they are moved.

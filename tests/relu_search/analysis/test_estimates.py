@@ -123,7 +123,7 @@ def test_a_difference_from_a_placement_that_the_model_leaves_out_is_that_of_the_
 
 def test_without_a_model_two_seeds_each_give_welchs_interval():
     trials = accuracy_table(("1*6", 0.50), ("1*6", 0.54), ("01*3", 0.60), ("01*3", 0.61))
-    gap = gap_between(trials, ACCURACY, "01*3", "1*6")
+    gap = gap_between(trials.assign(val_loss=1.0), ACCURACY, "01*3", "1*6")
     # standard error sqrt(0.0008 / 2 + 0.00005 / 2), Welch-Satterthwaite degrees of freedom
     variances = np.array([0.0008, 0.00005]) / 2
     freedom = variances.sum() ** 2 / (variances**2).sum()

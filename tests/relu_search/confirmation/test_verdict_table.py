@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import json
 import math
@@ -17,6 +18,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from relu_search import confirm
 from relu_search.cli.console import print_json
+from relu_search.confirmation import verdict_table
 from relu_search.confirmation.arms import Arm
 from relu_search.confirmation.verdict_table import (
     shrinkage_lines,
@@ -106,7 +108,7 @@ def test_every_arm_is_held_against_paired_and_the_best_module(judged):
 
 def test_the_case_is_not_trivial(judged):
     """Fixture check: unequal n, a diverged run, and several kinds of verdict."""
-    runs, verdicts, margin = judged
+    runs, verdicts, _ = judged
     assert set(verdicts["n"]) == {SEEDS - 1, SEEDS}
     assert (runs["state"] == "DIVERGED").sum() == 1
     kinds = set(verdicts["verdict"])
@@ -294,3 +296,50 @@ def test_the_change_on_fresh_seeds_is_said_in_points_once_for_each_found_arm(
         f"trial 20 (10*6): validation accuracy {found:.1%} in the search, {says} on fresh seeds "
         f"({confirmed:.1%})"
     )
+
+
+def made_up_arms(rng):
+    """Two or three modules and up to three found placements: arms and their runs."""
+    names = ["paired", "2:1", *["3:2"] * rng.integers(0, 2)]
+    names += [f"trial {i}" for i in range(rng.integers(1, 4))]
+    levels = 0.8 + rng.normal(0, 0.01, len(names))
+    arms, rows = [], []
+    for place, name in enumerate(names):
+        arms.append(
+            Arm(
+                name=name,
+                origin="found" if name.startswith("trial") else "module",
+                placement=Placement(f"{place + 1:06b}"),
+                ratio="2:1",
+                search_trial=None,
+                search_accuracy=None,
+            )
+        )
+        for seed in range(rng.integers(5, 12)):
+            accuracy = levels[place] + rng.normal(0, 0.005)
+            rows.append({"arm": name, "seed": seed, "state": "COMPLETE", "test_accuracy": accuracy})
+    return arms, pd.DataFrame(rows).assign(val_accuracy=0.5)
+
+
+def contradictions(count, seed, monkeypatch):
+    """How many of `count` random confirmations show a pair of arms twice."""
+    judge_quickly = functools.partial(verdict_table.judge, resamples=9)
+    monkeypatch.setattr(verdict_table, "judge", judge_quickly)
+    rng = np.random.default_rng(seed)
+    twice = 0
+    for _ in range(count):
+        arms, runs = made_up_arms(rng)
+        rows = verdict_rows(runs, arms, margin=0.01, dropped_after={})
+        shown = [frozenset((row["arm"], row["versus"])) for row in rows]
+        assert len({frozenset((arm.name, "paired")) for arm in arms[1:]} - {*shown}) == 0
+        twice += len(shown) > len({*shown})
+    return twice
+
+
+def test_no_pair_of_arms_is_shown_twice(monkeypatch):
+    assert contradictions(20, 0, monkeypatch) == 0
+
+
+@pytest.mark.slow
+def test_no_pair_of_arms_is_shown_twice_in_1000_random_confirmations(monkeypatch):
+    assert contradictions(1000, 1, monkeypatch) == 0
