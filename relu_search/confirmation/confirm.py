@@ -125,11 +125,6 @@ def confirm(
     if top < 0:
         raise InputError(f"top is {shown(top)}; it must be at least 0")
     arms = choose_arms(run, top=top, modules=modules)
-    if seeds < FEWEST_SEEDS:
-        report(
-            f"{seeds} seeds allow no verdict, only intervals; a verdict needs {FEWEST_SEEDS} or "
-            f"more: add them with --seeds {FEWEST_SEEDS}"
-        )
     with run.lock():
         chosen = None if recipe is None else changed_recipe(recipe, {})
         settled, deterministic = _settled(run, config, chosen, epochs, deterministic)
@@ -144,6 +139,11 @@ def confirm(
                 settings["recipe"] = settled.to_json()
             write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
         trainings = Trainings(run, config, settled, arms, seed_list, racing=racing, report=report)
+        if seeds < FEWEST_SEEDS:
+            report(
+                f"{seeds} seeds allow no verdict, only intervals; a verdict needs {FEWEST_SEEDS}"
+                f" or more: add them with --seeds {FEWEST_SEEDS}"
+            )
         if deterministic:
             runner = partial(runner, deterministic=True)
         # The names of checkpoints depend on the name of the data, so it stays if they are moved.

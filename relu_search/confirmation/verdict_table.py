@@ -148,7 +148,14 @@ def sentence_of(row: Mapping[str, Any]) -> str:
         "better": f"{arm} is better than {versus}",
         "worse": f"{arm} is worse than {versus}",
         "equivalent": f"{arm} and {versus} are equivalent within ±{100 * row['margin']:g} points",
-    }.get(row["verdict"], f"{arm} and {versus} cannot be told apart yet")
+    }.get(row["verdict"])
+    if start is None:
+        includes_zero = row["t_low"] <= 0 <= row["t_high"]
+        start = (
+            f"{arm} and {versus} cannot be told apart yet"
+            if includes_zero
+            else f"{arm} against {versus} is not decided yet"
+        )
     interval = (
         f"{_signed(row['difference'])} points, 95 % between {_signed(row['t_low'])} and "
         f"{_signed(row['t_high'])} (n = {row['n']:.0f})"

@@ -55,12 +55,12 @@ def confirm_table() -> pd.DataFrame:
 
 
 def verdict_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """`verdict.csv`: every arm against paired and against 2:1."""
+    """`verdict.csv`: every arm against paired and against 2:1, no pair twice."""
     by_seed = runs.pivot_table(index="seed", columns="arm", values="test_accuracy")
     rows = []
     for versus in ("paired", "2:1"):
         for arm, (origin, placement, ratio, relus, _, _) in ARMS.items():
-            if arm == versus:
+            if arm == versus or (arm, versus) == ("paired", "2:1"):
                 continue
             gaps = (by_seed[arm] - by_seed[versus]).dropna()
             n, gap = len(gaps), gaps.mean()
@@ -80,6 +80,7 @@ def verdict_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "std": mine.std(),
                     "reference_mean": by_seed[versus].mean(),
                     "difference": gap,
+                    "spread": gaps.std(),
                     "t_low": gap - reach,
                     "t_high": gap + reach,
                     "bca_low": gap - 0.8 * reach,
@@ -90,7 +91,11 @@ def verdict_table(runs: pd.DataFrame) -> pd.DataFrame:
                     "hedges_g": 1.0,
                     "p_superior": 0.9,
                     "p_tost": 0.5,
+                    "p_tost_holm": 1.0,
                     "margin": 0.003,
+                    "look": 1,
+                    "level": 0.02,
+                    "least_seeds": 6,
                     "verdict": verdict,
                     "more_seeds": 8 if verdict == "inconclusive" else None,
                     "diverged": 6 - n,

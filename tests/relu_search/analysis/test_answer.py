@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 from helpers.replay import RUN_RECORD
 from helpers.trial_tables import loss_table, noisy_losses
 
 from relu_search import RunFolder, SearchConfig
-from relu_search.analysis.answer import answer_lines, report_text
-from relu_search.analysis.estimates import estimates
+from relu_search.analysis.answer import answer_lines, answer_numbers, report_text
+from relu_search.analysis.estimates import estimates, gap_between
 from relu_search.analysis.leaderboard import caveat, leaderboard
 from relu_search.settings.metrics import METRICS
 from search_spaces import InputError
@@ -37,7 +39,7 @@ def test_the_headline_has_the_number_of_the_first_row_also_when_another_run_is_l
     assert first[1] != worst
 
 
-def test_what_a_module_costs_is_the_difference_of_the_estimates():
+def test_how_far_a_module_is_behind_is_the_difference_of_the_estimates_with_an_interval():
     bits, losses, _ = noisy_losses(1)
     trials = loss_table(bits, losses)
     known = estimates(trials, METRICS["val_loss"])["estimate"]
@@ -46,7 +48,42 @@ def test_what_a_module_costs_is_the_difference_of_the_estimates():
     trials.loc[trials["placement"] == paired, "module"] = "paired"
     config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
     line = next(answer_lines(trials, NO_EPOCHS, config))
-    assert f"; paired costs {known[paired] - within.min():.3g} (" in line
+    gap = gap_between(trials, METRICS["val_loss"], within.idxmin(), paired)
+    assert gap.is_told_apart
+    assert f"; paired is {known[paired] - within.min():.3f} behind (95 % between " in line
+    assert f"between {gap.low:.3f} and {gap.high:.3f}" in line
+
+
+def test_a_module_whose_interval_contains_zero_cannot_be_told_apart():
+    bits, losses, _ = noisy_losses(1)
+    trials = loss_table(bits, losses)
+    known = estimates(trials, METRICS["val_loss"])["estimate"]
+    second = known[[text for text in known.index if "1" in text]].sort_values().index[1]
+    trials.loc[trials["placement"] == second, "module"] = "2:1"
+    config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
+    assert "; 2:1 cannot be told apart from it (" in next(answer_lines(trials, NO_EPOCHS, config))
+
+
+def test_the_answer_as_numbers_is_that_of_the_sentences():
+    bits, losses, _ = noisy_losses(1)
+    trials = loss_table(bits, losses)
+    trials["ratio"] = "2:1"
+    known = estimates(trials, METRICS["val_loss"])
+    paired = known["estimate"].idxmax()
+    trials.loc[trials["placement"] == paired, "module"] = "paired"
+    config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
+    numbers = answer_numbers(trials, config)
+    json.dumps(numbers, allow_nan=False)
+    assert [row["placement"] for row in numbers["estimates"]] == list(
+        known["estimate"].sort_values().index
+    )
+    best = numbers["best"]
+    assert (best["ratio"], best["estimate"]) == ("2:1", known["estimate"][best["placement"]])
+    assert best["low"] < best["estimate"] < best["high"]
+    (difference,) = numbers["differences"]
+    assert (difference["module"], difference["told_apart"]) == ("paired", True)
+    assert difference["behind"] == pytest.approx(known["estimate"].max() - best["estimate"])
+    assert best["placement"] in {row["placement"] for row in numbers["front"]}
 
 
 @pytest.mark.parametrize(

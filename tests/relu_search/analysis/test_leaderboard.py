@@ -85,10 +85,17 @@ def test_equal_accuracy_is_decided_by_loss():
     assert best_trial(trials, SearchConfig().resolve())["val_loss"] == 0.7
 
 
-def test_the_caveat_states_the_binomial_noise():
-    line = caveat(table({"val_accuracy": 0.8}), SearchConfig().resolve(), 1600)
-    assert "1,600" in line
-    assert "±1.0 points" in line  # sqrt(0.8 * 0.2 / 1600)
+@pytest.mark.parametrize(
+    ("accuracy", "images", "says"),
+    [
+        # Wilson (1927): centre (x + z^2 / 2) / (n + z^2), z^2 = 3.8415
+        (0.8, 1600, "1,600 validation images alone leave 80.0% between 78.0% and 81.9%"),
+        (1.0, 40, "40 validation images alone leave 100.0% between 91.2% and 100.0%"),  # n/(n+z^2)
+        (0.0, 40, "40 validation images alone leave 0.0% between 0.0% and 8.8%"),
+    ],
+)
+def test_the_caveat_states_the_noise_by_wilsons_interval(accuracy, images, says):
+    assert says in caveat(table({"val_accuracy": accuracy}), SearchConfig().resolve(), images)
 
 
 def test_hand_designed_modules_are_shown_even_when_they_rank_last():
@@ -158,6 +165,19 @@ def test_a_placement_is_one_row_whatever_became_of_its_seeds():
 
 def test_without_a_failed_trial_there_is_no_column_for_it():
     assert "failure" not in rows_by_placement(table({}))["000000"]
+
+
+def test_without_a_model_the_numbers_are_called_means():
+    columns, _ = leaderboard(table({}), ACCURACY)
+    assert "mean" in columns
+    assert "estimate" not in columns
+    bits, losses, _ = noisy_losses(3, count=20)
+    columns, _ = leaderboard(loss_table(bits, losses), LOSS)
+    assert "estimate" in columns
+    assert "mean" not in columns
+
+
+def test_the_note_says_what_the_column_of_seeds_counts():
     assert leaderboard_note(table({})) == "seeds: trained to full length."
 
 

@@ -7,6 +7,7 @@ from helpers.confirmation_tables import verdict_table
 from helpers.replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
+from relu_search.confirmation.looks import Looks
 from relu_search.report.figure_style import rendered
 
 
@@ -36,6 +37,7 @@ def make_run(tmp_path):
         if confirmed is not None:
             confirmed.to_csv(tmp_path / "confirm.csv", index=False)
             verdict_table(confirmed).to_csv(tmp_path / "verdict.csv", index=False)
+            Looks().write(run)
         return run
 
     return make

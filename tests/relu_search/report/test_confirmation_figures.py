@@ -24,6 +24,13 @@ def test_the_forest_has_a_row_and_a_verdict_per_arm():
     assert "No arm" in text_of(verdict_forest(verdicts, "nobody"))
 
 
+def test_a_placement_of_the_users_own_is_named_once():
+    verdicts = verdict_table(confirm_table())
+    own = verdicts["arm"] == "found 1"
+    verdicts.loc[own, "arm"] = verdicts.loc[own, "placement"]
+    assert text_of(verdict_forest(verdicts, "paired")).count("1*3+01*1+1") == 1
+
+
 def test_a_verdict_without_intervals_is_drawn():
     verdicts = verdict_table(confirm_table())
     verdicts[["t_low", "t_high", "bca_low", "bca_high", "difference"]] = math.nan

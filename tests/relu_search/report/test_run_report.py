@@ -45,7 +45,9 @@ def test_a_confirmed_search_has_its_verdicts_first(make_run):
     page = page_of(run)
     extra = {"verdicts-paired", "verdicts-module-1", "confirmation-runs"}
     assert {p.stem for p in run.figures.glob("*.png")} == FIGURES | extra
-    assert page.text.index("found 1 against paired: better") < page.text.index("Leaderboard")
+    start = page.text.index("found 1 is better than paired: ")
+    assert start < page.text.index("found 1 and 2:1 cannot be told apart yet: ")
+    assert start < page.text.index("The other 5 comparisons: ") < page.text.index("Leaderboard")
     assert "found 1: 93.2 % in the search, 91.6 % on fresh seeds: 1.6 points lower" in page.text
     assert "Best placement found" not in page.text
     assert "1 diverged" in page.text
@@ -136,6 +138,20 @@ def test_the_verb_writes_the_page_and_says_where(make_run, cli):
     value = json.loads(out)
     assert value["report"] == str(run.path / "report.html")
     assert len(value["trials"]) == 3
+    assert (value["verdicts"], value["answer"]["metric"]) == ([], "val_loss")
+    assert len(value["answer"]["estimates"]) == 3
+
+
+def test_after_a_confirmation_the_first_lines_are_its_answer(make_run, cli):
+    run = make_run(*modules(), trial(4), confirmed=confirm_table())
+    code, out, _ = cli("report", run.path, "--no-page")
+    assert code == 0
+    assert out.startswith("found 1 is better than paired: +")
+    value = json.loads(cli("report", run.path, "--no-page", "--json")[1])
+    assert len(value["verdicts"]) == 7
+    assert value["verdict_answer"][0] == out.splitlines()[0]
+    best = next(row for row in value["verdicts"] if row["arm"] == "found 1")
+    assert best["t_low"] < best["difference"] < best["t_high"]
 
 
 def test_the_verb_leaves_the_page_out_when_asked(make_run, cli):

@@ -74,9 +74,27 @@ def test_the_report_is_written(run):
     assert all(row["ratio"] in page for row in rows(run / "trials.csv"))
 
 
-def test_a_third_seed_is_added_to_the_confirmation(run):
+def test_the_report_judges_the_old_confirmation_by_the_present_rule(run, capsys):
+    assert call("report", run, "--no-page", "--json") in (0, None)
+    told = json.loads(capsys.readouterr().out)
+    assert told["verdict_answer"][-1].startswith("An earlier version judged this run")
+    assert len(told["verdicts"]) == 3  # once each: the old file has paired and 2:1 twice
+    assert len(rows(OLD / "verdict.csv")) == 4
+    for row in told["verdicts"]:
+        (old,) = (
+            before
+            for before in rows(OLD / "verdict.csv")
+            if (before["arm"], before["versus"]) == (row["arm"], row["versus"])
+        )
+        assert row["difference"] == pytest.approx(float(old["difference"]))
+    assert "An earlier version judged this run" in (run / "report.html").read_text()
+
+
+def test_a_third_seed_is_added_to_the_confirmation(run, capsys):
     options = ("--top", "1", "--seeds", "3", "--in-process")
     assert call("confirm", run, *options) in (0, None)
+    assert "An earlier version judged this run" in capsys.readouterr().err
+    assert (run / "looks.csv").is_file()
     table, old = rows(run / "confirm.csv"), rows(OLD / "confirm.csv")
     assert all(row in table for row in old)
     added = [row for row in table if row not in old]

@@ -45,7 +45,7 @@ def replayed(folder, monkeypatch):
     [
         (["none"], "not a run folder"),
         (["given/full"], "not a run folder"),
-        (["run", "--seeds", "1"], "seeds is 1; it must be 2 to 1000"),
+        (["run", "--seeds", "1"], "seeds is 1; it must be 2 to 1000, and a verdict needs 6"),
         (["run", "--seeds", "99999999"], "seeds is 99999999"),
         (["run", "--first-seed", "0"], "include 0, the seed of the search"),
         (["run", "--first-seed", "-3"], "first seed is -3"),
@@ -228,6 +228,10 @@ def test_confirm_prints_tables_for_people(replayed, folder, cli):
     assert code == 0, err
     for text in ("against paired", "trial 5", "70.0% in the search", "inconclusive"):
         assert text in out
+    first = out.splitlines()[0]
+    assert first.startswith("trial ")
+    assert "cannot be told apart yet: " in first
+    assert "2 seeds allow no verdict" in err
     assert "confirm.csv" in err
     assert "Traceback" not in out + err
 
