@@ -127,7 +127,7 @@ def export_model(
         network = copy.deepcopy(model)
     else:
         raise InputError(
-            f"cannot export a {type(model).__name__}; give a network of search_spaces.build or a card"
+            f"cannot export a {type(model).__name__}; give a network made by build, or a card"
         )
     if "python" in formats and not isinstance(network, Network):
         raise InputError(
