@@ -237,6 +237,11 @@ class FunctionBackbone(Architecture):
                 "--search-norm are for the six families"
             )
 
+    @property
+    def code(self) -> str | None:
+        source = self.choice.source
+        return source.text if source.is_code else None
+
     def require_runnable(self) -> None:
         if not self._may_run:
             source = self.choice.source

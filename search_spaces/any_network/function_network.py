@@ -119,7 +119,7 @@ class FunctionNetwork(nn.Module):
         Some networks look for the versions of their modules, which files of weights do not have.
         """
         versioned: Any = OrderedDict(state_dict)
-        versioned._metadata = self.model.state_dict()._metadata
+        versioned._metadata = getattr(self.model.state_dict(), "_metadata", None)
         return self.model.load_state_dict(versioned, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FunctionNetwork:
