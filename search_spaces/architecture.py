@@ -128,6 +128,11 @@ class Architecture(ABC):
     def stage_title(self, stage: int) -> str:
         """A stage, counted from 0, as a figure names it."""
 
+    @property
+    def code(self) -> str | None:
+        """Name of the code that makes this network, which every command names again; or None."""
+        return None
+
     def require_runnable(self) -> None:  # noqa: B027 (most networks have nothing to check)
         """Check that this network may be built here.
 

@@ -122,8 +122,10 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
 
 
 def command(verb: str, run: RunFolder) -> str:
-    """A command about a run, to copy into a shell."""
-    return f"relu-search {verb} {shlex.quote(str(run.path))}"
+    """A command about a run, to copy into a shell; it names the run's code again."""
+    code = run.read_config()[0].network.code if run.is_run() else None
+    named = f" --backbone {shlex.quote(code)}" if code and verb != "report" else ""
+    return f"relu-search {verb} {shlex.quote(str(run.path))}{named}"
 
 
 def _written_report(run: RunFolder) -> Path | None:

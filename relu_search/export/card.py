@@ -129,6 +129,16 @@ def backbone_of(card: Mapping[str, Any], named: str | None = None) -> Architectu
     return backbone
 
 
+def backbone_entries(backbone: Architecture) -> dict[str, Any]:
+    """The entries of a card on its backbone; of a user's file only the name, as cards travel."""
+    entries = backbone.to_json()
+    if isinstance(backbone, FunctionBackbone) and backbone.choice.source.kind == "file":
+        source = entries["network"]["source"]
+        source["place"] = Path(source["place"]).name
+        entries["backbone"] = backbone.name
+    return entries
+
+
 def _whole(text: str) -> int:
     if len(text) > _MAX_DIGITS:
         raise ValueError(f"{text[:20]}... has more than {_MAX_DIGITS} digits")

@@ -19,6 +19,7 @@ from relu_search.export.card import (
     CARD,
     CARD_SCHEMA,
     WEIGHTS,
+    backbone_entries,
     backbone_of,
     card_path,
     card_text,
@@ -127,8 +128,7 @@ def export_model(
         network = copy.deepcopy(model)
     else:
         raise InputError(
-            f"cannot export a {type(model).__name__}; give a network of search_spaces.build, or a "
-            "card"
+            f"cannot export a {type(model).__name__}; give a network made by build, or a card"
         )
     if "python" in formats and not isinstance(network, Network):
         raise InputError(
@@ -273,7 +273,7 @@ def _describe(network: AnyNetwork, known: Mapping[str, Any]) -> dict[str, Any]:
     )
     computed = {
         "schema": CARD_SCHEMA,
-        **_without_folder(backbone),
+        **backbone_entries(backbone),
         "placement": placement.text,
         "module": module_name_of(backbone, placement),
         "ratio": ratio_text(backbone, placement),
@@ -289,16 +289,6 @@ def _describe(network: AnyNetwork, known: Mapping[str, Any]) -> dict[str, Any]:
     }
     optional = {"normalisation": None, "classes": None, "training": None, "verdict": None}
     return {**computed, **optional, **known, **computed}
-
-
-def _without_folder(backbone: Architecture) -> dict[str, Any]:
-    """The entries on the backbone; of a user's file only the name, as cards travel."""
-    entries = backbone.to_json()
-    if isinstance(backbone, FunctionBackbone) and backbone.choice.source.kind == "file":
-        source = entries["network"]["source"]
-        source["place"] = Path(source["place"]).name
-        entries["backbone"] = backbone.name
-    return entries
 
 
 def _write_forms(

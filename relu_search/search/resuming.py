@@ -118,6 +118,7 @@ def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
         raise RunStoppedError(
             f"{cause}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
             f"is mended, go on with: relu-search search --resume {shlex.quote(str(run.path))}"
+            + (f" --backbone {shlex.quote(code)}" if (code := config.network.code) else "")
             + (" --storage URL" if has_password else "")
         ) from error
 

@@ -14,6 +14,7 @@ from relu_search.settings.storage_urls import require_encoded
 from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import GATED_ACTIVATIONS, Architecture, FunctionBackbone, InputError
 from search_spaces.any_network.source import is_source, names_code
+from search_spaces.errors import require_type
 from trials.training.recipe import require_packable
 
 RECORD = "record"
@@ -41,6 +42,7 @@ class SearchConfig(SearchOptions):
     network: Architecture | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        require_type("network", self.network, (Architecture, type(None)), "an Architecture or None")
         if callable(self.backbone):
             made = FunctionBackbone(
                 self.backbone,

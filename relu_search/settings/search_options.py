@@ -69,8 +69,8 @@ class SearchOptions:
     exclude: str | None = option(
         None,
         "Network",
-        "Sites of such a network that are left out, as patterns separated by commas (*.head.*). "
-        "none also takes in the stem and squeeze-and-excitation gates.",
+        "Sites of such a network that are left out: patterns of names, separated by commas. none "
+        "also takes in the stem and squeeze-and-excitation gates.",
         metavar="PATTERNS",
     )
     data: str | TrainingData = option(

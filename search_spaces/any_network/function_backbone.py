@@ -74,12 +74,8 @@ class FunctionBackbone(Architecture):
         Raises:
             InputError: no such function, it fails, or the network has no site.
         """
-        if callable(function):
-            given: Any = {} if arguments is None else arguments
-            source = source_of(function, given)
-        else:
-            text = arguments if isinstance(arguments, str | None) else _json(arguments)
-            source = read_source(function, text)
+        text = arguments if isinstance(arguments, str | None) else _json(arguments)
+        source = source_of(function, text) if callable(function) else read_source(function, text)
         self.choice = Choice(source, sites or DEFAULT_KINDS, exclude or "")
         self.layout = searched_layout(self.choice)
         self._may_run = True
@@ -240,6 +236,11 @@ class FunctionBackbone(Architecture):
                 f"{self.name} keeps its norms: @drop-norm and @end-norm, --norm drop and "
                 "--search-norm are for the six families"
             )
+
+    @property
+    def code(self) -> str | None:
+        source = self.choice.source
+        return source.text if source.is_code else None
 
     def require_runnable(self) -> None:
         if not self._may_run:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -114,8 +114,13 @@ class FunctionNetwork(nn.Module):
         return self.model.state_dict(*args, **kwargs)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *args: Any, **kwargs: Any) -> Any:
-        """Load what `state_dict` returned, or weights of the user's network."""
-        return self.model.load_state_dict(state_dict, *args, **kwargs)
+        """Load what `state_dict` returned, or weights of the user's network.
+
+        Some networks look for the versions of their modules, which files of weights do not have.
+        """
+        versioned: Any = OrderedDict(state_dict)
+        versioned._metadata = getattr(self.model.state_dict(), "_metadata", None)
+        return self.model.load_state_dict(versioned, *args, **kwargs)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> FunctionNetwork:
         twin = type(self).__new__(type(self))

@@ -68,8 +68,8 @@ class Layout:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of all places: the path, `.relu()` for a function, `#2` for the second call."""
-        keys = [(place.path, place.is_function) for place in self.places]
-        totals, seen = Counter(keys), Counter[tuple[str, bool]]()
+        keys = [(place.path, place.is_function, place.kind) for place in self.places]
+        totals, seen = Counter(keys), Counter[tuple[str, bool, str]]()
         names = []
         for place, key in zip(self.places, keys, strict=True):
             seen[key] += 1

@@ -5,6 +5,7 @@ The oracle is the user's own network: a run in which one call of an activation r
 
 from __future__ import annotations
 
+import copy
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -81,7 +82,7 @@ def _require_same_sites(network: FunctionNetwork, model: nn.Module, images: Tens
     layout, names = network.layout, network.layout.names
     sites = {(layout.places[i].path, layout.places[i].is_function): names[i] for i in layout.sites}
     wanted = Counter((place.path, place.is_function) for place in layout.places)
-    state = {name: value.clone() for name, value in model.state_dict().items()}
+    state = copy.deepcopy(model.state_dict())
     for training in (False, True):
         for size in BATCHES:
             calls = record(model.train(training), images[:size]).calls

@@ -217,7 +217,7 @@ def read_source(name: str, arguments: str | None = None) -> Source:
     return Source(kind, place, function, _arguments(arguments or "{}", kind), digest)
 
 
-def source_of(function: Callable[..., nn.Module], arguments: Mapping[str, Any]) -> Source:
+def source_of(function: Callable[..., nn.Module], arguments: str | None = None) -> Source:
     """The source of a function of Python, by its import path; of a script by its file.
 
     Raises:
@@ -237,11 +237,7 @@ def source_of(function: Callable[..., nn.Module], arguments: Mapping[str, Any]) 
                 "cannot import; write it to a file"
             )
         module = file
-    try:
-        text = json.dumps(dict(arguments))
-    except (TypeError, ValueError) as error:
-        raise InputError(f"the arguments of {name} are no JSON values: {error}") from error
-    return read_source(f"{module}:{name}", text)
+    return read_source(f"{module}:{name}", arguments)
 
 
 def described(error: BaseException) -> str:

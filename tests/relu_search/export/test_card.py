@@ -42,8 +42,8 @@ def test_a_card_that_is_not_text_or_not_there_is_refused(exported):
 
 def test_a_newer_schema_asks_for_an_update(exported):
     folder, change = exported
-    change(schema=3)
-    with pytest.raises(InputError, match=r"schema 3.*update"):
+    change(schema=4)
+    with pytest.raises(InputError, match=r"schema 4.*update"):
         read_card(folder)
 
 

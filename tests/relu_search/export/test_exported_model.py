@@ -50,7 +50,7 @@ def test_the_card_says_what_the_model_is(exported):
     folder, _ = exported
     card = read_card(folder)
     expected = {
-        "schema": 2,
+        "schema": 3,
         "backbone": "plain-8",
         "width": 4,
         "placement": "01*3",
