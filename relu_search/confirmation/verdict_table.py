@@ -174,7 +174,8 @@ def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     }
     if others:
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        sentences.append(f"The other {len(others)} comparisons: {told}.")
+        plural = "s" if len(others) > 1 else ""
+        sentences.append(f"The other {len(others)} comparison{plural}: {told}.")
     return sentences
 
 
