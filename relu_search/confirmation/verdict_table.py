@@ -13,6 +13,9 @@ from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
 from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
 from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
+from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.tables import read_table
+from search_spaces import Placement
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,6 +117,39 @@ def _family(arms: Sequence[Arm], designed: Sequence[Arm]) -> list[Pair]:
         for arm in arms
         if arm.name not in names[: place + 1]
     ]
+
+
+def stored_verdicts(run: RunFolder) -> tuple[list[dict[str, Any]], bool]:
+    """Rows of `verdict.csv`, and whether an earlier version judged the run.
+
+    The runs of an earlier version are judged again by the present rule. Nothing is written.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    if not run.table("verdict.csv").is_file():
+        return [], False
+    rows = rows_of(read_table(run.table("verdict.csv")))
+    looks, is_old = Looks.read(run)
+    if not is_old:
+        return rows, False
+    runs = read_table(run.table("confirm.csv"))
+    searched = {row["arm"]: row["search_accuracy"] for row in rows}
+    arms = [
+        Arm(
+            name=row["arm"],
+            origin=row["origin"],
+            placement=Placement.parse(row["placement"]),
+            ratio=row["ratio"],
+            search_trial=row["search_trial"],
+            search_accuracy=searched.get(row["arm"]),
+        )
+        for row in rows_of(runs.drop_duplicates("arm"))
+    ]
+    dropped = {row["arm"]: int(row["dropped_after"]) for row in rows if row["dropped_after"]}
+    return verdict_rows(
+        runs, arms, margin=rows[0]["margin"], dropped_after=dropped, looks=looks
+    ), True
 
 
 def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from relu_search.analysis.rank_agreement import rank_correlation
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
-from relu_search.confirmation.stored_verdicts import stored_verdicts
+from relu_search.confirmation.verdict_table import stored_verdicts
 from relu_search.report.figure_style import rendered
 from relu_search.report.page_content import PageContent, page_content
 from relu_search.report.page_figures import PageFigure, search_figures, verdict_figures

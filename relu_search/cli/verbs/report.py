@@ -24,8 +24,7 @@ def report(
     from relu_search.analysis.answer import answer_numbers, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.confirmation.looks import OLD_VERDICTS
-    from relu_search.confirmation.stored_verdicts import stored_verdicts
-    from relu_search.confirmation.verdict_table import answer_of
+    from relu_search.confirmation.verdict_table import answer_of, stored_verdicts
     from relu_search.run_folder.folder import RunFolder
 
     folder = RunFolder.open(run)
