@@ -13,14 +13,13 @@ from relu_search.analysis.leaderboard import rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
 from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
 from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
+from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
 from search_spaces import Placement
 
 if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
-
-    from relu_search.run_folder.folder import RunFolder
 
 
 def verdict_rows(
@@ -106,6 +105,20 @@ def verdict_rows(
     return table
 
 
+def _family(arms: Sequence[Arm], designed: Sequence[Arm]) -> list[Pair]:
+    """Every pair of an arm and a hand-designed module, each once.
+
+    Of two modules, the one that comes later in `designed` is held against the earlier one.
+    """
+    names = [module.name for module in designed]
+    return [
+        (arm.placement.text, module.placement.text)
+        for place, module in enumerate(designed)
+        for arm in arms
+        if arm.name not in names[: place + 1]
+    ]
+
+
 def stored_verdicts(run: RunFolder) -> tuple[list[dict[str, Any]], bool]:
     """Rows of `verdict.csv`, and whether an earlier version judged the run.
 
@@ -137,20 +150,6 @@ def stored_verdicts(run: RunFolder) -> tuple[list[dict[str, Any]], bool]:
     return verdict_rows(
         runs, arms, margin=rows[0]["margin"], dropped_after=dropped, looks=looks
     ), True
-
-
-def _family(arms: Sequence[Arm], designed: Sequence[Arm]) -> list[Pair]:
-    """Every pair of an arm and a hand-designed module, each once.
-
-    Of two modules, the one that comes later in `designed` is held against the earlier one.
-    """
-    names = [module.name for module in designed]
-    return [
-        (arm.placement.text, module.placement.text)
-        for place, module in enumerate(designed)
-        for arm in arms
-        if arm.name not in names[: place + 1]
-    ]
 
 
 def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -171,7 +171,7 @@ class OfItems(Dataset):
         (OfItems(("a.png", 0)), "images are"),
         (OfItems((np.zeros((4, 4, 3)), 0), (np.zeros((5, 4, 3)), 1)), "--image-size"),
     ],
-    ids=str,
+    ids=["empty", "number", "no pairs", "label", "name", "sizes"],
 )
 def test_wrong_data_sets_are_one_line(dataset, rule):
     with pytest.raises(InputError) as caught:
