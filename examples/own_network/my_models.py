@@ -29,7 +29,7 @@ def make_model(num_classes: int, in_channels: int, width: int = 8, blocks: int =
     """Three stages of residual blocks.
 
     Args:
-        num_classes, in_channels: relu-search gives them.
+        num_classes, in_channels: they are given by relu-search.
         width: channels of the first stage.
         blocks: per stage.
     """

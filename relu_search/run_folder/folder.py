@@ -36,19 +36,16 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
-from relu_search.run_folder.record import check_record
+from relu_search.run_folder.record import NETWORK, check_record, recorded_network
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
 from relu_search.settings.toml_files import read_toml
 from search_spaces import (
     Architecture,
-    FunctionBackbone,
     InputError,
     Placement,
-    backbone_from_json,
 )
-from search_spaces.any_network.source import is_source
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_path, user_path
@@ -84,8 +81,6 @@ _ENTRIES = (
 )
 RUNS = "runs"
 """The folder of run folders without a name."""
-NETWORK = "network"
-"""Table of the `[record]`: the network of a function, with its sites."""
 _UNUSED = {".lock", "ray.log"}
 """Files in a folder in which a search has not begun."""
 _MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
@@ -269,7 +264,7 @@ class RunFolder:
         file = self.path / "config.toml"
         values = read_toml(file)
         record = check_record(values.get(RECORD), str(file))
-        network = _recorded_network(values.get("backbone"), record, str(file))
+        network = recorded_network(values.get("backbone"), record, str(file))
         if network is not None:
             network = network.named_again(backbone)
         config = SearchConfig.from_options({}, file, network=network).resolve()
@@ -355,19 +350,6 @@ class RunFolder:
     def table(self, name: str) -> Path:
         """Path of a table by its file name, a key of `relu_search.run_folder.tables.COLUMNS`."""
         return self.path / name
-
-
-def _recorded_network(
-    name: object, record: Mapping[str, Any], where: str
-) -> FunctionBackbone | None:
-    """The network of a function, from the record of its run; None: a family's."""
-    if not (isinstance(name, str) and is_source(name)):
-        return None
-    network = backbone_from_json({NETWORK: record.get(NETWORK, {})}, may_run=False)
-    assert isinstance(network, FunctionBackbone)
-    if network.to_json()["backbone"] != name:
-        raise InputError(f"{where}: backbone and [record.{NETWORK}] are of different networks")
-    return network
 
 
 def fresh_folder(parent: Path, prefix: str = "") -> Path:

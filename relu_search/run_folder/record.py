@@ -6,8 +6,11 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from search_spaces import InputError
+from search_spaces import FunctionBackbone, InputError, backbone_from_json
+from search_spaces.any_network.source import is_source
 
+NETWORK = "network"
+"""Table of the `[record]`: the network of a function, with its sites."""
 _LARGEST_SIDE = 4096  # pixels
 Rule = tuple[str, Callable[[Any], bool]]
 
@@ -30,6 +33,19 @@ def check_record(record: object, where: str) -> dict[str, Any]:
         if len(record["data"][name]) != channels:
             raise InputError(f"{where}: [record.data] {name} must have {channels} numbers")
     return record
+
+
+def recorded_network(
+    name: object, record: Mapping[str, Any], where: str
+) -> FunctionBackbone | None:
+    """The network of a function, from the record of its run; None: a family's."""
+    if not (isinstance(name, str) and is_source(name)):
+        return None
+    network = backbone_from_json({NETWORK: record.get(NETWORK, {})}, may_run=False)
+    assert isinstance(network, FunctionBackbone)
+    if network.to_json()["backbone"] != name:
+        raise InputError(f"{where}: backbone and [record.{NETWORK}] are of different networks")
+    return network
 
 
 def _check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str) -> None:

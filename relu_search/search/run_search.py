@@ -36,7 +36,6 @@ from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.errors import require_type
 from trials.data.image_sets import TrainingData
-from trials.data.outlook import outlook_on_test
 from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.resources import Node, Resources, plan_resources
@@ -158,6 +157,8 @@ class _Setting:
         facts.prove()
         check_storage(config.storage)
         check_exchange(config.exchange)
+        from trials.data.outlook import outlook_on_test  # opens the test split, to tell of it
+
         for line in outlook_on_test(data, data_dir=config.data_dir):
             say(line)
         costs = Costs(config.costs, facts)

@@ -108,11 +108,11 @@ def test_a_pack_of_a_table_equals_its_trainings():
 @pytest.mark.parametrize("sampler", ["tpe", "gp", STOCK])
 def test_a_replay_spends_its_budget_and_repeats_itself(sampler):
     def replayed(workers):
-        options = {"trials": 20, "seeds": range(10), "seed": 4, "workers": workers}
+        options = {"trials": 40, "seeds": range(10), "seed": 4, "workers": workers}
         return Replay(table=load(), sampler=sampler, **options).run()
 
     ended = replayed(workers=4)
-    assert len(ended) == 20
+    assert len(ended) == 40
     assert ended == replayed(workers=4)
     assert {trial.epochs for trial in ended} <= {1, 2, 3, 4}
     assert any(trial.epochs < 4 for trial in ended)

@@ -208,9 +208,9 @@ class Witness:
         self.events.append(("open", split))
         source = sources.open_source(name, split, data_dir, **options)
 
-        def read(indices):
+        def read(indices, **how):
             self.events.append(("read", split))
-            return source.read(indices)
+            return source.read(indices, **how)
 
         return replace(source, read=read)
 

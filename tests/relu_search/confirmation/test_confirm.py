@@ -150,6 +150,6 @@ def test_over_ray_two_arms_are_trained_on_two_seeds_and_an_exception_is_a_failed
 
 def test_a_network_that_does_not_fit_into_memory_is_refused_before_it_is_built(folder, monkeypatch):
     monkeypatch.setattr(memory, "memory_limit", lambda: 1_000)
-    with pytest.raises(InputError, match="training plain-8 of width 2 would take"):
+    with pytest.raises(InputError, match="training plain-8, width 2 would take"):
         confirmed(folder, refuse)
     assert not (folder / "confirm.csv").exists()

@@ -203,6 +203,6 @@ def test_a_network_that_does_not_fit_into_memory_is_refused_before_anything_is_w
     tmp_path, monkeypatch
 ):
     monkeypatch.setattr(memory, "memory_limit", lambda: 1_000)
-    with pytest.raises(InputError, match="training plain-5 of width 2 would take"):
+    with pytest.raises(InputError, match="training plain-5, width 2 would take"):
         reproduced(small(), tmp_path / "new", refuse)
     assert not (tmp_path / "new").exists()

@@ -33,7 +33,7 @@ def test_a_packed_search_leaves_what_any_search_leaves_and_goes_on(tmp_path):
     assert outcome.ending == "budget spent"
     assert sorted(trials["trial"]) == list(range(10))
     assert set(trials["back_end"]) == {"packed 4"}
-    assert set(trials["state"]) == {"COMPLETE", "PRUNED"}
+    assert set(trials["state"]) == {"COMPLETE"}  # too few trials to trust a rung
     assert len(outcome.run.read_epochs()) == trials["epochs"].sum()
     assert load_exported(outcome.run.best).placement.text == outcome.best_trial["placement"]
     more = resume_search(tmp_path / "run", trials=13, pack="auto")
@@ -46,7 +46,7 @@ def test_a_packed_search_leaves_what_any_search_leaves_and_goes_on(tmp_path):
 def test_a_compiled_search_leaves_what_any_search_leaves(tmp_path):
     outcome = run_search(SearchConfig(**SMALL, compiled=True, out=str(tmp_path / "run")))
     trials = outcome.run.read_trials()
-    assert set(trials["state"]) == {"COMPLETE", "PRUNED"}
+    assert set(trials["state"]) == {"COMPLETE"}  # too few trials to trust a rung
     assert set(trials["back_end"]) == {"compiled"}
 
 

@@ -40,7 +40,9 @@ def test_each_new_best_trial_is_exported_and_no_table_is_read(earlier, tmp_path,
     run = RunFolder(tmp_path)
     trials, exported = list(finished_trials()), []
     monkeypatch.setattr(
-        recorder_module, "export_trial", lambda _run, row, _out: exported.append(row["trial"])
+        recorder_module,
+        "export_trial",
+        lambda _run, _config, row, _out: exported.append(row["trial"]),
     )
     run.weights.mkdir()
     for trial in trials:

@@ -59,5 +59,5 @@ def test_a_network_that_fits_no_memory_is_refused_before_it_is_built(monkeypatch
     monkeypatch.setattr("relu_search.search.single_training.run_trial", built)
     monkeypatch.setattr("trials.files.memory.memory_limit", lambda: 2**30)
     config = SearchConfig(backbone="plain-302", width=1024)
-    with pytest.raises(InputError, match=r"training plain-302 of width 1024 would take .* GiB"):
+    with pytest.raises(InputError, match=r"training plain-302, width 1024 would take .* GiB"):
         train_single(config, "paired")

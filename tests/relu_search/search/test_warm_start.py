@@ -104,12 +104,12 @@ def test_a_search_whose_supernet_fails_goes_on_without_it_also_when_resumed(
     monkeypatch.setattr(Supernet, "train", failing)
     config = SearchConfig(**{**OPTIONS, "trials": 4}, out=str(tmp_path / "run"))
     outcome = run_search(config, listeners=(Told(),))
-    said = [line for line in capsys.readouterr().out.splitlines() if "without a warm start" in line]
+    said = [line for line in capsys.readouterr().err.splitlines() if "without a warm start" in line]
     assert len(said) == 1
     assert reason in said[0]
     assert outcome.run.read_supernet().empty
     resume_search(tmp_path / "run", trials=5, listeners=(Told(),))
-    assert "without a warm start" in capsys.readouterr().out
+    assert "without a warm start" in capsys.readouterr().err
     assert len(trainings) == 1
 
 

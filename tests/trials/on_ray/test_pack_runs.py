@@ -25,7 +25,7 @@ EPOCHS = 3
 SPEC = TrialSpec(
     backbone="plain-8", width=4, placement="2:1", recipe=Recipe(epochs=EPOCHS, batch_size=32)
 )
-STOPPING = EarlyStopping(metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=1, seed=2)
+STOPPING = EarlyStopping(metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=1)
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,14 @@ def test_a_folder_without_a_searched_run_is_refused(run, says, cli, folder):
 def test_report_prints_the_leaderboard_of_a_run(searched, cli, cli_json):
     code, out, err = cli("report", searched.run.path, "--no-page")
     assert (code, err) == (0, "")
-    for text in ("paired", "2:1", "linear (control)", "full length", "stopped early", "Noise: "):
+    for text in (
+        "paired",
+        "2:1",
+        "linear (control)",
+        "full length",
+        "Early stopping stopped no trial",
+        "Noise: ",
+    ):
         assert text in out
     table = cli_json("report", searched.run.path, "--no-page")
     assert len(table["trials"]) == 8
