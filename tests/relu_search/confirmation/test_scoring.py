@@ -119,12 +119,12 @@ def test_no_training_set_is_padded_to_score_a_model(folder, monkeypatch):
     assert "pad" not in events[events.index("score") :]
 
 
-def test_search_train_export_and_report_ask_for_the_training_split_alone(
+def test_search_train_export_and_report_read_images_of_the_training_split_alone(
     tmp_path, monkeypatch, cli
 ):
-    """In this process; workers get what was loaded here. The test file is not even an image set."""
-    data = write_digits(tmp_path / "data", ["train"])
-    (tmp_path / "data" / "test.parquet").write_bytes(b"nobody reads this")
+    """In this process; workers get what was loaded here. A search opens the test split, to tell
+    what it lacks; after it the test file is not even an image set."""
+    data = write_digits(tmp_path / "data")
     witness = Witness().watch(monkeypatch)
     config = SearchConfig(
         backbone="plain-5",
@@ -137,6 +137,9 @@ def test_search_train_export_and_report_ask_for_the_training_split_alone(
         out=str(tmp_path / "run"),
     )
     assert run_search(config).best_trial is not None
+    assert {split for kind, split in witness.events if kind == "read"} == {"train"}
+    witness.events.clear()
+    (tmp_path / "data" / "test.parquet").write_bytes(b"nobody reads this")
     tiny = ["--backbone", "plain-5", "--width", "2", "--train-limit", "20", "--epochs", "1"]
     for arguments in (
         ["train", *tiny, "--data", data, "--out", tmp_path / "model"],
