@@ -46,6 +46,7 @@ from search_spaces import (
     InputError,
     Placement,
 )
+from trials.early_stopping.rule import SIGNALS
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_path, user_path
@@ -267,7 +268,11 @@ class RunFolder:
         network = recorded_network(values.get("backbone"), record, str(file))
         if network is not None:
             network = network.named_again(backbone)
-        config = SearchConfig.from_options({}, file, network=network).resolve()
+        before = {}
+        if "stop_on" not in values:  # a run of version 0.1, which stopped trials by its metric
+            signal = str(values.get("metric", "")).replace("_", "-")
+            before = {"stop_on": signal} if signal in SIGNALS else {}
+        config = SearchConfig.from_options(before, file, network=network).resolve()
         if network is None and backbone not in (None, config.backbone):
             raise InputError(f"backbone {backbone!r:.80} is not {config.backbone}, that of the run")
         return config, record

@@ -16,6 +16,7 @@ import pytest
 from safetensors import safe_open
 
 from relu_search.cli.app import main
+from relu_search.run_folder.folder import RunFolder
 
 OLD = Path(__file__).parents[2] / "fixtures" / "old_run"
 
@@ -66,6 +67,11 @@ def test_the_trial_that_was_training_continues_from_its_checkpoint(run):
     for row, metrics in zip(new, stored, strict=False):
         assert {name: float(row[name]) for name in metrics} == metrics  # seconds too
     assert list((run / "checkpoints").iterdir()) == []
+
+
+def test_the_old_run_is_known_to_have_stopped_trials_by_its_metric(run):
+    config, _ = RunFolder.open(run).read_config()
+    assert config.stop_on == "val-loss"
 
 
 def test_the_report_is_written(run):
