@@ -106,11 +106,22 @@ def _made(parent: Path, prefix: str) -> tuple[Path, int]:
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, _OPEN)
         if descriptor >= 0:
-            has_owner(descriptor)
-            if path.exists():
+            if _is_mine(descriptor) and path.exists():
                 return path, descriptor
             os.close(descriptor)
-        # Another process has swept the folder before it was locked.
+        # Another process sweeps the folder, as it was not locked yet.
+
+
+def _is_mine(descriptor: int) -> bool:
+    """Lock a new folder; whether no other process has. Without locks it needs none."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    return True
 
 
 def has_owner(descriptor: int) -> bool:

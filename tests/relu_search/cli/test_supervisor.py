@@ -43,6 +43,12 @@ AGAIN = "no file is incomplete. Give the same command again"
 GO_ON = "2 finished trainings are safe in .. Go on with: this"
 
 
+def signals_as_usual():
+    """A shell starts its background jobs with SIGINT ignored, and `nohup` with SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 @pytest.fixture
 def program(tmp_path):
     """Starts the program with some other work, in a session of its own."""
@@ -59,7 +65,7 @@ def program(tmp_path):
                 stderr=subprocess.PIPE,
                 text=True,
                 start_new_session=True,
-                **options,
+                **{"preexec_fn": signals_as_usual, **options},
             )
         )
         return running[-1]
