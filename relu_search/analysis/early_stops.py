@@ -124,9 +124,10 @@ def _audits(trials: pd.DataFrame, config: ResolvedConfig) -> Iterator[str]:
     if audits.any():
         places = (-metric.sign * whole[metric.name].astype(float)).rank(method="min")[audits]
         shown = ", ".join(str(int(place)) for place in sorted(places))
+        words = "an audit" if len(places) == 1 else "audits"
         yield (
-            f"{_capital(_trials(int(audits.sum())))} that it would have stopped trained on as "
-            f"audits and took place {shown} of {len(whole)}"
+            f"{_capital(_trials(len(places)))} that it would have stopped trained on as {words} "
+            f"and took place {shown} of {len(whole)}"
         )
 
 

@@ -64,7 +64,9 @@ def test_what_was_saved_and_risked_is_told():
     text = early_stopping_text(trials, epochs, config())
     assert f"saved {5 * 3 / (24 * 4):.0%} of the epochs: it stopped 5 trials by the sum" in text
     assert "would have ended before the best one is below 0.1 %" in text
-    assert "1 trial that it would have stopped trained on as audits and took place 19 of 19" in text
+    assert (
+        "1 trial that it would have stopped trained on as an audit and took place 19 of 19" in text
+    )
 
 
 def test_trials_stopped_where_their_rung_tells_nothing_have_no_stated_risk():
