@@ -106,22 +106,10 @@ def _made(parent: Path, prefix: str) -> tuple[Path, int]:
         with contextlib.suppress(FileNotFoundError):
             descriptor = os.open(path, _OPEN)
         if descriptor >= 0:
-            if _is_mine(descriptor) and path.exists():
+            if _took_lock(descriptor) is not False and path.exists():
                 return path, descriptor
             os.close(descriptor)
         # Another process sweeps the folder, as it was not locked yet.
-
-
-def _is_mine(descriptor: int) -> bool:
-    """Lock a new folder; whether no other process has. Without locks it needs none."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        if error.errno not in _NO_LOCKS:
-            raise
-    return True
 
 
 def has_owner(descriptor: int) -> bool:
@@ -129,15 +117,23 @@ def has_owner(descriptor: int) -> bool:
 
     On a file system without locks, what was changed within a day has an owner.
     """
+    taken = _took_lock(descriptor)
+    if taken is None:
+        return time.time() - os.fstat(descriptor).st_mtime < _OLD
+    return not taken
+
+
+def _took_lock(descriptor: int) -> bool | None:
+    """Whether this process has the lock now; None on a file system without locks."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return False
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise
-        return time.time() - os.fstat(descriptor).st_mtime < _OLD
-    return False
+        return None
+    return True
 
 
 def _end_writers(path: Path, patience: float = 5) -> None:
