@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from relu_search.analysis.early_stops import early_stopping_text
+from relu_search.analysis.early_stops import early_evidence, early_stopping_text
 from relu_search.analysis.estimates import (
     Gap,
     estimate_words,
@@ -55,7 +55,7 @@ def answer_lines(
         yield _front(whole, config)
     if supernet is not None:
         yield supernet_agreement(whole, supernet, metric)
-    stops = early_stopping_text(trials, epochs, config)
+    stops = early_stopping_text(trials, early_evidence(trials, epochs, config), config)
     if stops:
         yield stops
 

@@ -47,20 +47,22 @@ def early_evidence_table(evidence: Mapping[int, RungEvidence]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["epoch", "n", "correlation", "at_least"])
 
 
-def early_stopping_text(trials: pd.DataFrame, epochs: pd.DataFrame, config: ResolvedConfig) -> str:
+def early_stopping_text(
+    trials: pd.DataFrame, evidence: Mapping[int, RungEvidence], config: ResolvedConfig
+) -> str:
     """What early stopping saved and what it may have cost, in a few sentences.
 
     Empty if no trial could be stopped.
 
     Args:
-        trials, epochs: `trials.csv` and `epochs.csv`.
+        trials: `trials.csv`.
+        evidence: of `early_evidence`.
         config: of the search.
     """
     rungs = config.early_stopping.rungs
     ended = trials[trials["state"] != "FAIL"]
     if not rungs or ended.empty:
         return ""
-    evidence = early_evidence(trials, epochs, config)
     stopped = ended[ended["state"] == "PRUNED"]
     judged = "; ".join(_judged(rungs, evidence))
     if stopped.empty:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from relu_search.confirmation.looks import OLD_VERDICTS
 from relu_search.confirmation.verdict_table import answer_of, verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
+from trials.early_stopping.rung_evidence import RungEvidence
 
 _HOW_TO_READ = (
     "A search makes a short list. It trains each placement once or a few times, and the luckiest "
@@ -99,11 +100,14 @@ class PageContent:
     advice: list[str]
 
 
-def page_content(tables: RunSnapshot, *, is_old: bool = False) -> PageContent:
+def page_content(
+    tables: RunSnapshot, evidence: Mapping[int, RungEvidence], *, is_old: bool = False
+) -> PageContent:
     """What the page says of a run.
 
     Args:
         tables: of the run.
+        evidence: of `early_evidence`.
         is_old: whether an earlier version judged the run, so that `tables` has verdicts by the
             present rule and not those of the file.
     """
@@ -121,7 +125,7 @@ def page_content(tables: RunSnapshot, *, is_old: bool = False) -> PageContent:
         answer=list(
             _search_answer(tables) if verdicts is None else _verdict_answer(verdicts, is_old)
         ),
-        note=early_stopping_text(trials, tables.epochs, config),
+        note=early_stopping_text(trials, evidence, config),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
         leaderboard=board,

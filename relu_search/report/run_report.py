@@ -56,7 +56,9 @@ def write_report(run: RunFolder) -> Path:
             for form in ("png", "pdf"):
                 write_whole(run.figures / f"{drawn.name}.{form}", rendered(drawn.figure, form))
         write_whole(run.figures / "site-importance.csv", importance.to_csv(index=False))
-        write_whole(page, html_page(page_content(tables, is_old=is_old), confirmation, search))
+        write_whole(
+            page, html_page(page_content(tables, evidence, is_old=is_old), confirmation, search)
+        )
     except OSError as error:
         raise InputError(
             f"{page} cannot be written ({error.strerror or error}); copy the run folder to a place "

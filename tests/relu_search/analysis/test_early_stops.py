@@ -42,9 +42,13 @@ def config(**options):
     return SearchConfig(backbone="plain-8", granularity="site", epochs=EPOCHS, **options).resolve()
 
 
+def text_of(trials, epochs, options):
+    return early_stopping_text(trials, early_evidence(trials, epochs, options), options)
+
+
 def test_a_rung_that_predicts_is_named_with_its_correlation():
     trials, epochs, final = tables(0.0)
-    text = early_stopping_text(trials, epochs, config())
+    text = text_of(trials, epochs, config())
     assert text.startswith("Early stopping stopped no trial. Epoch 1 is trusted")
     assert "epoch 2 is trusted" in text
     assert "n = 24" in text
@@ -54,14 +58,14 @@ def test_a_rung_that_predicts_is_named_with_its_correlation():
 
 def test_a_rung_that_does_not_is_said_to_be_not_trusted():
     trials, epochs, _ = tables(5.0)
-    assert "Epoch 1 is not trusted" in early_stopping_text(trials, epochs, config())
+    assert "Epoch 1 is not trusted" in text_of(trials, epochs, config())
 
 
 def test_what_was_saved_and_risked_is_told():
     _, _, final = tables(0.0)
     worst = np.argsort(final)[-6:]
     trials, epochs, _ = tables(0.01, stopped=worst[1:], audits=worst[:1])
-    text = early_stopping_text(trials, epochs, config())
+    text = text_of(trials, epochs, config())
     assert f"saved {5 * 3 / (24 * 4):.0%} of the epochs: it stopped 5 trials by the sum" in text
     assert "would have ended before the best one is below 0.1 %" in text
     assert (
@@ -71,7 +75,7 @@ def test_what_was_saved_and_risked_is_told():
 
 def test_trials_stopped_where_their_rung_tells_nothing_have_no_stated_risk():
     trials, epochs, _ = tables(0.0, stopped=range(20))
-    text = early_stopping_text(trials, epochs, config())
+    text = text_of(trials, epochs, config())
     assert "fewer than 8 full-length trials" in text
     assert "chance" not in text
 
@@ -79,4 +83,4 @@ def test_trials_stopped_where_their_rung_tells_nothing_have_no_stated_risk():
 @pytest.mark.parametrize("options", [{"grace_epochs": 4}, {"grace_epochs": 9}])
 def test_without_a_rung_nothing_is_said(options):
     trials, epochs, _ = tables(0.0)
-    assert early_stopping_text(trials, epochs, config(**options)) == ""
+    assert text_of(trials, epochs, config(**options)) == ""

@@ -60,7 +60,7 @@ def test_headline_table_and_map_show_the_estimate_and_not_the_luckiest_run(metri
     best = of_run.sign * tables.trials[metric]
     assert tables.trials["placement"][best.idxmax()] == LUCKY
 
-    content = page_content(tables)
+    content = page_content(tables, {})
     column = content.leaderboard.columns.index("estimate")
     table = {row[0]: row[column] for row in content.leaderboard.rows}
     found = [name for name in table if name in (STEADY, LUCKY, "000011", "110000")]
