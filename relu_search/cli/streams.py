@@ -38,7 +38,7 @@ def own_streams() -> None:
             open(os.dup(stream.fileno()), "wb"),  # noqa: SIM115  open until the process ends
             encoding=stream.encoding,
             errors=stream.errors,
-            line_buffering=stream.line_buffering,
+            line_buffering=stream.line_buffering or stream.write_through,  # PYTHONUNBUFFERED
         )
         setattr(sys, name, own)
     os.dup2(2, 1)

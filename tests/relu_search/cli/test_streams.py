@@ -1,4 +1,4 @@
-"""Standard streams that the caller has closed."""
+"""Standard streams: closed ones, and progress that is seen at once."""
 
 from __future__ import annotations
 
@@ -58,3 +58,17 @@ def test_the_program_runs_with_closed_streams(closed, tmp_path):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert ("relu-search" in done.stdout) == (">&-" not in closed.replace("2>&-", ""))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_line_of_progress_is_seen_at_once(unbuffered):
+    code = "import os, sys; from relu_search.cli.streams import own_streams; own_streams(); "
+    code += "sys.stderr.write('1/24\\n'); os._exit(0)"  # nothing is flushed at the end
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": unbuffered},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == "1/24\n"
