@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from relu_search.settings.option_fields import check_text, option, same_option
+from relu_search.settings.option_fields import check_options, option, same_option
 from relu_search.settings.resolved_config import changed_recipe
 from relu_search.settings.search_options import MAX_SEED, RECIPE_OPTIONS, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
@@ -162,8 +162,14 @@ class ReproduceSettings:
         "Epochs of each training.",
         default_text="400, as in the paper; 60 on other data",
     )
-    seeds: int = option(PAPER_SEEDS, "Training", "Number of seeds for each network.")
-    first_seed: int = option(0, "Training", "First of these seeds.")
+    seeds: int = option(
+        PAPER_SEEDS,
+        "Training",
+        "Number of seeds for each network, at least 2: one run has no standard deviation.",
+        least=2,
+        most=1_000,
+    )
+    first_seed: int = option(0, "Training", "First of these seeds.", least=0, most=MAX_SEED)
     width: int = option(16, "Network", "Channels of the first stage.")
     train_limit: int | None = same_option(SearchOptions, "train_limit")
     image_size: int | None = same_option(SearchOptions, "image_size")
@@ -191,21 +197,14 @@ class ReproduceSettings:
     deterministic: bool = same_option(SearchOptions, "deterministic")
 
     def __post_init__(self) -> None:
-        if self.data is not None:
-            object.__setattr__(self, "data", absolute_data(self.data))
-        if self.experiment not in EXPERIMENTS:
+        if self.experiment not in list(EXPERIMENTS):
             raise InputError(
                 f"experiment {shown(self.experiment)} is unknown; use one of "
                 + ", ".join(EXPERIMENTS)
             )
-        check_text("data", self.data)
-        if not 2 <= self.seeds <= 1_000:
-            raise InputError(
-                f"seeds is {shown(self.seeds)}; it must be 2 to 1000 (one run has no standard "
-                "deviation)"
-            )
-        if not 0 <= self.first_seed <= MAX_SEED:
-            raise InputError(f"first seed is {shown(self.first_seed)}; it must be 0 to {MAX_SEED}")
+        check_options(self)
+        if self.data is not None:
+            object.__setattr__(self, "data", absolute_data(self.data))
         _ = self.training_recipe, self.networks
 
     @property

@@ -105,7 +105,7 @@ def check_options(values: Any) -> None:
     for name, about in options_of(values).items():
         value = getattr(values, name)
         _check_type(name, value, hints[name], secret=about.secret)
-        check_text(name, value)
+        _check_text(name, value)
         if type(value) in (int, float):
             _check_range(name.replace("_", " "), value, about)
 
@@ -131,10 +131,13 @@ def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
         elif one is float and type(value) in (int, float):
             if _is_finite(value):
                 return
+        elif get_origin(one) is tuple:
+            if type(value) is tuple and {type(item) for item in value} <= {get_args(one)[0]}:
+                return
         elif type(value) is one:
             return
-    choices = [choice for one in allowed for choice in get_args(one)]
-    others = [_name(one) for one in allowed if not get_args(one)]
+    choices = [word for one in allowed if get_origin(one) is Literal for word in get_args(one)]
+    others = [_name(one) for one in allowed if get_origin(one) is not Literal]
     rule = f"one of {', '.join(choices)}" if len(choices) > 1 else " or ".join(choices + others)
     got = f"a value of type {type(value).__name__}" if secret else shown(value)
     raise InputError(f"{name} is {got}; it must be {rule}")
@@ -143,6 +146,8 @@ def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
 def _name(kind: Any) -> str:
     if kind is type(None):
         return "left out"
+    if get_origin(kind) is tuple:
+        return f"a tuple, each item {_name(get_args(kind)[0])}"
     return _NAMES.get(kind) or f"a {kind.__name__}"
 
 
@@ -153,7 +158,7 @@ def _is_finite(value: float) -> bool:
     return math.isfinite(value)
 
 
-def check_text(name: str, value: object) -> None:
+def _check_text(name: str, value: object) -> None:
     """Check that a value, if it is a text, can be written to a file of options.
 
     Raises:

@@ -170,5 +170,25 @@ def test_data_and_depths_replace_those_of_the_paper():
 def test_a_reproduction_takes_the_seeds_that_a_search_takes():
     settings = ReproduceSettings(experiment="table1", seeds=1_000, first_seed=2**31 - 1)
     assert max(run.seed for run in planned_runs(settings)) == 2**31 + 998
-    with pytest.raises(InputError, match="first seed is 2147483648; it must be 0 to 2147483647"):
+    with pytest.raises(InputError, match="first seed is 2147483648; it must be at most 2147483647"):
         ReproduceSettings(experiment="table1", first_seed=2**31)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("experiment", ["table1"]),
+        ("data", 5),
+        ("depths", 38),
+        ("depths", (1.5,)),
+        ("seeds", True),
+        ("seeds", None),
+        ("train_limit", []),
+        ("download", 3),
+        ("recipe", 5),
+        ("deterministic", "no"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(name, value):
+    with pytest.raises(InputError, match=f"^{name} "):
+        ReproduceSettings(**{"experiment": "table1", name: value})
