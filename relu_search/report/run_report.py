@@ -42,7 +42,8 @@ def write_report(run: RunFolder) -> Path:
     tables = RunSnapshot.read(run)
     verdicts, is_old = stored_verdicts(run)
     if is_old:
-        tables = replace(tables, verdicts=pd.DataFrame(verdicts).fillna(math.nan))
+        judged_again = pd.DataFrame(verdicts).fillna(math.nan) if verdicts else None
+        tables = replace(tables, verdicts=judged_again)
     metric = tables.config.optimised
     evidence = early_evidence(tables.trials, tables.epochs, tables.config)
     importance = site_importance(tables.trials, tables.config.network, metric)

@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from relu_search import RunFolder, SearchConfig, export_model, load_exported
 from relu_search.cli.app import main
 from relu_search.export.from_run import export_from
+from relu_search.report.run_report import write_report
 from relu_search.run_folder.tables import COLUMNS, read_table
 from search_spaces import build
 from trials.files.paths import readable
@@ -172,6 +173,10 @@ def test_hostile_entries(run, exported, tmp_path, capfd):
     few = settings(FEW, max_examples=12)
     fuzz_runs(few, run, tmp_path, capfd)
     fuzz_cards(few, exported, tmp_path)
+
+
+def test_an_old_confirmation_without_a_comparison_has_a_page(run):
+    assert write_report(run).is_file()
 
 
 @pytest.mark.slow
