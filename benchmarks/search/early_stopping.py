@@ -135,6 +135,8 @@ def rule_row(
     trusted = [(one, one.trusted_at) for one in free if one.trusted_at is not None]
     possible = sum(epochs - at for _, at in trusted)
     saved = sum(epochs - one.epochs for one, _ in trusted)
+    top = best(table, 0.1)
+    poor = sum(epochs - at for one, at in trusted if one.row not in top)
     audits = [one for one in free if one.audited]
     return [
         name,
@@ -142,9 +144,10 @@ def rule_row(
         str(workers),
         f"{1 - trained / whole:.0%}",
         f"{saved / possible:.0%}" if possible else "no rung trusted",
+        f"{poor / possible:.0%}" if possible else "-",
         *(_lost(free, best(table, share), epochs) for share in (0.05, 0.1)),
         f"{sum(epochs - at for one, at in trusted if one.audited) / whole:.1%}",
-        f"{sum(one.row in best(table, 0.1) for one in audits)} of {len(audits)}",
+        f"{sum(one.row in top for one in audits)} of {len(audits)}",
     ]
 
 
@@ -161,6 +164,7 @@ def rule_table(rows: Sequence[Sequence[str]], replays: int) -> str:
         "workers",
         "epochs saved",
         "saved of the epochs after a trusted rung",
+        "of them outside the true best 10 %",
         "stopped of the true best 5 %",
         "of the best 10 %",
         "epochs spent on audits",

@@ -16,7 +16,7 @@ def curve(seed: int) -> list[float]:
     """The recorded accuracies of a trial, without ties."""
     rng = random.Random(seed)
     level = rng.uniform(0.2, 0.8)
-    return [level + rng.uniform(-0.1, 0.1) for _ in range(EPOCHS)]
+    return [level + rng.uniform(-0.07, 0.07) for _ in range(EPOCHS)]
 
 
 def percentile(values: Sequence[float], share: float) -> float:
@@ -114,7 +114,7 @@ class EarnedStopping:
         place = min(n, math.ceil(0.1 * len(here)))
         limit = np.sort(y)[::-1][place - 1]
         away = (limit - line.intercept - line.slope * at) / np.sqrt(rest * leverage)
-        return bool(stats.t.sf(away, n - 2) < 0.01)
+        return bool(stats.t.sf(away, n - 2) < 0.003)
 
 
 def normal_scores(values: Sequence[float]) -> np.ndarray:

@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 """One-sided confidence of the lower bound of the line's slope."""
 BEST_SHARE = 0.1
 """A trial among the best of this share must not be stopped."""
-STOP_CHANCE = 0.01
+STOP_CHANCE = 0.003
 """A trial is stopped if its chance to end among the best is below this."""
 
 
