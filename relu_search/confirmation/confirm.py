@@ -102,8 +102,9 @@ def confirm(
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
-        data, data_dir: where the data of the search are now; None: where they were. Data that were
-            given in Python are given again.
+        data: where the data of the search are now; None: where they were. Data that were given in
+            Python are given again.
+        data_dir: where torchvision's data are now; None: where they were.
         test: the test split of such data: a pair of images and labels, or a data set.
         backbone: the backbone, named again if it is code, which runs only then.
         compute: where to train; None: as the search did.

@@ -120,7 +120,9 @@ def resume_search(
 
     Args:
         folder: of the run.
-        dashboard, verbose, listeners: as in `run_search`.
+        dashboard: as in `run_search`.
+        verbose: as in `run_search`.
+        listeners: as in `run_search`.
         changes: a higher total of `trials`, or execution options (`PLACES`). The storage URL is
             needed again if it has a password. Any other option must have its earlier value.
 

@@ -171,7 +171,8 @@ class TrainingData:
             validation: a data set for validation, which all seeds use; None: a stratified part.
             classes: names of the classes; None: `dataset.classes`, or their numbers.
             name: of the data; None: the name of the data set's class.
-            flip, options: as in `from_tensors`.
+            flip: as in `from_tensors`.
+            options: as in `from_tensors`.
 
         Raises:
             InputError: an item that is no image and label, or images of several sizes.

@@ -64,8 +64,8 @@ def run_trial(
             scheduler may end the run inside that call.
         checkpoint: written after every epoch; if it exists, the run continues from it.
         on_epoch: called after every epoch, also for those of the checkpoint.
-        compiled, captured: train with one compiled graph, or one recorded CUDA graph, that all
-            placements share; see `stand_in_epochs`.
+        compiled: train with one compiled graph for all placements; see `stand_in_epochs`.
+        captured: train with one recorded CUDA graph for all placements.
         deterministic: repeat to the last bit on a GPU too; see `deterministic_algorithms`.
 
     Raises:
