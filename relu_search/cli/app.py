@@ -18,6 +18,7 @@ from relu_search.cli.supervisor import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERR
 from relu_search.cli.verbs.bench import bench
 from relu_search.cli.verbs.confirm import confirm
 from relu_search.cli.verbs.export import export
+from relu_search.cli.verbs.plan import plan
 from relu_search.cli.verbs.report import report
 from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
@@ -67,7 +68,7 @@ def _before_the_verb(
     pass
 
 
-_VERBS = (search, train, show, report, confirm, reproduce, export, bench)
+_VERBS = (search, plan, train, show, report, confirm, reproduce, export, bench)
 for _verb in _VERBS:
     app.command()(with_plain_numbers(_verb))
 

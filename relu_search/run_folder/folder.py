@@ -4,6 +4,7 @@ config.toml     all options, resolved, and a `[record]` of versions, split and s
 study.journal   the Optuna study (unless a storage URL was given)
 trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
+time.toml       seconds that the search and the confirmation have taken
 supernet.csv    the ranking of a supernet, with --warm-start supernet
 weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
@@ -77,6 +78,7 @@ _ENTRIES = (
     "looks.csv",
     "report.html",
     "figures",
+    "time.toml",
     "ray.log",
     "config.toml",
 )

@@ -63,7 +63,7 @@ def advised_placements(
     if not advised:
         say(f"supernet: no placement is ranked ({reason}); the search goes on without a warm start")
     allowed = [placement for placement in advised if space.admits(placement)]
-    return allowed[: max(1, config.trials // 4)]
+    return allowed[: max(1, config.most_trials // 4)]
 
 
 def _ranking(

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
-from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
+from relu_search.settings.limits import relu_limits, seconds_of
+from relu_search.settings.metrics import METRICS, Cost, Metric, chosen_metric, parse_objective
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
+    DEFAULT_TRIALS,
+    MOST_TRIALS,
     RECIPE_OPTIONS,
     SMALL_DATA,
     SearchOptions,
@@ -47,9 +49,9 @@ class ResolvedConfig(SearchOptions):
     """What a search runs with. `SearchConfig.resolve` makes it.
 
     No None means "the default" here. None is left where it means "no limit" (`train_limit`,
-    `max_relus`), "not used" (`ratio`, `objective`, `exchange`, `warm_start`), or where only the
-    data or the machines can tell (`validation_images`, `data_dir`, `concurrent`,
-    `gpus_per_trial`, `address`, `storage`, `out`).
+    `max_relus`, `time_budget`, `trials` with a `time_budget`), "not used" (`ratio`, `objective`,
+    `exchange`, `warm_start`), or where only the data or the machines can tell
+    (`validation_images`, `data_dir`, `concurrent`, `gpus_per_trial`, `address`, `storage`, `out`).
 
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
 
@@ -80,6 +82,7 @@ class ResolvedConfig(SearchOptions):
 
     def __post_init__(self) -> None:
         _ = self.resources  # checks the four numbers
+        _ = self.time_limit
         space = self.search_space()
         if self.sampler == "grid":
             next(space.enumerate())  # refuses a space that is too large
@@ -97,16 +100,38 @@ class ResolvedConfig(SearchOptions):
         values |= _options_of(recipe)
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
-        values["metric"] = _metric(typed)
+        values["metric"] = chosen_metric(typed.metric, typed.objective)
+        if typed.trials is None and typed.time_budget is None:
+            values["trials"] = DEFAULT_TRIALS
         network = _network(typed)
         values |= {"network": network, **_named(network)}
-        values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
+        values["min_relus"], values["max_relus"] = relu_limits(
+            network, typed.min_relus, typed.max_relus, typed.ratio
+        )
         given = typed.data if isinstance(typed.data, TrainingData) else None
         return cls(**values | _places(typed), given=given)
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
         return self
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds that the search may take; None: there is no limit."""
+        return None if self.time_budget is None else seconds_of(self.time_budget, "time budget")
+
+    @property
+    def most_trials(self) -> int:
+        """`trials` as a number."""
+        return MOST_TRIALS if self.trials is None else self.trials
+
+    @property
+    def budget_text(self) -> str:
+        """`48 trials`, `2h`, or `48 trials in at most 2h`."""
+        trials = None if self.trials is None else f"{self.trials} trial{'s'[: self.trials != 1]}"
+        if trials is None or self.time_budget is None:
+            return trials or str(self.time_budget)
+        return f"{trials} in at most {self.time_budget}"
 
     @cached_property
     def resources(self) -> Resources:
@@ -346,35 +371,3 @@ def _places(typed: SearchOptions) -> dict[str, str]:
     if typed.storage is not None:
         places["storage"] = with_absolute_file(typed.storage)
     return places
-
-
-def _metric(typed: SearchOptions) -> MetricName:
-    """The metric that the objective names, or else the option `metric`."""
-    if typed.objective is None:
-        return typed.metric
-    named = parse_objective(typed.objective)[0]
-    if named == "val_loss" != typed.metric:
-        raise InputError(
-            f"metric {typed.metric} and objective {typed.objective} exclude each other; leave "
-            "one of them out"
-        )
-    return named or typed.metric
-
-
-def _relu_limits(typed: SearchOptions, network: Architecture) -> tuple[int, int | None]:
-    """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
-    sites = len(network.sites)
-    least, most = typed.min_relus, typed.max_relus
-    if isinstance(least, str):
-        least = least_count(least, sites)
-    if isinstance(most, str):
-        most = most_count(most, sites)
-    if typed.ratio is None:
-        return least, most
-    count = relus_at_ratio(network, typed.ratio)
-    if (least, most) not in ((1, None), (count, count)):
-        raise InputError(
-            f"ratio {typed.ratio} means {count} ReLUs and excludes other limits; give either the "
-            "ratio or the limits"
-        )
-    return count, count
