@@ -85,10 +85,8 @@ class Plan:
     def estimate(self, left: float) -> str:
         """What fits into the time that is left, in one line."""
         found = self.trials_in(left)
-        return (
-            f"about {found} trial{'s'[: found != 1]} in {duration_text(left)}: "
-            f"{duration_text(self.trial_seconds)} each by a measured epoch, {self.at_once} at once"
-        )
+        trials = f"{found} trial{'s'[: found != 1]}"
+        return estimate_text(trials, left, self.trial_seconds, self.at_once)
 
     def lines(self) -> Iterator[str]:
         """The whole estimate as sentences."""
@@ -167,24 +165,42 @@ def measured_plan(
     kept = Placement("1" * len(config.network.sites))
     specs = [config.trial_spec(kept)] * config.pack
     how = specs, data, config.compiled, config.captured, config.deterministic
-    count = min(_MOST_MEASURED, math.ceil(at_once / config.pack))
-    with ThreadPoolExecutor(count) as pool:
-        asked = [pool.submit(call, measured_needs, *how, say=say) for _ in range(count)]
-        found = [one.result() for one in asked]
-    needs = replace(
-        found[0],
-        epoch_seconds=fmean(one.epoch_seconds for one in found),
-        other_seconds=fmean(one.other_seconds for one in found),
-        memory=max(one.memory for one in found),
-    )
     return Plan(
-        needs=needs,
+        needs=needs_at_once(call, math.ceil(at_once / config.pack), *how, say=say),
         epochs=config.epochs,
         pack=config.pack,
         at_once=at_once,
         trials=config.trials,
         limit=config.time_limit,
         arms=len(config.references) + TOP,
+    )
+
+
+def needs_at_once(call: Callable[..., TrialNeeds], workers: int, *how: Any, say: Say) -> TrialNeeds:
+    """What a trial needs while others run: means of as many measurements at the same time.
+
+    Args:
+        call: calls `measured_needs` where a trial would run.
+        workers: that train at the same time; at most `_MOST_MEASURED` measure.
+        how: arguments of `measured_needs`.
+    """
+    count = min(_MOST_MEASURED, workers)
+    with ThreadPoolExecutor(count) as pool:
+        asked = [pool.submit(call, measured_needs, *how, say=say) for _ in range(count)]
+        found = [one.result() for one in asked]
+    return replace(
+        found[0],
+        epoch_seconds=fmean(one.epoch_seconds for one in found),
+        other_seconds=fmean(one.other_seconds for one in found),
+        memory=max(one.memory for one in found),
+    )
+
+
+def estimate_text(what: str, seconds: float, each: float, at_once: int) -> str:
+    """How much fits into a time, in one line."""
+    return (
+        f"about {what} in {duration_text(seconds)}: {duration_text(each)} each by a measured "
+        f"epoch, {at_once} at once"
     )
 
 

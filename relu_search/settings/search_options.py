@@ -202,8 +202,8 @@ class SearchOptions:
     time_budget: str | None = option(
         None,
         "Search",
-        "How long the search may take, such as 90m, 2h or 1d12h. No trial starts that cannot end "
-        "in this time. A resumed search has what is left.",
+        "How long all trainings may take, such as 90m, 2h or 1d12h. None starts that cannot end in "
+        "this time. After an interruption there is what is left.",
         default_text="no limit",
         metavar="TIME",
     )

@@ -57,6 +57,11 @@ class TimeBudget:
         return self._clock() - self._began
 
     @property
+    def is_limited(self) -> bool:
+        """Whether there is a limit."""
+        return self._limit < math.inf
+
+    @property
     def left(self) -> float:
         """Seconds that are left; infinite without a limit."""
         return self._limit - self.spent

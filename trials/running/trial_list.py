@@ -41,6 +41,9 @@ class TrialList:
         ended: called at the end of every trial.
         wanted: called with the number just before a trial starts; False: the trial is left out.
         budget: of the whole list; None: there is no limit.
+
+    Attributes:
+        budget: of time.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class TrialList:
         self._next = 0
         self._ended = ended
         self._wanted = wanted
-        self._budget = budget or TimeBudget()
+        self.budget = budget or TimeBudget()
         self._open: dict[int, list[EpochMetrics]] = {}
 
     def __len__(self) -> int:
@@ -75,22 +78,22 @@ class TrialList:
         while self._next < len(self):
             number, spec = self._next, self._specs[self._next]
             if self._wanted(number):
-                if not self._budget.may_start(spec):
+                if not self.budget.may_start(spec):
                     return None
                 self._next += 1
                 self._open[number] = []
-                self._budget.started(number)
+                self.budget.started(number)
                 return Proposal(number=number, spec=spec)
             self._next += 1
         return None
 
     def observe(self, number: int, metrics: EpochMetrics) -> bool:
         self._open[number].append(metrics)
-        return self._budget.epoch_ended(number)
+        return self.budget.epoch_ended(number)
 
     def conclude(self, number: int, failure: str | None) -> None:
         epochs, spec = tuple(self._open[number]), self._specs[number]
-        out_of_time = self._budget.ended(number, spec)
+        out_of_time = self.budget.ended(number, spec)
         if out_of_time and failure is None and len(epochs) < spec.recipe.epochs:
             return
         del self._open[number]
