@@ -31,7 +31,7 @@ class Plan:
         pack: trials in a worker.
         at_once: trials at the same time.
         trials: that are asked for; None: as many as the time allows.
-        limit: seconds that the search may take; None: there is no limit.
+        limit: seconds that the trials may take; None: there is no limit.
         arms: of a confirmation of this search with default options.
     """
 
@@ -82,11 +82,11 @@ class Plan:
         """Trainings of a confirmation with default options."""
         return self.arms * SEEDS
 
-    def estimate(self, left: float) -> str:
-        """What fits into the time that is left, in one line."""
-        found = self.trials_in(left)
-        trials = f"{found} trial{'s'[: found != 1]}"
-        return estimate_text(trials, left, self.trial_seconds, self.at_once)
+    def estimate(self) -> str:
+        """What fits into the time, in one line."""
+        assert self.limit is not None
+        trials = f"{self.expected} trial{'s'[: self.expected != 1]}"
+        return estimate_text(trials, self.limit, self.trial_seconds, self.at_once)
 
     def lines(self) -> Iterator[str]:
         """The whole estimate as sentences."""
@@ -172,7 +172,7 @@ def measured_plan(
         at_once=at_once,
         trials=config.trials,
         limit=config.time_limit,
-        arms=len(config.references) + TOP,
+        arms=len({**config.references, **config.own_placements}) + TOP,
     )
 
 

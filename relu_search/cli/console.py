@@ -67,7 +67,8 @@ def headline(config: ResolvedConfig) -> str:
 
 def _budget_warning(config: ResolvedConfig, space: SearchSpace) -> str:
     """What to know before a search that trains hand-designed modules only; else empty."""
-    modules = {n: p for n, p in config.references.items() if space.encode(p) is not None}
+    named = {**config.references, **config.own_placements}
+    modules = {n: p for n, p in named.items() if space.encode(p) is not None}
     count = config.most_trials
     if count > len(modules):
         return ""

@@ -31,9 +31,9 @@ from relu_search.search.resuming import contradicting_data
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.limits import seconds_of
 from relu_search.settings.machines import Machines
+from relu_search.settings.option_files import read_toml, recipe_of_table
 from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
 from relu_search.settings.search_options import MAX_SEED
-from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import InputError
 from search_spaces.errors import shown
 from trials.data.image_sets import TrainingData

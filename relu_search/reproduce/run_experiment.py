@@ -24,8 +24,8 @@ from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.training_lists import check_machines, run_trainings
 from relu_search.settings.limits import seconds_of
 from relu_search.settings.machines import Machines
+from relu_search.settings.option_files import read_toml
 from relu_search.settings.search_options import RECIPE_OPTIONS
-from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
 from trials.data.image_sets import TrainingData

@@ -39,9 +39,9 @@ import tomli_w
 
 from relu_search.run_folder.record import NETWORK, check_record, recorded_network
 from relu_search.run_folder.tables import append_rows, read_table, write_table
+from relu_search.settings.option_files import read_toml
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
-from relu_search.settings.toml_files import read_toml
 from search_spaces import (
     Architecture,
     InputError,

@@ -8,7 +8,7 @@ from typing import Literal
 
 import tomli_w
 
-from relu_search.settings.toml_files import read_toml
+from relu_search.settings.option_files import read_toml
 from search_spaces import InputError
 from trials.files.durable import write_whole
 

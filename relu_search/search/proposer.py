@@ -75,6 +75,8 @@ class StudyProposer:
         study: only this process has it open; its sampler is replaced.
         space: what may be proposed.
         references: module name -> placement, trained first and protected from early stopping.
+        own: name -> placement of the user, trained after them.
+        protect_own: whether these are protected, too.
         first: placements to try after them, without protection.
         spec_of: takes a placement and how often it was proposed before; returns what to train.
         metric: first objective of the study.
@@ -96,6 +98,8 @@ class StudyProposer:
         space: SearchSpace,
         *,
         references: Mapping[str, Placement],
+        own: Mapping[str, Placement] | None = None,
+        protect_own: bool = False,
         first: Sequence[Placement] = (),
         spec_of: Callable[[Placement, int], TrialSpec],
         metric: MetricName,
@@ -128,8 +132,10 @@ class StudyProposer:
         self._tried: dict[Placement, set[int]] = {}  # canonical placement -> numbers of its trials
         self._spent = 0
         self._take_over_earlier_trials()
-        self._enqueue_references(references)
-        self._enqueue_first(first)
+        own = own or {}
+        self._names = {space.canonical(placement): name for name, placement in own.items()}
+        self._enqueue_references({**references, **(own if protect_own else {})})
+        self._enqueue_first([*own.values(), *first])
         study.sampler = make_sampler(
             sampler,
             space,
@@ -191,7 +197,8 @@ class StudyProposer:
         repeat = sum(number < trial.number for number in numbers)
         spec = self._spec_of(placement, repeat)
         trial.set_user_attr("placement", placement.text)
-        trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
+        name = self._names.get(self._space.canonical(placement))
+        trial.set_user_attr("module", name or module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
         costs: tuple[float, ...] = ()
         if self._costs_of is not None:

@@ -72,7 +72,7 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig
     for name, limit in _BUDGETS.items():
         old, new = limit(config), limit(changed)
         if new is not None and (old is None or new < old):
-            has = "no limit" if old is None else f"the {getattr(config, name)}"
+            has = "no limit, that" if old is None else f"the {getattr(config, name)}"
             raise InputError(
                 f"{_option(name)} {getattr(changed, name)} is less than {has} of {run.path}; a "
                 "budget can only be raised"

@@ -103,7 +103,7 @@ def run_search(
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
         resolved, places = _measured(resolved, setting, cluster, _progress(listeners))
         plan = _plan_in_time(resolved, setting, places, budget, _progress(listeners))
-        if plan is not None and not plan.trials_in(budget.left):
+        if plan is not None and not plan.expected:
             raise InputError(
                 f"time budget {resolved.time_budget} is too short for one trial, which takes about "
                 f"{duration_text(plan.trial_seconds)} after {duration_text(budget.spent)} of "
@@ -304,7 +304,8 @@ def _plan_in_time(
         return None
     plan = places.plan(config, setting.data, say)
     budget.expect(config.trial_spec(setting.all_kept), plan.trial_seconds)
-    say(plan.estimate(max(0.0, budget.left)))
+    plan = replace(plan, limit=max(0.0, budget.left))
+    say(plan.estimate())
     return plan
 
 
@@ -330,11 +331,13 @@ def _search(
         recorder.restart(finished)
         planned = config.most_trials
         if plan is not None:
-            planned = min(planned, len(finished) + plan.trials_in(budget.left))
+            planned = min(planned, len(finished) + plan.expected)
         proposer = StudyProposer(
             study,
             setting.space,
             references=config.references,
+            own=config.own_placements,
+            protect_own=config.protect,
             first=advised_placements(
                 run,
                 replace(config, trials=planned),

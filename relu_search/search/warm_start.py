@@ -54,7 +54,8 @@ def advised_placements(
     reason = "it failed when this run began"
     if not file.is_file():
         placements = scored_placements(space, config.seed)
-        placements += [p for p in config.references.values() if p not in placements]
+        named = [*config.references.values(), *config.own_placements.values()]
+        placements += [p for p in named if p not in placements]
         spec = config.trial_spec(Placement("1" * len(space.backbone.sites)))
         how = spec, data, space, placements, config.deterministic
         ranking, reason = call(_ranking, *how, say=say)

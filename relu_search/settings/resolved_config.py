@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.limits import relu_limits, seconds_of
 from relu_search.settings.metrics import METRICS, Cost, Metric, chosen_metric, parse_objective
+from relu_search.settings.option_files import own_placements, read_recipe
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
     DEFAULT_TRIALS,
@@ -18,12 +19,13 @@ from relu_search.settings.search_options import (
     SearchOptions,
 )
 from relu_search.settings.storage_urls import with_absolute_file, without_password
-from relu_search.settings.toml_files import read_recipe
 from search_spaces import (
     Architecture,
     FunctionBackbone,
     InputError,
+    Placement,
     SearchSpace,
+    module_name_of,
     parse_backbone,
     reference_modules,
 )
@@ -35,7 +37,6 @@ from trials.running.resources import Resources
 from trials.training.recipe import RECIPES, Precision, Recipe
 
 if TYPE_CHECKING:
-    from search_spaces import Placement
     from trials.data.splits import Splits
     from trials.training.spec import TrialSpec
 
@@ -62,6 +63,7 @@ class ResolvedConfig(SearchOptions):
         given: the data themselves, where they were given in Python.
         recipe: how a network is trained.
         epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
+        own: placements of the user, name -> text; None: there are none.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
         grace_epochs: no trial is stopped before this epoch.
 
@@ -76,6 +78,7 @@ class ResolvedConfig(SearchOptions):
     recipe: Recipe = field()
     epochs: int = field()
     precision: Precision = field()
+    own: dict[str, str] | None = field()
     min_relus: int = field()
     max_relus: int | None = field()
     grace_epochs: int = field()
@@ -84,6 +87,12 @@ class ResolvedConfig(SearchOptions):
         _ = self.resources  # checks the four numbers
         _ = self.time_limit
         space = self.search_space()
+        for name, placement in self.own_placements.items():
+            if space.encode(placement) is None:
+                raise InputError(
+                    f"{name} ({placement.text[:80]}) of --try cannot be written at granularity "
+                    f"{self.granularity} with norm {self.norm}; try --granularity site"
+                )
         if self.sampler == "grid":
             next(space.enumerate())  # refuses a space that is too large
 
@@ -105,6 +114,9 @@ class ResolvedConfig(SearchOptions):
             values["trials"] = DEFAULT_TRIALS
         network = _network(typed)
         values |= {"network": network, **_named(network)}
+        if typed.own is not None:
+            named = own_placements(typed.own, network, typed.norm)
+            values["own"] = {name: placement.text for name, placement in named.items()}
         values["min_relus"], values["max_relus"] = relu_limits(
             network, typed.min_relus, typed.max_relus, typed.ratio
         )
@@ -193,6 +205,19 @@ class ResolvedConfig(SearchOptions):
     def references(self) -> dict[str, Placement]:
         """The hand-designed modules that the search trains first, by name."""
         return reference_modules(self.network, self.norm)
+
+    @cached_property
+    def own_placements(self) -> dict[str, Placement]:
+        """The placements of the user by name, which the search trains after the modules."""
+        return {name: Placement.parse(text) for name, text in (self.own or {}).items()}
+
+    def name_of(self, placement: Placement) -> str:
+        """The name of a placement of the user, or of a module; empty if it has none."""
+        canonical = self.network.canonical(placement)
+        for name, own in self.own_placements.items():
+            if self.network.canonical(own) == canonical:
+                return name
+        return module_name_of(self.network, placement)
 
     def search_space(self) -> SearchSpace:
         """The placements that may be proposed."""

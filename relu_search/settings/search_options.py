@@ -207,6 +207,15 @@ class SearchOptions:
         default_text="no limit",
         metavar="TIME",
     )
+    own: str | dict[str, str] | None = option(
+        None,
+        "Search",
+        "Placements of your own, which are trained after the hand-designed modules: a file with a "
+        "placement or module in each line, with an optional name behind it, or a trials.csv.",
+        metavar="FILE",
+        flag="try",
+    )
+    protect: bool = option(False, "Search", "Never stop the placements of --try early.")
     granularity: Granularity | Literal["coarse-to-fine"] = option(
         "stage",
         "Search",

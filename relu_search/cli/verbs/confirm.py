@@ -42,8 +42,9 @@ def confirm(
         str | None,
         typer.Option(
             help="Modules or placements of your own to retrain, separated by commas, such as "
-            "`2:1,01*6+1*12`. They count as hand-designed. paired is always included. [default: "
-            "the modules of the search]",
+            "`2:1,01*6+1*12`, also by the names that --try of the search gave them. They count as "
+            "hand-designed. paired is always included. [default: the modules of the search, and "
+            "its placements of --try]",
         ),
     ] = None,
     seeds: Annotated[

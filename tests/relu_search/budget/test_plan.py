@@ -42,7 +42,7 @@ def test_memory_is_that_of_the_workers_and_disk_that_of_the_files():
 
 def test_the_estimate_is_one_line_and_the_plan_has_every_number():
     found = plan(trials=9, limit=800)
-    assert found.estimate(800) == (
+    assert plan(limit=800).estimate() == (
         "about 10 trials in 13.3 min: 2.7 min each by a measured epoch, 2 at once"
     )
     text = "\n".join(found.lines())

@@ -49,6 +49,8 @@ EVERYTHING = {
     "seed": 3,
     "trials": 9,
     "time_budget": "1d12h",
+    "own": {"mine": "1*9+0*9"},
+    "protect": True,
     "granularity": "block",
     "min_relus": 9,
     "max_relus": 9,
@@ -243,6 +245,7 @@ def without_new_options(config):
     assert table.pop("stop_on") == "train-loss-sum"
     assert table.pop("deterministic") is False
     assert table.pop("report") is True
+    assert table.pop("protect") is False
     return table
 
 
