@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import fmean
 from typing import Any
 
-from relu_search.settings.limits import duration_text
+from relu_search.settings.limits import bytes_text, duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import Placement
 from trials.data.image_sets import TrainingData
@@ -102,12 +102,12 @@ class Plan:
             yield f"{self.trials} trial{'s'[: self.trials != 1]}: {hours}."
         what = "trial" if self.pack == 1 else f"pack of {self.pack} trials"
         yield (
-            f"Memory: {_bytes_text(self.needs.memory)} for each {what}, "
-            f"{_bytes_text(self.memory)} together."
+            f"Memory: {bytes_text(self.needs.memory)} for each {what}, "
+            f"{bytes_text(self.memory)} together."
         )
         yield (
-            f"Disk: {_bytes_text(self.disk)} for {self.expected} trials; the weights of one are "
-            f"{_bytes_text(self.needs.weights)}."
+            f"Disk: {bytes_text(self.disk)} for {self.expected} trials; the weights of one are "
+            f"{bytes_text(self.needs.weights)}."
         )
         longer = "" if self.pack == 1 else ", and longer as it does not train in packs"
         yield (
@@ -202,11 +202,3 @@ def estimate_text(what: str, seconds: float, each: float, at_once: int) -> str:
         f"about {what} in {duration_text(seconds)}: {duration_text(each)} each by a measured "
         f"epoch, {at_once} at once"
     )
-
-
-def _bytes_text(size: float) -> str:
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1024
-    return f"{size:.3g} GiB"

@@ -139,10 +139,7 @@ class Trainings:
 
     def weights_of(self, arm: Arm, seed: int) -> Path:
         """Where the weights of a finished training are."""
-        text = arm.placement.text
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", text)[:60]
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]  # long texts may start alike
-        return self._run.confirm_weights / f"{slug}-{digest}-seed{seed}.safetensors"
+        return weights_file(self._run, arm.placement.text, seed)
 
     @cached_property
     def arms_by_text(self) -> dict[str, Arm]:
@@ -254,6 +251,13 @@ class Trainings:
             key=lambda row: (row["seed"], order.get(row["arm"], len(order))),
         )
         write_table(self._run.table(RUNS), rows)
+
+
+def weights_file(run: RunFolder, placement: str, seed: int) -> Path:
+    """Where the weights of a training are that has finished."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", placement)[:60]
+    digest = hashlib.sha256(placement.encode()).hexdigest()[:8]  # long texts may start alike
+    return run.confirm_weights / f"{slug}-{digest}-seed{seed}.safetensors"
 
 
 def _state(failure: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Limits as users write them: a ratio `2:1` and a share `60%` of the ReLUs, a time `2h`."""
+"""Limits as users write and read them: a ratio `2:1`, a share `60%` of the ReLUs, a time `2h`."""
 
 from __future__ import annotations
 
@@ -118,3 +118,12 @@ def duration_text(seconds: float) -> str:
 
 def _short(value: float) -> str:
     return f"{value:.2g}" if value < 1 else f"{value:.1f}".removesuffix(".0")
+
+
+def bytes_text(size: float) -> str:
+    """A size with three digits: `12.5 MiB`."""
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"
