@@ -56,6 +56,7 @@ VERBS = (
     "search",
     "plan",
     "runs",
+    "compare",
     "confirm",
     "reproduce",
     "train",
