@@ -52,7 +52,19 @@ def test_the_import_contracts_hold():
     assert "0 broken" in done.stdout
 
 
-VERBS = ("search", "confirm", "reproduce", "train", "show", "report", "export", "bench")
+VERBS = (
+    "search",
+    "plan",
+    "runs",
+    "compare",
+    "confirm",
+    "reproduce",
+    "train",
+    "show",
+    "report",
+    "export",
+    "bench",
+)
 
 
 @pytest.mark.parametrize("verb", [[], *([verb] for verb in VERBS)])

@@ -76,10 +76,11 @@ class StockProposer:
         self._proposed.append(placement)
         return Proposal(number=number, spec=spec, protected=number < self._first)
 
-    def observe(self, number: int, metrics: EpochMetrics) -> None:
+    def observe(self, number: int, metrics: EpochMetrics) -> bool:
         result = {**metrics.to_json(), "training_iteration": metrics.epoch}
         self._last[number] = result
         self._search.on_trial_result(str(number), result)
+        return False
 
     def conclude(self, number: int, failure: str | None) -> None:
         result = self._last.pop(number, None)

@@ -173,9 +173,9 @@ class _TimedTrialList(TrialList):
         super().__init__([SPEC] * count, ended=lambda number, epochs, failure: None)
         self.first_report = math.inf
 
-    def observe(self, number: int, metrics: EpochMetrics) -> None:
+    def observe(self, number: int, metrics: EpochMetrics) -> bool:
         self.first_report = min(self.first_report, time.perf_counter())
-        super().observe(number, metrics)
+        return super().observe(number, metrics)
 
 
 def _waiting(epoch_seconds: float) -> Callable[..., TrialResult]:
@@ -235,7 +235,7 @@ def _proposal_seconds(sampler: Sampler, trials: int, proposals: int) -> list[flo
             references={},
             spec_of=config.trial_spec,
             metric=config.metric,
-            trials=config.trials,
+            trials=config.most_trials,
             sampler=sampler,
             seed=0,
         )

@@ -11,6 +11,7 @@ from relu_search.analysis.estimates import full_length
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.early_stopping.rule import EarlyStopping, signal_value
 from trials.early_stopping.rung_evidence import FEWEST_FINISHED, TRUSTED_CORRELATION, RungEvidence
+from trials.running.time_budget import OUT_OF_TIME
 
 AUDIT = "audit"
 """First word of the reason of a full-length trial that would have been stopped."""
@@ -52,7 +53,7 @@ def early_stopping_text(
 ) -> str:
     """What early stopping saved and what it may have cost, in a few sentences.
 
-    Empty if no trial could be stopped.
+    Empty if no trial could be stopped. Trials that the time budget has ended are not counted.
 
     Args:
         trials: `trials.csv`.
@@ -60,7 +61,7 @@ def early_stopping_text(
         config: of the search.
     """
     rungs = config.early_stopping.rungs
-    ended = trials[trials["state"] != "FAIL"]
+    ended = trials[(trials["state"] != "FAIL") & (trials["reason"] != OUT_OF_TIME)]
     if not rungs or ended.empty:
         return ""
     stopped = ended[ended["state"] == "PRUNED"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from relu_search.settings.metrics import METRICS, Metric
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces.placement import DROP_NORM
+from trials.running.time_budget import OUT_OF_TIME
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -141,6 +142,8 @@ def leaderboard_note(trials: pd.DataFrame) -> str:
     line = "seeds: trained to full length"
     if (trials["state"] == "PRUNED").any():
         line += " + stopped early"
+    if by_time := int((trials["reason"] == OUT_OF_TIME).sum()):
+        line += f" ({by_time} of them by the time budget)"
     more = trials.loc[trials["module"] == "", "placement"].nunique() - FOUND_SHOWN
     if more > 0:
         line += f"; {more} more placement{' is' if more == 1 else 's are'} in trials.csv"

@@ -13,11 +13,14 @@ import typer
 
 from relu_search.cli.console import checked_output, say
 from relu_search.cli.flags import with_plain_numbers
+from relu_search.cli.several_runs.compare import compare
+from relu_search.cli.several_runs.runs import runs
 from relu_search.cli.streams import open_closed_streams
 from relu_search.cli.supervisor import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, advice
 from relu_search.cli.verbs.bench import bench
 from relu_search.cli.verbs.confirm import confirm
 from relu_search.cli.verbs.export import export
+from relu_search.cli.verbs.plan import plan
 from relu_search.cli.verbs.report import report
 from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
@@ -67,7 +70,7 @@ def _before_the_verb(
     pass
 
 
-_VERBS = (search, train, show, report, confirm, reproduce, export, bench)
+_VERBS = (search, plan, train, show, report, runs, compare, confirm, reproduce, export, bench)
 for _verb in _VERBS:
     app.command()(with_plain_numbers(_verb))
 

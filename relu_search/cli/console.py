@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import shlex
 import sys
@@ -29,11 +30,12 @@ if TYPE_CHECKING:
     from search_spaces import SearchSpace
 
 
-def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
+def live_view(config: ResolvedConfig, earlier: int = 0, spent: float = 0.0) -> LiveView:
     """The live view of a search, on stderr.
 
     Args:
         earlier: trials that were finished before, on a resume.
+        spent: seconds that the search had taken before.
     """
     from relu_search.cli.live_view import LiveView
     from relu_search.cli.plain_console import PlainConsole
@@ -45,6 +47,7 @@ def live_view(config: ResolvedConfig, earlier: int = 0) -> LiveView:
         epochs=config.training_recipe.epochs,
         metric=config.metric,
         earlier=earlier,
+        seconds=None if config.time_limit is None else config.time_limit - spent,
     )
 
 
@@ -55,8 +58,8 @@ def headline(config: ResolvedConfig) -> str:
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (
         f"searching {config.network.label}, on {config.data}: "
-        f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
-        f"{config.epochs} epoch{'s'[: config.epochs > 1]}; hand-designed modules first"
+        f"{count} placements at granularity {config.granularity}, {config.budget_text}, "
+        f"{config.epochs} epoch{'s'[: config.epochs > 1]} each; hand-designed modules first"
         + (f"\nnote: {note}" if (note := look_alike(config.network)) else "")
         + _budget_warning(config, space)
     )
@@ -64,10 +67,12 @@ def headline(config: ResolvedConfig) -> str:
 
 def _budget_warning(config: ResolvedConfig, space: SearchSpace) -> str:
     """What to know before a search that trains hand-designed modules only; else empty."""
-    modules = {n: p for n, p in config.references.items() if space.encode(p) is not None}
-    if config.trials > len(modules):
+    named = {**config.references, **config.own_placements}
+    modules = {n: p for n, p in named.items() if space.encode(p) is not None}
+    count = config.most_trials
+    if count > len(modules):
         return ""
-    trained, left_out = [*modules][: config.trials], [*modules][config.trials :]
+    trained, left_out = [*modules][:count], [*modules][count:]
     line = f"\nWARNING: the budget is spent on the hand-designed modules {', '.join(trained)}"
     if left_out:
         line += f" (it is too small for {', '.join(left_out)})"
@@ -112,6 +117,9 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
         say(f"Report: {report}")
     if outcome.ending == "interrupted":
         return
+    if config.time_limit is not None and len(trials) < config.most_trials:
+        again = f"{command('search --resume', run)} {_more(config)}"
+        say(f"The time budget of {config.time_budget} is spent; to search on: {again}")
     if outcome.best_trial is None:
         say(_why_no_best(run, trials, config))
     elif not run.best.is_dir():
@@ -150,8 +158,15 @@ def _why_no_best(run: RunFolder, trials: pd.DataFrame, config: ResolvedConfig) -
         return f"No full-length trial has a finite {config.optimised.title}."
     return (
         f"No full-length trial keeps {_limits(config)}, so there is no best one. Add trials: "
-        f"{command('search --resume', run)} --trials {2 * config.trials}"
+        f"{command('search --resume', run)} {_more(config)}"
     )
+
+
+def _more(config: ResolvedConfig) -> str:
+    """The option that doubles the budget of a search."""
+    if config.time_limit is None:
+        return f"--trials {2 * config.most_trials}"
+    return f"--time-budget {math.ceil(2 * config.time_limit / 60)}m"
 
 
 def print_parts(*parts: Any) -> None:

@@ -42,7 +42,7 @@ class Flag:
     @property
     def typed_as(self) -> str:
         """`--max-relus` for the field `max_relus`; `--report/--no-report` for a switch."""
-        name = self.name.replace("_", "-")
+        name = self.about.flag or self.name.replace("_", "-")
         return f"--{name}/--no-{name}" if self.is_on else f"--{name}"
 
     @property

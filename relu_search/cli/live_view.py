@@ -24,10 +24,11 @@ class LiveView:
     Args:
         console: where to draw; stderr, so that stdout stays for results. It must not read markup.
         headline: printed once, when the first trial starts.
-        trials: budget of the search.
+        trials: budget of the search; None: only time limits it.
         epochs: full length of a trial.
         metric: what the search optimises.
         earlier: trials of the budget that were finished before, on a resume.
+        seconds: that the search may take from now; None: there is no limit.
     """
 
     def __init__(
@@ -35,10 +36,11 @@ class LiveView:
         console: Console,
         *,
         headline: str,
-        trials: int,
+        trials: int | None,
         epochs: int,
         metric: MetricName,
         earlier: int = 0,
+        seconds: float | None = None,
     ) -> None:
         self._console = console
         self._headline: str | None = headline
@@ -46,6 +48,7 @@ class LiveView:
         self._epochs = epochs
         self._metric: MetricName = metric
         self._earlier = earlier
+        self._seconds = seconds
         self._began = time.monotonic()
         self._counts = dict.fromkeys(STATE_WORDS, 0)
         self._running: dict[int, tuple[Proposal, EpochMetrics | None]] = {}
@@ -84,15 +87,16 @@ class LiveView:
                 self._best = (value, trial)
         if not self._console.is_terminal:
             done = self._earlier + sum(self._counts.values())
-            line = f"{done}/{self._trials}  {_summary(trial)}"
+            time_left = "" if self._seconds is None else f"{self._time_left(done)}  "
+            line = f"{self._counted(done)}  {time_left}{_summary(trial)}"
             self._console.print(line, soft_wrap=True)
 
     def _panel(self) -> Group:
         done = self._earlier + sum(self._counts.values())
         head = Table.grid(padding=(0, 2))
         head.add_row(
-            ProgressBar(total=self._trials, completed=done, width=30),
-            f"{done}/{self._trials} trials",
+            ProgressBar(total=1, completed=self._share(done), width=30),
+            f"{self._counted(done)} trials",
             f"{self._counts['PRUNED']} stopped early",
             f"{self._counts['FAIL']} failed",
             f"{len(self._running)} running",
@@ -113,12 +117,27 @@ class LiveView:
             )
         return Group(head, best, rows)
 
+    def _counted(self, done: int) -> str:
+        return str(done) if self._trials is None else f"{done}/{self._trials}"
+
+    def _share(self, done: int) -> float:
+        """The share of the budget that is spent, of trials or of time."""
+        of_trials = 0.0 if self._trials is None else done / self._trials
+        if not self._seconds:
+            return of_trials
+        return max(of_trials, min(1.0, (time.monotonic() - self._began) / self._seconds))
+
     def _time_left(self, done: int) -> str:
-        here = done - self._earlier
-        if here == 0:
+        """By the trials so far, and at most what the time budget leaves."""
+        spent, here = time.monotonic() - self._began, done - self._earlier
+        limits = [] if self._seconds is None else [max(0.0, self._seconds - spent)]
+        if here and self._trials is not None:
+            limits.append(spent / here * (self._trials - done))
+        if not limits:
             return "time left: ?"
-        seconds = (time.monotonic() - self._began) / here * (self._trials - done)
-        return f"time left: {int(seconds) // 60}:{int(seconds) % 60:02d}"
+        hours, seconds = divmod(int(min(limits)), 3600)
+        minutes = f"{seconds // 60}:{seconds % 60:02d}"
+        return f"time left: {hours}:{minutes:0>5}" if hours else f"time left: {minutes}"
 
 
 def _summary(trial: FrozenTrial) -> str:

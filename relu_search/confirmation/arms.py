@@ -12,9 +12,7 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import (
     InputError,
     Placement,
-    module_name_of,
     ratio_text,
-    reference_modules,
     resolve_placement,
 )
 
@@ -48,8 +46,8 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
 
     Args:
         top: number of found placements, within the search's ReLU limits.
-        modules: module names or placement texts; None: those of the search. Paired is always
-            added.
+        modules: module names, placement texts, or names of placements that the user gave to the
+            search; None: those of the search, and all of the user's. Paired is always added.
 
     Raises:
         InputError: the search has no trial of full length, or a module does not exist.
@@ -64,12 +62,16 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
     found = [row for row in rows if not row["module"]][:top]
     earlier = {row["placement"]: row for row in rows_of(finished)}
 
-    hand_designed = reference_modules(config.network, config.norm)
+    own = config.own_placements
+    hand_designed = {**config.references, **own}
     if modules is not None:
-        chosen = (resolve_placement(config.network, text, config.norm) for text in modules)
+        chosen = (
+            own[text] if text in own else resolve_placement(config.network, text, config.norm)
+            for text in modules
+        )
         hand_designed = {
             PAIRED: hand_designed[PAIRED],
-            **{module_name_of(config.network, p) or p.text: p for p in chosen},
+            **{config.name_of(p) or p.text: p for p in chosen},
         }
     arms = [_arm(config, name, placement, earlier) for name, placement in hand_designed.items()]
     taken = {arm.placement for arm in arms}

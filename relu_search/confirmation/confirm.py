@@ -26,17 +26,20 @@ from relu_search.confirmation.verdict_rule import MARGIN
 from relu_search.confirmation.verdict_table import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
+from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.resuming import contradicting_data
 from relu_search.search.training_lists import check_machines
+from relu_search.settings.limits import seconds_of
 from relu_search.settings.machines import Machines
+from relu_search.settings.option_files import read_toml, recipe_of_table
 from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
 from relu_search.settings.search_options import MAX_SEED
-from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import InputError
 from search_spaces.errors import shown
 from trials.data.image_sets import TrainingData
 from trials.files.durable import write_whole
 from trials.files.paths import absolute_data
+from trials.running.time_budget import TimeBudget
 from trials.running.trial import TrialResult, run_trial
 from trials.training.recipe import Recipe
 
@@ -50,13 +53,14 @@ class Confirmation:
 
     Attributes:
         run: its folder, with `confirm.csv` and `verdict.csv`.
-        ending: `complete`, or `interrupted` with trainings left to do.
-        verdicts: rows of `verdict.csv`; empty when interrupted.
+        ending: `complete`; with trainings left to do, `out of time` or `interrupted`.
+        verdicts: rows of `verdict.csv`; empty when interrupted. When out of time, they are those of
+            the seeds that are complete, empty if these are fewer than two.
         failed: number of trainings that failed; the next call trains them again.
     """
 
     run: RunFolder
-    ending: Literal["complete", "interrupted"]
+    ending: Literal["complete", "out of time", "interrupted"]
     verdicts: list[dict[str, Any]]
     failed: int
 
@@ -72,6 +76,7 @@ def confirm(
     recipe: str | Recipe | None = None,
     margin: float = MARGIN,
     racing: bool = True,
+    time_budget: str | None = None,
     deterministic: bool | None = None,
     data: str | TrainingData | None = None,
     data_dir: str | None = None,
@@ -101,6 +106,8 @@ def confirm(
         margin: margin of equivalence, a difference of accuracies in 0 to 1.
         racing: stop training arms that can no longer win (`racing.losers`, on validation accuracy).
             Paired and the best hand-designed module always get every seed.
+        time_budget: how long the trainings may take, such as `2h`, those of earlier calls with a
+            time budget included; None: there is no limit.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
         data: where the data of the search are now; None: where they were. Data that were given in
             Python are given again.
@@ -117,6 +124,7 @@ def confirm(
             into memory.
     """
     run = RunFolder.open(folder)
+    budget = _time_budget(run, time_budget)
     config, record = run.read_config(backbone)
     config.network.require_runnable()
     config = _moved(run, config, data, data_dir)
@@ -139,7 +147,9 @@ def confirm(
             if settled != replace(config.training_recipe, epochs=settled.epochs):
                 settings["recipe"] = settled.to_json()
             write_whole(run.path / SETTINGS, tomli_w.dumps(settings))
-        trainings = Trainings(run, config, settled, arms, seed_list, racing=racing, report=report)
+        trainings = Trainings(
+            run, config, settled, arms, seed_list, racing=racing, report=report, budget=budget
+        )
         if seeds < FEWEST_SEEDS:
             report(
                 f"{seeds} seeds allow no verdict, only intervals; a verdict needs {FEWEST_SEEDS}"
@@ -149,8 +159,15 @@ def confirm(
             runner = partial(runner, deterministic=True)
         # The names of checkpoints depend on the name of the data, so it stays if they are moved.
         trainings.train(replace(splits, name=record["data"]["name"]), machines, runner)
+        budget.record()
+        ending: Literal["complete", "out of time"] = "complete"
         if not trainings.is_complete:
-            return Confirmation(run=run, ending="interrupted", verdicts=[], failed=trainings.failed)
+            failed = trainings.failed
+            if not trainings.is_out_of_time:
+                return Confirmation(run=run, ending="interrupted", verdicts=[], failed=failed)
+            ending = "out of time"
+            if trainings.keep_complete_seeds() < 2:
+                return Confirmation(run=run, ending=ending, verdicts=[], failed=failed)
         score_on_test_split(
             trainings,
             config,
@@ -173,7 +190,17 @@ def confirm(
         )
         looks.write(run)  # first: a verdict that was read is a look
         write_table(run.table(VERDICTS), rows)
-    return Confirmation(run=run, ending="complete", verdicts=rows, failed=trainings.failed)
+    return Confirmation(run=run, ending=ending, verdicts=rows, failed=trainings.failed)
+
+
+def _time_budget(run: RunFolder, text: str | None) -> TimeBudget:
+    """The time of this call, and of the earlier ones that had a time budget."""
+    if text is None:
+        return TimeBudget()
+    seconds = seconds_of(text, "time budget")
+    budget = TimeBudget(seconds, spent=time_spent(run.path, "confirm"))
+    budget.save = partial(save_time, run.path, "confirm")
+    return budget
 
 
 def _moved(

@@ -20,6 +20,7 @@ from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.data.splits import Splits
 from trials.files.durable import storage_errors
+from trials.running.time_budget import TimeBudget
 from trials.running.trial import TrialResult
 from trials.running.trial_list import TrialList
 from trials.training.metrics import DIVERGED, EpochMetrics
@@ -46,6 +47,7 @@ class Trainings:
         *,
         racing: bool,
         report: Callable[[str], None],
+        budget: TimeBudget,
     ) -> None:
         self._run = run
         self._config = config
@@ -54,6 +56,7 @@ class Trainings:
         self._seeds = seeds
         self._racing = racing
         self._report = report
+        self._budget = budget
         self.dropped_after: dict[str, int] = {}
         self._done: dict[tuple[str, int], dict[str, Any]] = {}
         self._failed: dict[tuple[str, int], dict[str, Any]] = {}
@@ -66,8 +69,8 @@ class Trainings:
     @property
     def is_complete(self) -> bool:
         """Whether every training of the arms that still race has finished or failed."""
-        left = ((arm.name, seed) for arm, seed in self._plan if arm.name not in self.dropped_after)
-        return all(key in self._done or key in self._failed for key in left)
+        left = (pair for pair in self._plan if pair[0].name not in self.dropped_after)
+        return all(self._has_ended(arm, seed) for arm, seed in left)
 
     @property
     def failed(self) -> int:
@@ -86,6 +89,7 @@ class Trainings:
             [self._spec(arm, seed) for arm, seed in self._plan],
             ended=self._ended,
             wanted=lambda number: self._plan[number][0].name not in self.dropped_after,
+            budget=self._budget,
         )
         run_trainings(
             compute,
@@ -98,6 +102,22 @@ class Trainings:
             runner=runner,
         )
         self._write_runs()
+
+    @property
+    def is_out_of_time(self) -> bool:
+        """Whether the time budget lets none of the trainings start that are left."""
+        arm, seed = self._plan[0]
+        return not self._budget.may_start(self._spec(arm, seed))
+
+    def keep_complete_seeds(self) -> int:
+        """Leave out the seeds that not all arms have which still race; the number of the others."""
+        open_seeds = {
+            seed
+            for arm, seed in self._plan
+            if arm.name not in self.dropped_after and not self._has_ended(arm, seed)
+        }
+        self._seeds = [seed for seed in self._seeds if seed not in open_seeds]
+        return len(self._seeds)
 
     def unscored(self) -> list[dict[str, Any]]:
         """Rows of the finished trainings of this call's arms and seeds without a test score."""
@@ -119,15 +139,16 @@ class Trainings:
 
     def weights_of(self, arm: Arm, seed: int) -> Path:
         """Where the weights of a finished training are."""
-        text = arm.placement.text
-        slug = re.sub(r"[^A-Za-z0-9]+", "-", text)[:60]
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]  # long texts may start alike
-        return self._run.confirm_weights / f"{slug}-{digest}-seed{seed}.safetensors"
+        return weights_file(self._run, arm.placement.text, seed)
 
     @cached_property
     def arms_by_text(self) -> dict[str, Arm]:
         """Placement text -> arm."""
         return {arm.placement.text: arm for arm in self._arms.values()}
+
+    def _has_ended(self, arm: Arm, seed: int) -> bool:
+        key = arm.name, seed
+        return key in self._done or key in self._failed
 
     def _read_earlier_runs(self) -> None:
         """Keep the rows of earlier calls, except those of failed trainings."""
@@ -230,6 +251,13 @@ class Trainings:
             key=lambda row: (row["seed"], order.get(row["arm"], len(order))),
         )
         write_table(self._run.table(RUNS), rows)
+
+
+def weights_file(run: RunFolder, placement: str, seed: int) -> Path:
+    """Where the weights of a training are that has finished."""
+    slug = re.sub(r"[^A-Za-z0-9]+", "-", placement)[:60]
+    digest = hashlib.sha256(placement.encode()).hexdigest()[:8]  # long texts may start alike
+    return run.confirm_weights / f"{slug}-{digest}-seed{seed}.safetensors"
 
 
 def _state(failure: str | None) -> str:

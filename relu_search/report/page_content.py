@@ -26,6 +26,7 @@ from relu_search.confirmation.verdict_table import answer_of, verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
 from trials.early_stopping.rung_evidence import RungEvidence
+from trials.running.time_budget import OUT_OF_TIME
 
 _HOW_TO_READ = (
     "A search makes a short list. It trains each placement once or a few times, and the luckiest "
@@ -159,7 +160,7 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
         return f"{metric.title} {estimate_text(known, placement, metric)}"
 
     finished, budget = len(trials), config.trials
-    if finished < budget:
+    if budget is not None and config.time_limit is None and finished < budget:
         yield Statement(f"{finished} of {budget} trials are finished; the results may change.")
     whole = full_length(trials, metric)
     candidates = admitted(ranked(whole, metric), config)
@@ -230,6 +231,7 @@ def _shrinkage(verdicts: pd.DataFrame) -> Iterator[str]:
 def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     config, record, data = tables.config, tables.record, tables.record["data"]
     states = tables.trials["state"].value_counts()
+    by_time = int((tables.trials["reason"] == OUT_OF_TIME).sum())
     height, width = data["image_size"]
     yield "Run folder", str(tables.run.path)
     yield "Backbone", config.network.label
@@ -240,11 +242,12 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     recipe = config.training_recipe
     repeats = ", deterministic" if config.deterministic else ""
     yield "Training", f"recipe {recipe.text}, {recipe.epochs} epochs, {recipe.precision}{repeats}"
-    yield "Budget", f"{config.trials} trials"
+    yield "Budget", config.budget_text
     yield (
         "Finished",
-        f"{states.get('COMPLETE', 0)} full length, {states.get('PRUNED', 0)} stopped early, "
-        f"{states.get('FAIL', 0)} failed",
+        f"{states.get('COMPLETE', 0)} full length, {states.get('PRUNED', 0)} stopped early"
+        + (f" ({by_time} of them by the time budget)" if by_time else "")
+        + f", {states.get('FAIL', 0)} failed",
     )
     yield (
         "Early stopping",

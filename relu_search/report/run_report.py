@@ -72,6 +72,16 @@ def html_page(
     content: PageContent, confirmation: Sequence[PageFigure], search: Sequence[PageFigure]
 ) -> str:
     """The page as HTML text; the style sheet and the figures are inside it."""
+    return html_of(
+        "page.html.j2",
+        page=content,
+        confirmation_figures=[picture(figure) for figure in confirmation],
+        search_figures=[picture(figure) for figure in search],
+    )
+
+
+def html_of(template: str, **values: Any) -> str:
+    """A page from one of the templates of this room; it gets the style sheet as `css`."""
     environment = Environment(
         loader=PackageLoader("relu_search.report", ""),
         autoescape=True,
@@ -80,15 +90,11 @@ def html_page(
         keep_trailing_newline=True,
     )
     css = resources.files("relu_search.report").joinpath("report.css").read_text(encoding="utf-8")
-    return environment.get_template("page.html.j2").render(
-        page=content,
-        css=Markup(css),
-        confirmation_figures=[_picture(figure) for figure in confirmation],
-        search_figures=[_picture(figure) for figure in search],
-    )
+    return environment.get_template(template).render(css=Markup(css), **values)
 
 
-def _picture(drawn: PageFigure) -> dict[str, str]:
+def picture(drawn: PageFigure) -> dict[str, str]:
+    """What the templates need of a figure."""
     svg = base64.b64encode(rendered(drawn.figure, "svg")).decode()
     return {
         "name": drawn.name,

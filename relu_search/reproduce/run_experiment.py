@@ -20,16 +20,19 @@ from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import RUNS as RUN_FOLDERS
 from relu_search.run_folder.folder import fresh_folder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
+from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.training_lists import check_machines, run_trainings
+from relu_search.settings.limits import seconds_of
 from relu_search.settings.machines import Machines
+from relu_search.settings.option_files import read_toml
 from relu_search.settings.search_options import RECIPE_OPTIONS
-from relu_search.settings.toml_files import read_toml
 from search_spaces import InputError
 from trials.data.held_out import load_paper_protocol
 from trials.data.image_sets import TrainingData
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
 from trials.files.paths import absolute_data, user_path
+from trials.running.time_budget import TimeBudget
 from trials.running.trial import TrialResult, run_trial
 from trials.running.trial_files import TrialFiles
 from trials.running.trial_list import TrialList
@@ -60,6 +63,7 @@ def reproduce(
     *,
     out: str | None = None,
     compute: Machines | None = None,
+    time_budget: str | None = None,
     report: Callable[[str], None] = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
     begun: Callable[[Path], None] = lambda folder: None,
@@ -72,6 +76,8 @@ def reproduce(
     Args:
         out: folder; None: a new one under `./runs`.
         compute: where to train; None: on Ray with its defaults.
+        time_budget: how long the runs may take, such as `2h`, those of earlier calls with a time
+            budget included; None: there is no limit.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
         begun: is told the folder before Ray starts.
@@ -80,6 +86,7 @@ def reproduce(
         InputError: bad settings, data that cannot be read, a network that does not fit into
             memory, a folder with other settings, or a folder that another process is using.
     """
+    limit = None if time_budget is None else seconds_of(time_budget, "time budget")
     plan = planned_runs(settings)
     machines = compute or Machines()
     if settings.deterministic:
@@ -102,6 +109,10 @@ def reproduce(
     folder = _open_folder(settings, out)
     begun(folder)
     with locked(folder):
+        budget = TimeBudget()
+        if limit is not None:
+            budget = TimeBudget(limit, spent=time_spent(folder, "reproduce"))
+            budget.save = partial(save_time, folder, "reproduce")
         done = _keep_finished(folder)
         left = [run for run in plan if run.key not in done]
         report(f"{settings.definition.title}: {len(plan)} runs, {len(left)} to do, in {folder}")
@@ -112,11 +123,13 @@ def reproduce(
                 settings=settings,
                 folder=folder,
                 compute=machines,
+                budget=budget,
                 report=report,
                 runner=runner,
             )
             for name, data in sets.items()
         )
+        budget.record()
     return Reproduction(
         folder=folder,
         is_complete=is_complete,
@@ -159,6 +172,7 @@ def _train(
     settings: ReproduceSettings,
     folder: Path,
     compute: Machines,
+    budget: TimeBudget,
     report: Callable[[str], None],
     runner: Callable[..., TrialResult],
 ) -> bool:
@@ -166,7 +180,8 @@ def _train(
     if not runs:
         return True
     recorder = _Recorder(folder, runs, 1 / data.num_classes, report)
-    trials = TrialList([_spec(run, settings.training_recipe) for run in runs], ended=recorder.ended)
+    specs = [_spec(run, settings.training_recipe) for run in runs]
+    trials = TrialList(specs, ended=recorder.ended, budget=budget)
     files = TrialFiles(checkpoints=folder.resolve() / "checkpoints")
     run_trainings(
         compute,

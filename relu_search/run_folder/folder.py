@@ -4,6 +4,7 @@ config.toml     all options, resolved, and a `[record]` of versions, split and s
 study.journal   the Optuna study (unless a storage URL was given)
 trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
+time.toml       seconds that the search and the confirmation have taken
 supernet.csv    the ranking of a supernet, with --warm-start supernet
 weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
@@ -38,9 +39,9 @@ import tomli_w
 
 from relu_search.run_folder.record import NETWORK, check_record, recorded_network
 from relu_search.run_folder.tables import append_rows, read_table, write_table
+from relu_search.settings.option_files import read_toml
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
-from relu_search.settings.toml_files import read_toml
 from search_spaces import (
     Architecture,
     InputError,
@@ -77,6 +78,7 @@ _ENTRIES = (
     "looks.csv",
     "report.html",
     "figures",
+    "time.toml",
     "ray.log",
     "config.toml",
 )

@@ -30,6 +30,7 @@ from relu_search.settings.metrics import MetricName
 from search_spaces import Placement, SearchSpace, module_name_of
 from trials.early_stopping.rule import PastTrial
 from trials.running.proposals import Proposal
+from trials.running.time_budget import OUT_OF_TIME, TimeBudget
 from trials.training.metrics import EpochMetrics
 from trials.training.spec import TrialSpec
 
@@ -74,12 +75,17 @@ class StudyProposer:
         study: only this process has it open; its sampler is replaced.
         space: what may be proposed.
         references: module name -> placement, trained first and protected from early stopping.
+        own: name -> placement of the user, trained after them.
+        protect_own: whether these are protected, too.
         first: placements to try after them, without protection.
         spec_of: takes a placement and how often it was proposed before; returns what to train.
         metric: first objective of the study.
         costs_of: takes a placement; returns the further objectives, known without training. None:
             there are none.
         trials: budget, including the references.
+        planned: trials that the sampler plans with, where time may end the search before; None:
+            `trials`.
+        budget: of time; None: there is no limit.
         site_costs: (costs, sites) what keeping each site adds.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
@@ -92,10 +98,14 @@ class StudyProposer:
         space: SearchSpace,
         *,
         references: Mapping[str, Placement],
+        own: Mapping[str, Placement] | None = None,
+        protect_own: bool = False,
         first: Sequence[Placement] = (),
         spec_of: Callable[[Placement, int], TrialSpec],
         metric: MetricName,
         trials: int,
+        planned: int | None = None,
+        budget: TimeBudget | None = None,
         costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
         site_costs: NDArray[np.float64] | None = None,
         sampler: str = "gp",
@@ -112,6 +122,8 @@ class StudyProposer:
                 if key not in study.user_attrs:
                     study.set_user_attr(key, value)
         self._trials = trials
+        self._budget = budget or TimeBudget()
+        self._typical = spec_of(Placement("1" * len(space.backbone.sites)), 0)
         self._listeners = listeners
         self._distributions = distributions(space)
         self._open: dict[int, _OpenTrial] = {}
@@ -120,13 +132,15 @@ class StudyProposer:
         self._tried: dict[Placement, set[int]] = {}  # canonical placement -> numbers of its trials
         self._spent = 0
         self._take_over_earlier_trials()
-        self._enqueue_references(references)
-        self._enqueue_first(first)
+        own = own or {}
+        self._names = {space.canonical(placement): name for name, placement in own.items()}
+        self._enqueue_references({**references, **(own if protect_own else {})})
+        self._enqueue_first([*own.values(), *first])
         study.sampler = make_sampler(
             sampler,
             space,
             tried=self._tried,
-            trials=trials,
+            trials=planned or trials,
             seed=seed,
             site_costs=site_costs,
         )
@@ -135,6 +149,12 @@ class StudyProposer:
     def remaining(self) -> int:
         """Number of trials of the budget that were not proposed yet."""
         return self._trials - self._spent - len(self._open)
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another trial may be proposed now. One that was interrupted always goes on."""
+        in_time = bool(self._cut_off) or self._budget.may_start(self._typical)
+        return self.remaining > 0 and in_time
 
     @property
     def unfinished(self) -> int:
@@ -162,7 +182,7 @@ class StudyProposer:
             return self._next()
 
     def _next(self) -> Proposal | None:
-        if self.remaining <= 0:
+        if not self.has_more:
             return None
         reported: frozenset[int] = frozenset()
         if self._cut_off:
@@ -177,7 +197,8 @@ class StudyProposer:
         repeat = sum(number < trial.number for number in numbers)
         spec = self._spec_of(placement, repeat)
         trial.set_user_attr("placement", placement.text)
-        trial.set_user_attr("module", module_name_of(self._space.backbone, placement))
+        name = self._names.get(self._space.canonical(placement))
+        trial.set_user_attr("module", name or module_name_of(self._space.backbone, placement))
         trial.set_user_attr("seed", spec.seed)
         costs: tuple[float, ...] = ()
         if self._costs_of is not None:
@@ -191,11 +212,12 @@ class StudyProposer:
             passed=max(reported, default=0),
         )
         self._open[trial.number] = _OpenTrial(trial=trial, proposal=proposal, reported=reported)
+        self._budget.started(trial.number)
         for listener in self._listeners:
             listener.started(proposal)
         return proposal
 
-    def observe(self, number: int, metrics: EpochMetrics) -> None:
+    def observe(self, number: int, metrics: EpochMetrics) -> bool:
         running = self._open[number]
         running.history.append(metrics)
         if metrics.epoch not in running.reported:
@@ -205,6 +227,7 @@ class StudyProposer:
                 running.trial.set_user_attr(PASSED, metrics.epoch)
         for listener in self._listeners:
             listener.epoch(number, metrics)
+        return metrics.epoch not in running.reported and self._budget.epoch_ended(number)
 
     def note_audit(self, number: int, epoch: int) -> None:
         """A trial would have been stopped after this epoch; as an audit it trains to the end."""
@@ -220,11 +243,14 @@ class StudyProposer:
 
     def _told(self, running: _OpenTrial, failure: str | None) -> FrozenTrial:
         trial, history = running.trial, running.history
+        out_of_time = self._budget.ended(trial.number, running.proposal.spec)
         store_history(trial, [metrics.to_json() for metrics in history])
         if failure is not None or not history:
             trial.set_user_attr("reason", failure or "ended before its first epoch")
             return self._study.tell(trial, state=TrialState.FAIL)
         if history[-1].epoch < running.proposal.spec.recipe.epochs:
+            if out_of_time:
+                trial.set_user_attr("reason", OUT_OF_TIME)
             return self._study.tell(trial, state=TrialState.PRUNED)
         values = [getattr(history[-1], self._metric), *running.proposal.costs]
         return self._study.tell(trial, values=values)

@@ -122,9 +122,9 @@ class RunRecorder:
 
 
 def _reason(trial: FrozenTrial) -> str:
-    """Why a trial failed, or that it is an audit."""
-    if trial.state == TrialState.FAIL:
+    """Why a trial failed or the time budget ended it, or that it is an audit."""
+    if trial.state != TrialState.COMPLETE:
         return str(trial.user_attrs.get("reason", ""))
-    if trial.state == TrialState.COMPLETE and AUDIT_ATTRIBUTE in trial.user_attrs:
+    if AUDIT_ATTRIBUTE in trial.user_attrs:
         return f"{AUDIT}: would have been stopped after epoch {trial.user_attrs[AUDIT_ATTRIBUTE]}"
     return ""

@@ -1,20 +1,22 @@
-"""Resuming a run: which options may change, and the message when a fault ends a run."""
+"""Resuming a run: which options may change, its study, and the message when a fault ends it."""
 
 from __future__ import annotations
 
 import contextlib
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import optuna
 
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.study import finished_trials, has_study, new_study_name, open_study
+from relu_search.search.proposer import choices_of
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import PLACES
-from search_spaces import FunctionBackbone, InputError
+from search_spaces import FunctionBackbone, InputError, Placement, SearchSpace
 from trials.files.durable import StorageError
 from trials.files.paths import absolute_path
 from trials.running.faults import RunStoppedError
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
     from trials.data.image_sets import TrainingData
 
 
+_BUDGETS: dict[str, Callable[[ResolvedConfig], float | None]] = {
+    "trials": lambda config: config.trials,
+    "time_budget": lambda config: config.time_limit,
+}
+"""Options that may be raised on resume, and their limits as numbers; None: there is none."""
 _OF_FUNCTIONS = ("backbone_args", "sites", "exclude", "width")
 """Options of a network that a function makes; the record of the run has them."""
 
@@ -53,19 +60,23 @@ def changed_config(run: RunFolder, changes: Mapping[str, Any]) -> ResolvedConfig
     contradictions += [
         f"{_option(name)} {given[name]} (it has {getattr(config, name)})"
         for name in given
-        if name not in ("trials", *PLACES) and _value(changed, name) != _value(config, name)
+        if name not in (*_BUDGETS, *PLACES) and _value(changed, name) != _value(config, name)
     ]
     contradictions += contradicting_data(config, changed.data)
     if contradictions:
         raise InputError(
             f"{', '.join(contradictions)} contradicts {run.path}; a run that goes on keeps its "
-            f"options but for a higher --trials and {', '.join(map(_option, PLACES))}"
+            "options but for a higher --trials or --time-budget and "
+            f"{', '.join(map(_option, PLACES))}"
         )
-    if changed.trials < config.trials:
-        raise InputError(
-            f"--trials {changed.trials} is less than the {config.trials} of {run.path}; a budget "
-            "can only be raised"
-        )
+    for name, limit in _BUDGETS.items():
+        old, new = limit(config), limit(changed)
+        if new is not None and (old is None or new < old):
+            has = "no limit, that" if old is None else f"the {getattr(config, name)}"
+            raise InputError(
+                f"{_option(name)} {getattr(changed, name)} is less than {has} of {run.path}; a "
+                "budget can only be raised"
+            )
     return replace(changed, out=str(run.path))
 
 
@@ -97,6 +108,50 @@ def same_data(run: RunFolder, data: TrainingData) -> TrainingData:
             "with --data or --data-dir, or start anew"
         )
     return replace(data, name=facts["name"])
+
+
+def study_of(run: RunFolder, config: ResolvedConfig, record: Mapping[str, Any]) -> optuna.Study:
+    """The study of a run, new or existing; the config is written before a new one is created.
+
+    Args:
+        record: facts of the run, without the name of the study.
+    """
+    study = _open_earlier_study(run, config) if run.is_run() else None
+    name = new_study_name(run.path) if study is None else study.study_name
+    earlier = run.read_config()[1] if study is not None else {}
+    kept = {"estimate": earlier["estimate"]} if "estimate" in earlier else {}
+    run.write_config(config, {"study": name, **kept, **record})
+    return study or open_study(run.journal, name, config.directions, storage=config.storage)
+
+
+def check_earlier_study(run: RunFolder, config: ResolvedConfig, space: SearchSpace) -> None:
+    """Find what is wrong with the study of a resumed run before Ray starts.
+
+    Raises:
+        InputError: something is.
+    """
+    study = _open_earlier_study(run, config)
+    if study is None:
+        return
+    for trial in finished_trials(study):
+        space.backbone.check(Placement.parse(trial.user_attrs["placement"]))
+    for trial in study.get_trials(deepcopy=False):
+        choices = choices_of(trial)
+        if not isinstance(choices, dict) or any(
+            name in choices and choices[name] not in known for name, known in space.choices.items()
+        ):
+            raise InputError(
+                f"the study of {run.path} is damaged: trial {trial.number} has choices that the "
+                "search space lacks; restore the study, or search again"
+            )
+
+
+def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study | None:
+    """The study of a resumed run; None if the run was interrupted before it had a study."""
+    name = run.read_config()[1]["study"]
+    if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
+        return None
+    return open_study(run.journal, name, config.directions, storage=config.storage, resume=True)
 
 
 @contextlib.contextmanager

@@ -14,23 +14,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.analysis.placement_facts import PlacementFacts
+from relu_search.budget.plan import Plan, measured_plan
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.study import (
-    check_storage,
-    finished_trials,
-    has_study,
-    new_study_name,
-    open_study,
-)
+from relu_search.run_folder.study import check_storage, finished_trials
+from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
-from relu_search.search.proposer import SearchListener, StudyProposer, choices_of
+from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
-from relu_search.search.resuming import changed_config, same_data, says_what_is_safe
+from relu_search.search.resuming import (
+    changed_config,
+    check_earlier_study,
+    same_data,
+    says_what_is_safe,
+    study_of,
+)
 from relu_search.search.training_lists import check_precision
 from relu_search.search.warm_start import advised_placements
+from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, Placement, SearchSpace
@@ -39,9 +42,10 @@ from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.resources import Node, Resources, plan_resources
+from trials.running.time_budget import TimeBudget
 
 if TYPE_CHECKING:
-    import optuna
+    pass
 
 Ending = Literal["budget spent", "interrupted"]
 
@@ -86,10 +90,11 @@ def run_search(
         begun: is told the run folder before Ray starts.
 
     Raises:
-        InputError: bad input; nothing was written.
+        InputError: bad input, or no trial fits into the time budget; nothing was written.
     """
     require_type("config", config, (SearchConfig, ResolvedConfig), "a SearchConfig")
     resolved = config.resolve()
+    budget = TimeBudget(resolved.time_limit)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved, _progress(listeners))
@@ -97,8 +102,42 @@ def run_search(
         begun(run)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
         resolved, places = _measured(resolved, setting, cluster, _progress(listeners))
+        plan = _plan_in_time(resolved, setting, places, budget, _progress(listeners))
+        if plan is not None and not plan.expected:
+            raise InputError(
+                f"time budget {resolved.time_budget} is too short for one trial, which takes about "
+                f"{duration_text(plan.trial_seconds)} after {duration_text(budget.spent)} of "
+                "preparation; give a longer one, or fewer --epochs"
+            )
         run.clear()
-        return _search(resolved, run, setting, places, verbose=verbose, listeners=listeners)
+        return _search(
+            resolved,
+            run,
+            setting,
+            places,
+            budget=budget,
+            plan=plan,
+            verbose=verbose,
+            listeners=listeners,
+        )
+
+
+def plan_search(config: SearchConfig, *, say: Say, verbose: bool = False) -> Plan:
+    """The estimate of a search, which is not run. Nothing is written.
+
+    Args:
+        say: is told the progress.
+        verbose: show Ray's messages.
+
+    Raises:
+        InputError: bad input.
+    """
+    resolved = config.resolve()
+    setting = _Setting.of(resolved, say)
+    with contextlib.ExitStack() as stack:
+        cluster = _connect(resolved, stack, dashboard=False, verbose=verbose)
+        resolved, places = _measured(resolved, setting, cluster, say)
+        return places.plan(resolved, setting.data, say)
 
 
 def resume_search(
@@ -116,15 +155,17 @@ def resume_search(
     ```
 
     Finished trials count towards the budget and are not repeated. Trials that were running continue
-    after their last finished epoch.
+    after their last finished epoch. The time that earlier processes took counts towards the time
+    budget.
 
     Args:
         folder: of the run.
         dashboard: as in `run_search`.
         verbose: as in `run_search`.
         listeners: as in `run_search`.
-        changes: a higher total of `trials`, or execution options (`PLACES`). The storage URL is
-            needed again if it has a password. Any other option must have its earlier value.
+        changes: a higher total of `trials` or `time_budget`, or execution options (`PLACES`). The
+            storage URL is needed again if it has a password. Any other option must have its earlier
+            value.
 
     Raises:
         InputError: not a run folder, a damaged one, one in use by another process, options that
@@ -134,12 +175,25 @@ def resume_search(
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
+        budget = TimeBudget(config.time_limit, spent=time_spent(run.path, "search"))
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
-        _check_earlier_study(run, config, setting.space)
+        check_earlier_study(run, config, setting.space)
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         config, places = _measured(config, setting, cluster, _progress(listeners))
-        return _search(config, run, setting, places, verbose=verbose, listeners=listeners)
+        plan = None
+        if budget.left > 0:
+            plan = _plan_in_time(config, setting, places, budget, _progress(listeners))
+        return _search(
+            config,
+            run,
+            setting,
+            places,
+            budget=budget,
+            plan=plan,
+            verbose=verbose,
+            listeners=listeners,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +204,10 @@ class _Setting:
     space: SearchSpace
     facts: PlacementFacts
     costs: Costs
+
+    @property
+    def all_kept(self) -> Placement:
+        return Placement("1" * len(self.space.backbone.sites))
 
     @classmethod
     def of(cls, config: ResolvedConfig, say: Say) -> _Setting:
@@ -199,10 +257,16 @@ class _Places:
     Attributes:
         resources: of each trial.
         call: calls a function in a worker with these resources; see `call_in_worker`.
+        at_once: trials at the same time.
     """
 
     resources: Resources
     call: Callable[..., Any]
+    at_once: int
+
+    def plan(self, config: ResolvedConfig, data: TrainingData, say: Say) -> Plan:
+        """The estimate of a search here, by a measurement."""
+        return measured_plan(config, data, self.call, at_once=self.at_once, say=say)
 
 
 def _measured(
@@ -218,7 +282,7 @@ def _measured(
     per_trial, _ = plan_resources(config.resources, cluster)
     config = with_pack_chosen(config, setting.data, partial(call_in_worker, per_trial), say)
     assert config.pack != "auto"
-    paired = config.trial_spec(Placement("1" * len(setting.space.backbone.sites)))
+    paired = config.trial_spec(setting.all_kept)
     resources = with_share_measured(
         config.resources,
         cluster,
@@ -228,8 +292,23 @@ def _measured(
         compiled=config.compiled,
         captured=config.captured,
     )
-    per_trial, _ = plan_resources(resources, cluster)
-    return config, _Places(resources=resources, call=partial(call_in_worker, per_trial))
+    per_trial, slots = plan_resources(replace(resources, concurrent=None), cluster)
+    at_once = min(slots * config.pack, resources.concurrent or slots * config.pack)
+    call = partial(call_in_worker, per_trial)
+    return config, _Places(resources=resources, call=call, at_once=at_once)
+
+
+def _plan_in_time(
+    config: ResolvedConfig, setting: _Setting, places: _Places, budget: TimeBudget, say: Say
+) -> Plan | None:
+    """The estimate of a search with a time budget, which is told; None without one."""
+    if config.time_limit is None:
+        return None
+    plan = places.plan(config, setting.data, say)
+    budget.expect(config.trial_spec(setting.all_kept), plan.trial_seconds)
+    plan = replace(plan, limit=max(0.0, budget.left))
+    say(plan.estimate())
+    return plan
 
 
 def _search(
@@ -238,33 +317,49 @@ def _search(
     setting: _Setting,
     places: _Places,
     *,
+    budget: TimeBudget,
+    plan: Plan | None,
     verbose: bool,
     listeners: tuple[SearchListener, ...],
 ) -> SearchOutcome:
     progress = _progress(listeners)
     with says_what_is_safe(run, config):
-        study = _study_of(run, config, setting)
+        study = study_of(run, config, _record_of(setting, plan))
+        budget.save = partial(save_time, run.path, "search")
         run.sweep()
         run.trial_files.make_folders()
         recorder = RunRecorder(run, config, setting.facts)
-        recorder.restart(finished_trials(study))
+        finished = finished_trials(study)
+        recorder.restart(finished)
+        planned = config.most_trials
+        if plan is not None:
+            planned = min(planned, len(finished) + plan.expected)
         proposer = StudyProposer(
             study,
             setting.space,
             references=config.references,
+            own=config.own_placements,
+            protect_own=config.protect,
             first=advised_placements(
-                run, config, setting.data, setting.space, call=places.call, say=progress
+                run,
+                replace(config, trials=planned),
+                setting.data,
+                setting.space,
+                call=places.call,
+                say=progress,
             ),
             spec_of=config.trial_spec,
             metric=config.metric,
             costs_of=setting.costs.of if config.costs else None,
             site_costs=setting.costs.of_sites() if config.costs else None,
-            trials=config.trials,
+            trials=config.most_trials,
+            planned=planned,
+            budget=budget,
             sampler=config.proposed_by,
             seed=config.seed,
             listeners=(recorder, *listeners),
         )
-        if proposer.remaining > 0:
+        if proposer.has_more:
             run_search_trials(
                 config,
                 proposer,
@@ -276,7 +371,8 @@ def _search(
                 files=run.trial_files.through(config.exchange, study.study_name),
                 verbose=verbose,
             )
-    interrupted = proposer.unfinished or proposer.remaining > 0
+        budget.record()
+    interrupted = proposer.unfinished or proposer.has_more
     ending: Ending = "interrupted" if interrupted else "budget spent"
     return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
@@ -286,45 +382,11 @@ def _progress(listeners: tuple[SearchListener, ...]) -> Say:
     return partial(print, file=sys.stderr) if listeners else lambda _line: None
 
 
-def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optuna.Study:
-    """The study of a run, new or existing; the config is written before a new one is created."""
-    study = _open_earlier_study(run, config) if run.is_run() else None
-    name = new_study_name(run.path) if study is None else study.study_name
-    record = {
-        "study": name,
+def _record_of(setting: _Setting, plan: Plan | None) -> dict[str, Any]:
+    """The facts of a run for the `[record]` of `config.toml`."""
+    record: dict[str, Any] = {
         "space_size": str(setting.space.size),
         "versions": versions(),
         "data": data_facts(setting.data),
     }
-    run.write_config(config, record)
-    return study or open_study(run.journal, name, config.directions, storage=config.storage)
-
-
-def _check_earlier_study(run: RunFolder, config: ResolvedConfig, space: SearchSpace) -> None:
-    """Find what is wrong with the study of a resumed run before Ray starts.
-
-    Raises:
-        InputError: something is.
-    """
-    study = _open_earlier_study(run, config)
-    if study is None:
-        return
-    for trial in finished_trials(study):
-        space.backbone.check(Placement.parse(trial.user_attrs["placement"]))
-    for trial in study.get_trials(deepcopy=False):
-        choices = choices_of(trial)
-        if not isinstance(choices, dict) or any(
-            name in choices and choices[name] not in known for name, known in space.choices.items()
-        ):
-            raise InputError(
-                f"the study of {run.path} is damaged: trial {trial.number} has choices that the "
-                "search space lacks; restore the study, or search again"
-            )
-
-
-def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study | None:
-    """The study of a resumed run; None if the run was interrupted before it had a study."""
-    name = run.read_config()[1]["study"]
-    if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
-        return None
-    return open_study(run.journal, name, config.directions, storage=config.storage, resume=True)
+    return record if plan is None else record | {"estimate": plan.record()}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from relu_search.budget.plan import estimate_text, needs_at_once
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials.data.image_sets import TrainingData
@@ -33,7 +34,8 @@ def run_trainings(
 ) -> None:
     """Run a list of trainings: on Ray, or one after another in this process.
 
-    With Ray, Ctrl-C ends the list early without an error.
+    With Ray, Ctrl-C ends the list early without an error. If the list has a time budget, an
+    estimate is measured and told first.
 
     Args:
         name: of the run, for its own folder in the exchange.
@@ -47,9 +49,11 @@ def run_trainings(
     check_machines(machines, precision)
     files.make_folders()
     if machines.in_process:
-        run_in_process(trainings, data, device=device_here(machines), files=files, runner=runner)
+        device = device_here(machines)
+        _expect(trainings, data, partial(_call_here, device), at_once=1, say=say)
+        run_in_process(trainings, data, device=device, files=files, runner=runner)
         return
-    from trials.on_ray.one_worker import with_share_measured
+    from trials.on_ray.one_worker import call_in_worker, with_share_measured
     from trials.on_ray.session import ray_session
     from trials.on_ray.tune_runs import run_trials
 
@@ -62,6 +66,9 @@ def run_trainings(
         resources = with_share_measured(
             machines.resources, cluster, [trainings.largest], data, say=say
         )
+        per_trial, at_once = plan_resources(resources, cluster)
+        call = partial(call_in_worker, per_trial)
+        _expect(trainings, data, call, at_once=at_once, say=say)
         run_trials(
             trainings,
             data,
@@ -72,6 +79,36 @@ def run_trainings(
             say=say,
             verbose=machines.verbose,
         )
+
+
+def _call_here(device: str, function: Callable[..., Any], *arguments: Any, say: Say) -> Any:
+    return function(*arguments, device=device, say=say)
+
+
+def _expect(
+    trainings: TrialList,
+    data: TrainingData | Splits,
+    call: Callable[..., Any],
+    *,
+    at_once: int,
+    say: Say,
+) -> None:
+    """Tell the time budget of a list, if it has a limit, what its largest training takes.
+
+    Args:
+        call: calls the measurement where a training would run.
+        say: is told how many trainings fit.
+    """
+    budget, spec = trainings.budget, trainings.largest
+    if not budget.is_limited or budget.left <= 0:
+        return
+    split = data.of(spec.seed) if isinstance(data, Splits) else data
+    needs = needs_at_once(call, at_once, [spec], split, False, False, False, say=say)
+    seconds = needs.seconds(spec.recipe.epochs)
+    budget.expect(spec, seconds)
+    left = max(0.0, budget.left)
+    fit = min(len(trainings), at_once * int(left / seconds))
+    say(estimate_text(f"{fit} of {len(trainings)} trainings", left, seconds, at_once))
 
 
 def check_machines(machines: Machines, precision: Precision) -> None:
@@ -112,9 +149,7 @@ def calls_on(machines: Machines) -> Iterator[Callable[..., Any]]:
     """
     if machines.in_process or machines.address is None:
         try:
-            yield lambda function, *arguments, say: function(
-                *arguments, device=device_here(machines), say=say
-            )
+            yield partial(_call_here, device_here(machines))
         finally:
             free_device_memory()
         return

@@ -54,7 +54,8 @@ def advised_placements(
     reason = "it failed when this run began"
     if not file.is_file():
         placements = scored_placements(space, config.seed)
-        placements += [p for p in config.references.values() if p not in placements]
+        named = [*config.references.values(), *config.own_placements.values()]
+        placements += [p for p in named if p not in placements]
         spec = config.trial_spec(Placement("1" * len(space.backbone.sites)))
         how = spec, data, space, placements, config.deterministic
         ranking, reason = call(_ranking, *how, say=say)
@@ -63,7 +64,7 @@ def advised_placements(
     if not advised:
         say(f"supernet: no placement is ranked ({reason}); the search goes on without a warm start")
     allowed = [placement for placement in advised if space.admits(placement)]
-    return allowed[: max(1, config.trials // 4)]
+    return allowed[: max(1, config.most_trials // 4)]
 
 
 def _ranking(

@@ -122,3 +122,19 @@ def parse_objective(text: str) -> tuple[MetricName | None, tuple[Cost, ...]]:
             "once, such as accuracy,relus"
         )
     return (metrics[0] if metrics else None), tuple(name for name in COSTS if name in names)
+
+
+def chosen_metric(metric: MetricName, objective: str | None) -> MetricName:
+    """The metric that the objective names, or else the option `metric`.
+
+    Raises:
+        InputError: an objective that cannot be read, or that names another metric.
+    """
+    if objective is None:
+        return metric
+    named = parse_objective(objective)[0]
+    if named == "val_loss" != metric:
+        raise InputError(
+            f"metric {metric} and objective {objective} exclude each other; leave one of them out"
+        )
+    return named or metric

@@ -19,7 +19,13 @@ Panel = Literal["Network", "Data", "Training", "Search", "Early stopping", "Mach
 """Groups of options in `--help`."""
 
 _KEY = "option"
-_NAMES = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
+_NAMES: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    bool: "true or false",
+    dict[str, str]: "a table of texts",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,7 @@ class Option:
         above: the value must be larger than this.
         may_change: whether a resumed run may have another value; true for options that do not
             change what is searched.
+        flag: name of the flag, if it is not that of the field, which may be no word of Python.
         secret: whether the value may hold a password, so that no message shows it.
     """
 
@@ -46,6 +53,7 @@ class Option:
     most: float | None = None
     above: float | None = None
     may_change: bool = False
+    flag: str | None = None
     secret: bool = False
 
 
@@ -133,6 +141,9 @@ def _check_type(name: str, value: Any, expected: Any, *, secret: bool) -> None:
                 return
         elif get_origin(one) is tuple:
             if type(value) is tuple and {type(item) for item in value} <= {get_args(one)[0]}:
+                return
+        elif get_origin(one) is dict:  # of texts
+            if type(value) is dict and all(type(t) is str for pair in value.items() for t in pair):
                 return
         elif type(value) is one:
             return

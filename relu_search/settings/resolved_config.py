@@ -7,21 +7,25 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
-from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
+from relu_search.settings.limits import relu_limits, seconds_of
+from relu_search.settings.metrics import METRICS, Cost, Metric, chosen_metric, parse_objective
+from relu_search.settings.option_files import own_placements, read_recipe
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
+    DEFAULT_TRIALS,
+    MOST_TRIALS,
     RECIPE_OPTIONS,
     SMALL_DATA,
     SearchOptions,
 )
 from relu_search.settings.storage_urls import with_absolute_file, without_password
-from relu_search.settings.toml_files import read_recipe
 from search_spaces import (
     Architecture,
     FunctionBackbone,
     InputError,
+    Placement,
     SearchSpace,
+    module_name_of,
     parse_backbone,
     reference_modules,
 )
@@ -33,7 +37,6 @@ from trials.running.resources import Resources
 from trials.training.recipe import RECIPES, Precision, Recipe
 
 if TYPE_CHECKING:
-    from search_spaces import Placement
     from trials.data.splits import Splits
     from trials.training.spec import TrialSpec
 
@@ -47,9 +50,9 @@ class ResolvedConfig(SearchOptions):
     """What a search runs with. `SearchConfig.resolve` makes it.
 
     No None means "the default" here. None is left where it means "no limit" (`train_limit`,
-    `max_relus`), "not used" (`ratio`, `objective`, `exchange`, `warm_start`), or where only the
-    data or the machines can tell (`validation_images`, `data_dir`, `concurrent`,
-    `gpus_per_trial`, `address`, `storage`, `out`).
+    `max_relus`, `time_budget`, `trials` with a `time_budget`), "not used" (`ratio`, `objective`,
+    `exchange`, `warm_start`), or where only the data or the machines can tell
+    (`validation_images`, `data_dir`, `concurrent`, `gpus_per_trial`, `address`, `storage`, `out`).
 
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
 
@@ -60,6 +63,7 @@ class ResolvedConfig(SearchOptions):
         given: the data themselves, where they were given in Python.
         recipe: how a network is trained.
         epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
+        own: placements of the user, name -> text; None: there are none.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
         grace_epochs: no trial is stopped before this epoch.
 
@@ -74,13 +78,21 @@ class ResolvedConfig(SearchOptions):
     recipe: Recipe = field()
     epochs: int = field()
     precision: Precision = field()
+    own: dict[str, str] | None = field()
     min_relus: int = field()
     max_relus: int | None = field()
     grace_epochs: int = field()
 
     def __post_init__(self) -> None:
         _ = self.resources  # checks the four numbers
+        _ = self.time_limit
         space = self.search_space()
+        for name, placement in self.own_placements.items():
+            if space.encode(placement) is None:
+                raise InputError(
+                    f"{name} ({placement.text[:80]}) of --try cannot be written at granularity "
+                    f"{self.granularity} with norm {self.norm}; try --granularity site"
+                )
         if self.sampler == "grid":
             next(space.enumerate())  # refuses a space that is too large
 
@@ -97,16 +109,41 @@ class ResolvedConfig(SearchOptions):
         values |= _options_of(recipe)
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
-        values["metric"] = _metric(typed)
+        values["metric"] = chosen_metric(typed.metric, typed.objective)
+        if typed.trials is None and typed.time_budget is None:
+            values["trials"] = DEFAULT_TRIALS
         network = _network(typed)
         values |= {"network": network, **_named(network)}
-        values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
+        if typed.own is not None:
+            named = own_placements(typed.own, network, typed.norm)
+            values["own"] = {name: placement.text for name, placement in named.items()}
+        values["min_relus"], values["max_relus"] = relu_limits(
+            network, typed.min_relus, typed.max_relus, typed.ratio
+        )
         given = typed.data if isinstance(typed.data, TrainingData) else None
         return cls(**values | _places(typed), given=given)
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
         return self
+
+    @property
+    def time_limit(self) -> float | None:
+        """Seconds that the search may take; None: there is no limit."""
+        return None if self.time_budget is None else seconds_of(self.time_budget, "time budget")
+
+    @property
+    def most_trials(self) -> int:
+        """`trials` as a number."""
+        return MOST_TRIALS if self.trials is None else self.trials
+
+    @property
+    def budget_text(self) -> str:
+        """`48 trials`, `2h`, or `48 trials in at most 2h`."""
+        trials = None if self.trials is None else f"{self.trials} trial{'s'[: self.trials != 1]}"
+        if trials is None or self.time_budget is None:
+            return trials or str(self.time_budget)
+        return f"{trials} in at most {self.time_budget}"
 
     @cached_property
     def resources(self) -> Resources:
@@ -168,6 +205,19 @@ class ResolvedConfig(SearchOptions):
     def references(self) -> dict[str, Placement]:
         """The hand-designed modules that the search trains first, by name."""
         return reference_modules(self.network, self.norm)
+
+    @cached_property
+    def own_placements(self) -> dict[str, Placement]:
+        """The placements of the user by name, which the search trains after the modules."""
+        return {name: Placement.parse(text) for name, text in (self.own or {}).items()}
+
+    def name_of(self, placement: Placement) -> str:
+        """The name of a placement of the user, or of a module; empty if it has none."""
+        canonical = self.network.canonical(placement)
+        for name, own in self.own_placements.items():
+            if self.network.canonical(own) == canonical:
+                return name
+        return module_name_of(self.network, placement)
 
     def search_space(self) -> SearchSpace:
         """The placements that may be proposed."""
@@ -346,35 +396,3 @@ def _places(typed: SearchOptions) -> dict[str, str]:
     if typed.storage is not None:
         places["storage"] = with_absolute_file(typed.storage)
     return places
-
-
-def _metric(typed: SearchOptions) -> MetricName:
-    """The metric that the objective names, or else the option `metric`."""
-    if typed.objective is None:
-        return typed.metric
-    named = parse_objective(typed.objective)[0]
-    if named == "val_loss" != typed.metric:
-        raise InputError(
-            f"metric {typed.metric} and objective {typed.objective} exclude each other; leave "
-            "one of them out"
-        )
-    return named or typed.metric
-
-
-def _relu_limits(typed: SearchOptions, network: Architecture) -> tuple[int, int | None]:
-    """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
-    sites = len(network.sites)
-    least, most = typed.min_relus, typed.max_relus
-    if isinstance(least, str):
-        least = least_count(least, sites)
-    if isinstance(most, str):
-        most = most_count(most, sites)
-    if typed.ratio is None:
-        return least, most
-    count = relus_at_ratio(network, typed.ratio)
-    if (least, most) not in ((1, None), (count, count)):
-        raise InputError(
-            f"ratio {typed.ratio} means {count} ReLUs and excludes other limits; give either the "
-            "ratio or the limits"
-        )
-    return count, count

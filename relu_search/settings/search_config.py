@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from relu_search.settings.option_fields import check_options, options_of, with_numbers
+from relu_search.settings.option_files import read_toml, recipe_of_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import COARSE_TO_FINE, SearchOptions
 from relu_search.settings.storage_urls import require_encoded
-from relu_search.settings.toml_files import read_toml, recipe_of_table
 from search_spaces import GATED_ACTIVATIONS, Architecture, FunctionBackbone, InputError
 from search_spaces.any_network.source import is_source, names_code
 from search_spaces.errors import require_type
@@ -137,6 +137,8 @@ def _check_combinations(options: SearchOptions) -> None:
             f"granularity coarse-to-fine works with sampler gp, not {options.sampler}; leave "
             "--sampler out, or choose one granularity"
         )
+    if options.protect and not options.own:
+        raise InputError("protect is for the placements of --try; give them, or leave it out")
     if options.search_norm and options.norm == "drop":
         raise InputError("norm drop and search_norm exclude each other; give one of them")
     if options.pack != 1:

@@ -20,6 +20,7 @@ SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
 SMALL_DATA = "digits"
+DEFAULT_TRIALS, MOST_TRIALS = 48, 1_000_000
 MOST_PACKED = 256
 AS_IN_RECIPE = "as in the recipe"
 RECIPE_OPTIONS = (
@@ -190,13 +191,31 @@ class SearchOptions:
         least=0,
         most=MAX_SEED,
     )
-    trials: int = option(
-        48,
+    trials: int | None = option(
+        None,
         "Search",
         "Number of trials, the hand-designed modules included.",
+        default_text=f"{DEFAULT_TRIALS}; with --time-budget no limit",
         least=1,
-        most=1_000_000,
+        most=MOST_TRIALS,
     )
+    time_budget: str | None = option(
+        None,
+        "Search",
+        "How long all trainings may take, such as 90m, 2h or 1d12h. None starts that cannot end in "
+        "this time. After an interruption there is what is left.",
+        default_text="no limit",
+        metavar="TIME",
+    )
+    own: str | dict[str, str] | None = option(
+        None,
+        "Search",
+        "Placements of your own, which are trained after the hand-designed modules: a file with a "
+        "placement or module in each line, with an optional name behind it, or a trials.csv.",
+        metavar="FILE",
+        flag="try",
+    )
+    protect: bool = option(False, "Search", "Never stop the placements of --try early.")
     granularity: Granularity | Literal["coarse-to-fine"] = option(
         "stage",
         "Search",

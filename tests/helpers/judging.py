@@ -51,9 +51,12 @@ DEFAULT_ARMS = ["paired", "2:1", "linear", "trial 5", "trial 3"]
 PLACEMENTS = dict(zip(DEFAULT_ARMS, ("1*6", "01*3", "0*6", *BEST_FOUND), strict=True))
 
 
-def make_search(path, *, digest=None, trials=TRIALS, **changes):
-    """A run folder as a search on the digits leaves it, without its weights."""
-    config = SearchConfig(**{**OPTIONS, **changes}, out=str(path)).resolve()
+def make_search(path, *, digest=None, trials=TRIALS, budget=None, **changes):
+    """A run folder as a search on the digits leaves it, without its weights.
+
+    `budget` are options of the budget; `trials` are those that have ended.
+    """
+    config = SearchConfig(**{**OPTIONS, **changes, **(budget or {})}, out=str(path)).resolve()
     path.mkdir(parents=True)
     run = RunFolder(path)
     data = config.load_data()

@@ -371,11 +371,12 @@ class _PackedRun:
         self._again[:0], self.set_aside = self.set_aside, []
 
     def _goes_on(self, proposal: Proposal, metrics: EpochMetrics) -> bool:
+        must_end = False
         if metrics.epoch > self._seen[proposal.number]:  # else repeated after a restart
             self._seen[proposal.number] = metrics.epoch
-            self.proposer.observe(proposal.number, metrics)
+            must_end = self.proposer.observe(proposal.number, metrics)
         goes_on = report(self.scheduler, SchedulerTrial.of(proposal), metrics.to_json())
-        return goes_on and metrics.epoch < self.epochs
+        return goes_on and not must_end and metrics.epoch < self.epochs
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:
         self.proposer.conclude(proposal.number, failure)

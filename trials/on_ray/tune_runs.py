@@ -121,7 +121,7 @@ def run_trials(
                     name="search",
                     storage_path=str(scratch),
                     verbose=2 if verbose else 0,
-                    stop=_StopOnFault(search),
+                    stop=_Stopper(search),
                     callbacks=[_Starts(search)],
                 ),
             ).fit()
@@ -205,6 +205,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         self._say = say
         self._deaths: Counter[int] = Counter()
         self._epochs: Counter[int] = Counter()
+        self._must_end: set[int] = set()
         self._common_cause = CommonCause(self._conclude)
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
@@ -243,7 +244,13 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
             if metrics.epoch > self._epochs[number]:
                 self._epochs[number] = metrics.epoch
                 with self._ends_run():
-                    self._proposer.observe(number, metrics)
+                    if self._proposer.observe(number, metrics):
+                        self._must_end.add(number)
+
+    def must_end(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """Pass on an epoch; whether the proposer ends the trial here."""
+        self.on_trial_result(trial_id, result)
+        return trial_id in self._open and self._open[trial_id].number in self._must_end
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
@@ -318,14 +325,14 @@ class _Starts(tune.Callback):  # type: ignore[misc]
         self._search.trials[trial.trial_id] = trial
 
 
-class _StopOnFault(tune.Stopper):  # type: ignore[misc]
-    """Ends the run once its search has a fault."""
+class _Stopper(tune.Stopper):  # type: ignore[misc]
+    """Ends a trial where the proposer says so, and the run once its search has a fault."""
 
     def __init__(self, search: _ProposerSearch) -> None:
         self._search = search
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
+        return self._search.must_end(trial_id, result)
 
     def stop_all(self) -> bool:
         return self._search.fault is not None

@@ -1,10 +1,13 @@
-"""The device of a training in this process, and the memory that trainings need on a GPU."""
+"""The device of a training in this process, and what a training needs: time, memory, disk."""
 
 from __future__ import annotations
 
 import gc
+import math
+import resource
+import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 import torch
@@ -13,10 +16,13 @@ from search_spaces import InputError
 from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import drop_stand_in
+from trials.files.scratch import scratch_folder
 from trials.running.faults import ALONE, out_of_memory
 from trials.running.resources import GpusPerTrial
 from trials.running.trial import run_trial
+from trials.running.trial_files import TrialFiles
 from trials.training.loop import drop_device_data
+from trials.training.process import deterministic_algorithms
 from trials.training.spec import TrialSpec
 
 Say: TypeAlias = Callable[[Any], None]
@@ -27,6 +33,8 @@ MOST_PER_GPU = 8
 """Trials, or packs, that `share_for` lets share a GPU at most."""
 _BATCHES = 16  # of the epoch whose memory is measured
 _VALIDATED = 1000  # images, two batches
+_STEPS = 64
+"""Training steps that are timed; an epoch with fewer steps is timed as a whole."""
 
 
 def local_device(gpus_per_trial: GpusPerTrial = None) -> str:
@@ -108,3 +116,120 @@ def share_for(needed: int, total: int) -> float:
     """
     at_once = max(1, min(MOST_PER_GPU, total // needed))
     return 10_000 // at_once / 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrialNeeds:
+    """What a trial needs, or all trials of a pack together.
+
+    Attributes:
+        epoch_seconds: of one epoch.
+        other_seconds: of a trial beside its epochs.
+        memory: bytes of the process, and on a GPU those of the GPU.
+        weights, checkpoint: bytes of the two files of one trial.
+    """
+
+    epoch_seconds: float
+    other_seconds: float
+    memory: int
+    weights: int
+    checkpoint: int
+
+    def seconds(self, epochs: int) -> float:
+        """Of a trial that trains to the end."""
+        return self.other_seconds + epochs * self.epoch_seconds
+
+
+def measured_needs(
+    specs: Sequence[TrialSpec],
+    data: TrainingData,
+    compiled: bool,
+    captured: bool,
+    deterministic: bool,
+    *,
+    device: str,
+    say: Say,
+) -> TrialNeeds:
+    """What a trial needs, by two epochs of which the second is timed.
+
+    If an epoch has more than `_STEPS` steps, both sets of images are cut to the same share. The
+    learning rate is tiny, so that no network diverges.
+
+    Args:
+        specs: one trial, or the members of one pack.
+        data: to train on.
+        compiled, captured, deterministic: how the trials are trained.
+        device: `cpu` or `cuda`.
+
+    Raises:
+        InputError: the training fails.
+    """
+    recipe = replace(specs[0].recipe, epochs=2, learning_rate=1e-6)
+    shorter = [replace(spec, recipe=recipe) for spec in specs]
+    share = min(1.0, _STEPS * recipe.batch_size / len(data.train))
+    short = replace(
+        data,
+        train=data.train.first(math.ceil(share * len(data.train))),
+        validation=data.validation.first(math.ceil(share * len(data.validation))),
+    )
+    started = time.perf_counter()
+    with scratch_folder() as folder:
+        files = TrialFiles(weights=folder / "weights", checkpoints=folder / "checkpoints")
+        files.make_folders()
+        weights, checkpoint = files.weights_of(0), files.checkpoint_of(shorter[0], short)
+        assert weights is not None
+        assert checkpoint is not None
+        if len(specs) == 1:
+            result = run_trial(
+                shorter[0],
+                short,
+                device=device,
+                save_to=weights,
+                checkpoint=checkpoint,
+                compiled=compiled,
+                captured=captured,
+                deterministic=deterministic,
+            )
+            if result.failure is not None:
+                raise InputError(f"the training that is measured fails: {result.failure}")
+            seconds = [metrics.seconds for metrics in result.epochs]
+        else:
+            with deterministic_algorithms(deterministic):
+                seconds = _epochs_of_pack(shorter, short, device, captured, files)
+        other = max(0.0, time.perf_counter() - started - sum(seconds))
+        sizes = weights.stat().st_size, checkpoint.path.stat().st_size
+    return TrialNeeds(
+        epoch_seconds=seconds[-1] / share,
+        other_seconds=other,
+        memory=_memory(device),
+        weights=sizes[0],
+        checkpoint=sizes[1],
+    )
+
+
+def _epochs_of_pack(
+    specs: Sequence[TrialSpec], data: TrainingData, device: str, captured: bool, files: TrialFiles
+) -> list[float]:
+    """Seconds of each epoch of a pack, whose first member writes its files."""
+    pack = PackedTraining(data, device, captured=captured)
+    for number, spec in enumerate(specs):
+        of_member = files if number == 0 else TrialFiles()
+        pack.join(
+            number,
+            spec,
+            save_to=of_member.weights_of(number),
+            checkpoint=of_member.checkpoint_of(spec, data),
+        )
+    seconds = []
+    for _ in range(specs[0].recipe.epochs):
+        started = time.perf_counter()
+        pack.epoch()
+        seconds.append(time.perf_counter() - started)
+    return seconds
+
+
+def _memory(device: str) -> int:
+    """Most bytes that this process has used, on the GPU if it trains there."""
+    if device == "cuda":
+        return torch.cuda.max_memory_reserved() + CONTEXT_BYTES
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

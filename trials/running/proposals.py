@@ -39,8 +39,8 @@ class Proposer(Protocol):
     def propose(self) -> Proposal | None:
         """The next trial, or None if there are no more."""
 
-    def observe(self, number: int, metrics: EpochMetrics) -> None:
-        """An epoch of a trial has finished."""
+    def observe(self, number: int, metrics: EpochMetrics) -> bool:
+        """An epoch of a trial has finished; whether the trial must end here."""
 
     def conclude(self, number: int, failure: str | None) -> None:
         """A trial has ended: trained to the end, stopped early, or failed for this reason."""

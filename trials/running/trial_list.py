@@ -10,6 +10,7 @@ from trials.data.splits import Splits
 from trials.running.devices import free_device_memory
 from trials.running.faults import ALONE, OUT_OF_MEMORY, CommonCause, out_of_memory
 from trials.running.proposals import Proposal, Proposer
+from trials.running.time_budget import TimeBudget
 from trials.running.trial import TrialResult, run_trial
 from trials.running.trial_files import NO_FILES, TrialFiles
 from trials.training.metrics import EpochMetrics
@@ -33,10 +34,16 @@ class TrialEnded(Protocol):
 class TrialList:
     """A `Proposer` that hands out a list of trials in order.
 
+    Trials that the time budget ends, or does not let start, stay unfinished.
+
     Args:
         specs: what to train; the position in the list is the trial's number.
         ended: called at the end of every trial.
         wanted: called with the number just before a trial starts; False: the trial is left out.
+        budget: of the whole list; None: there is no limit.
+
+    Attributes:
+        budget: of time.
     """
 
     def __init__(
@@ -45,11 +52,13 @@ class TrialList:
         *,
         ended: TrialEnded,
         wanted: Callable[[int], bool] = lambda number: True,
+        budget: TimeBudget | None = None,
     ) -> None:
         self._specs = list(specs)
         self._next = 0
         self._ended = ended
         self._wanted = wanted
+        self.budget = budget or TimeBudget()
         self._open: dict[int, list[EpochMetrics]] = {}
 
     def __len__(self) -> int:
@@ -67,18 +76,32 @@ class TrialList:
 
     def propose(self) -> Proposal | None:
         while self._next < len(self):
-            number = self._next
-            self._next += 1
+            number, spec = self._next, self._specs[self._next]
             if self._wanted(number):
+                if not self.budget.may_start(spec):
+                    return None
+                self._next += 1
                 self._open[number] = []
-                return Proposal(number=number, spec=self._specs[number])
+                self.budget.started(number)
+                return Proposal(number=number, spec=spec)
+            self._next += 1
         return None
 
-    def observe(self, number: int, metrics: EpochMetrics) -> None:
+    def observe(self, number: int, metrics: EpochMetrics) -> bool:
         self._open[number].append(metrics)
+        return self.budget.epoch_ended(number)
 
     def conclude(self, number: int, failure: str | None) -> None:
-        self._ended(number, tuple(self._open.pop(number)), failure)
+        epochs, spec = tuple(self._open[number]), self._specs[number]
+        out_of_time = self.budget.ended(number, spec)
+        if out_of_time and failure is None and len(epochs) < spec.recipe.epochs:
+            return
+        del self._open[number]
+        self._ended(number, epochs, failure)
+
+
+class _EndedHere(Exception):
+    """The proposer ends a trial after one of its epochs."""
 
 
 def run_in_process(
@@ -111,6 +134,11 @@ def run_in_process(
 
     def failure_of(proposal: Proposal) -> str | None:
         number, spec = proposal.number, proposal.spec
+
+        def observe(metrics: EpochMetrics) -> None:
+            if proposer.observe(number, metrics):
+                raise _EndedHere
+
         split = data.of(spec.seed) if isinstance(data, Splits) else data
         try:
             return runner(
@@ -119,8 +147,10 @@ def run_in_process(
                 device=device,
                 save_to=files.weights_of(number),
                 checkpoint=files.checkpoint_of(spec, split),
-                on_epoch=lambda metrics: proposer.observe(number, metrics),
+                on_epoch=observe,
             ).failure
+        except _EndedHere:
+            return None
         except RuntimeError as error:
             if (reason := out_of_memory(error)) is None:
                 raise

@@ -16,7 +16,7 @@ from relu_search.cli.console import (
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import BackboneOption, JsonOption
-from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress
+from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
@@ -30,6 +30,7 @@ AS_IN_SEARCH = "as in the search"
     flags(SearchOptions, "recipe", *RECIPE_OPTIONS, default_text=AS_IN_SEARCH),
     flags(SearchOptions, "deterministic", *RESOURCES, default_text=AS_IN_SEARCH),
     flags(Machines, *PLACES, default_text=AS_IN_SEARCH),
+    flags(SearchOptions, "time_budget"),
     flags(SearchOptions, *DATA, default_text=AS_IN_SEARCH),
     flags(Machines, "in_process", "verbose"),
 )
@@ -41,8 +42,9 @@ def confirm(
         str | None,
         typer.Option(
             help="Modules or placements of your own to retrain, separated by commas, such as "
-            "`2:1,01*6+1*12`. They count as hand-designed. paired is always included. [default: "
-            "the modules of the search]",
+            "`2:1,01*6+1*12`, also by the names that --try of the search gave them. They count as "
+            "hand-designed. paired is always included. [default: the modules of the search, and "
+            "its placements of --try]",
         ),
     ] = None,
     seeds: Annotated[
@@ -100,6 +102,7 @@ def confirm(
         begun=table, table=table, command=f"{command('confirm', folder)}, and the same options"
     )
     deterministic = given.pop("deterministic", None)
+    time_budget = given.pop("time_budget", None)
     compute = Machines.of(searched).with_options(given)
     begin(progress, verbose=compute.verbose)
     with says_how_to_go_on():
@@ -113,6 +116,7 @@ def confirm(
             recipe=recipe,
             margin=margin / 100,
             racing=not no_racing,
+            time_budget=time_budget,
             deterministic=deterministic,
             **places,
             backbone=backbone,
@@ -141,6 +145,14 @@ def confirm(
         )
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
+    if outcome.ending == "out of time":
+        of_all = "the seeds that are complete" if rows else "nothing: fewer than 2 are complete"
+        say(
+            f"The time budget of {time_budget} is spent, earlier calls included; the verdicts are "
+            f"of {of_all}. The same command with a longer one goes on."
+        )
+        if not rows:
+            raise typer.Exit(EXIT_FAILURE)
     if outcome.failed:
         say(f"{outcome.failed} trainings failed (column reason); call again to repeat them.")
     say(f"Every run is in {run}/confirm.csv, the table in {run}/verdict.csv.")

@@ -29,7 +29,7 @@ from search_spaces.errors import InputError
 
 @with_flags(
     flags(ReproduceSettings),
-    flags(SearchOptions, *RESOURCES),
+    flags(SearchOptions, "time_budget", *RESOURCES),
     flags(Machines, *PLACES, "in_process", "verbose"),
 )
 def reproduce(
@@ -66,6 +66,7 @@ def reproduce(
     if "depths" in chosen:
         chosen["depths"] = _numbers("depths", chosen["depths"])
     settings = ReproduceSettings(experiment=study, **chosen)
+    time_budget = given.pop("time_budget", None)
     machines = Machines().with_options(given)
 
     def begun(folder: Path) -> None:
@@ -74,7 +75,9 @@ def reproduce(
         begin(progress, verbose=machines.verbose)
 
     with says_how_to_go_on():
-        done = run_experiment(settings, out=out, compute=machines, report=say, begun=begun)
+        done = run_experiment(
+            settings, out=out, compute=machines, time_budget=time_budget, report=say, begun=begun
+        )
     comparison = write_comparison(settings, done)
     if as_json:
         print_json(

@@ -50,7 +50,7 @@ def search(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Search for the best ReLU placement within a number of trials.
+    """Search for the best ReLU placement within a number of trials, or within a time.
 
     Each trial trains one placement. Trials that fall behind are stopped early.
 
@@ -83,6 +83,7 @@ def _new_search(given: Given, file: Path | None, **options: bool) -> SearchOutco
 
 def _resumed_search(run: str, given: Given, file: Path | None, **options: bool) -> SearchOutcome:
     from relu_search.run_folder.folder import RunFolder
+    from relu_search.run_folder.time_spent import time_spent
     from relu_search.search.resuming import changed_config
     from relu_search.search.run_search import resume_search
     from relu_search.settings.search_config import SearchConfig
@@ -90,7 +91,8 @@ def _resumed_search(run: str, given: Given, file: Path | None, **options: bool) 
     in_file = {} if file is None else SearchConfig.read_options(file)
     changes = in_file | given
     folder = RunFolder.open(run)
-    with live_view(changed_config(folder, changes), earlier=folder.count_trials()) as view:
+    view_of = partial(live_view, spent=time_spent(folder.path, "search"))
+    with view_of(changed_config(folder, changes), earlier=folder.count_trials()) as view:
         _begin(folder, verbose=options["verbose"])
         return resume_search(run, listeners=(view,), **options, **changes)
 

@@ -10,6 +10,7 @@ from helpers.trial_tables import loss_table
 from relu_search.analysis.early_stops import AUDIT, early_evidence, early_stopping_text
 from relu_search.settings.search_config import SearchConfig
 from trials.early_stopping.rung_evidence import RungEvidence
+from trials.running.time_budget import OUT_OF_TIME
 
 EPOCHS = 4
 
@@ -70,6 +71,16 @@ def test_what_was_saved_and_risked_is_told():
     assert "would have ended before the best one is below 0.1 %" in text
     assert (
         "1 trial that it would have stopped trained on as an audit and took place 19 of 19" in text
+    )
+
+
+def test_trials_that_the_time_budget_has_ended_are_none_that_it_stopped():
+    trials, epochs, _ = tables(0.0, stopped=(3, 5))
+    trials.loc[[3, 5], "reason"] = OUT_OF_TIME
+    assert text_of(trials, epochs, config()).startswith("Early stopping stopped no trial.")
+    trials.loc[3, "reason"] = ""
+    assert f"saved {3 / (23 * 4):.0%} of the epochs: it stopped 1 trial by" in text_of(
+        trials, epochs, config()
     )
 
 

@@ -27,6 +27,26 @@ def test_top_and_modules_choose_the_arms(options, arms, folder):
     assert keys(folder) == [(a, s) for s in (1, 2) for a in arms]
 
 
+@pytest.mark.parametrize(
+    ("options", "arms"),
+    [
+        ({"top": 1}, ["paired", "2:1", "linear", "mine", "another", "trial 3"]),
+        ({"top": 0, "modules": ["another"]}, ["paired", "another"]),
+        ({"top": 0, "modules": ["0+1*5"]}, ["paired", "mine"]),
+    ],
+    ids=str,
+)
+def test_placements_that_the_user_gave_to_the_search_are_arms_by_name(options, arms, tmp_path):
+    own = {"mine": "0+1*5", "another": "00+1*4"}
+    trials = [(s, "mine" if p == "0+1*5" else m, p, a) for s, m, p, a in TRIALS]
+    folder = make_search(tmp_path / "run", trials=trials, own=own)
+    confirmed(folder, Runner(), **options)
+    assert keys(folder) == [(a, s) for s in (1, 2) for a in arms]
+    rows = {row["arm"]: row for row in read_rows(folder / "confirm.csv")}
+    name = next(arm for arm in arms if arm in own)
+    assert (rows[name]["origin"], rows[name]["placement"]) == ("module", own[name])
+
+
 def test_the_facts_of_an_arm_say_where_it_comes_from(folder):
     confirmed(folder, Runner())
     found = {row["arm"]: row for row in read_rows(folder / "confirm.csv")}

@@ -19,7 +19,7 @@ from helpers.replay import (
 from optuna.trial import TrialState
 
 from relu_search.settings.search_options import SAMPLERS
-from search_spaces import SearchSpace, module_placement
+from search_spaces import Placement, SearchSpace, module_placement
 from trials.running.proposals import Proposal
 
 
@@ -46,6 +46,22 @@ def test_a_reference_that_the_space_cannot_write_is_left_out():
     proposals = drive(new_proposer(space=space, trials=2, references=references))
     assert [p.protected for p in proposals] == [True, False]
     assert bits_of(proposals[0]) == "010101"
+
+
+@pytest.mark.parametrize("protect", [False, True])
+def test_placements_of_the_user_come_after_the_modules_under_their_names(protect):
+    study = new_study()
+    own = {"2:1": Placement.parse("01*3"), "mine": Placement.parse("0+1*5")}
+    space = SearchSpace("plain-8", "site")
+    options = {"trials": 6, "space": space, "own": own, "protect_own": protect}
+    proposals = drive(new_proposer(study, **options), limit=4)
+    assert [p.spec.placement.text for p in proposals] == [*REFERENCES.values(), "0+1*5"]
+    assert [p.protected for p in proposals] == [True] * 3 + [protect]
+    names = [trial.user_attrs["module"] for trial in study.trials]
+    assert names == ["paired", "2:1", "linear", "mine"]
+    more = drive(new_proposer(study, **options))
+    assert len(more) == 2
+    assert "0+1*5" not in {p.spec.placement.text for p in more}
 
 
 @pytest.fixture(scope="module")

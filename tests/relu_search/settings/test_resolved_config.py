@@ -48,6 +48,9 @@ EVERYTHING = {
     "precision": "bf16",
     "seed": 3,
     "trials": 9,
+    "time_budget": "1d12h",
+    "own": {"mine": "1*9+0*9"},
+    "protect": True,
     "granularity": "block",
     "min_relus": 9,
     "max_relus": 9,
@@ -85,6 +88,28 @@ def resolved(**options) -> ResolvedConfig:
 
 def test_the_list_of_options_in_this_test_is_complete():
     assert set(EVERYTHING) == set(options_of(SearchConfig))
+
+
+@pytest.mark.parametrize(
+    ("options", "limits", "text"),
+    [
+        ({}, (48, None), "48 trials"),
+        ({"trials": 1}, (1, None), "1 trial"),
+        ({"time_budget": "90m"}, (None, 5400), "90m"),
+        ({"time_budget": "90m", "trials": 7}, (7, 5400), "7 trials in at most 90m"),
+    ],
+)
+def test_a_time_budget_takes_the_place_of_the_default_number_of_trials(options, limits, text):
+    config = resolved(**options)
+    assert (config.trials, config.time_limit) == limits
+    assert config.budget_text == text
+    again = SearchConfig.from_options(config.to_toml()).resolve()
+    assert (again.trials, again.time_limit) == limits
+
+
+def test_a_time_budget_in_another_form_is_refused():
+    with pytest.raises(InputError, match=r"^time budget is '2 hours'; write a time from 1s"):
+        resolved(time_budget="2 hours")
 
 
 def test_the_defaults_are_the_embedded_demonstration():
@@ -220,6 +245,7 @@ def without_new_options(config):
     assert table.pop("stop_on") == "train-loss-sum"
     assert table.pop("deterministic") is False
     assert table.pop("report") is True
+    assert table.pop("protect") is False
     return table
 
 

@@ -210,6 +210,19 @@ def test_trials_without_a_failure_are_concluded_once_with_none(one_at_a_time):
     assert one_at_a_time.most_at_once == 1
 
 
+@pytest.mark.parametrize("rule", [None, stopping(grace=EPOCHS)], ids=["no rule", "ASHA"])
+def test_a_trial_ends_where_the_proposer_says_so(cluster, data, rule):
+    class Ending(Script):
+        def observe(self, number, metrics):
+            super().observe(number, metrics)
+            return (number, metrics.epoch) in {(11, 2), (12, 1), (13, EPOCHS)}
+
+    run = Ending(script(range(5), protected=(1,)).proposals)
+    run_trials(run, data, stopping=rule, resources=Resources(concurrent=2), runner=replay)
+    assert run.lengths == [EPOCHS, 2, 1, EPOCHS, EPOCHS]
+    assert run.ends == dict.fromkeys(range(10, 15))
+
+
 @pytest.fixture(scope="module")
 def troubled(cluster, data, tmp_path_factory):
     """Good and failing trials mixed, two at once, no early stop."""

@@ -26,6 +26,10 @@ TINY = ["--backbone", "plain-5", "--width", "2", "--train-limit", "10", "--epoch
         (["--storage", "redis://localhost"], "sqlite, postgresql, mysql"),
         (["--storage", "study.db"], "sqlite:///study.db"),
         (["--storage", "sqlite:////proc/x/study.db"], "cannot be opened"),
+        (["--time-budget", "2 hours"], "time budget is '2 hours'; write a time from 1s"),
+        (["--try", "given/none.txt"], "try given/none.txt cannot be read"),
+        (["--try", "given/file"], "given/file, line 1: .*'mine'"),
+        (["--protect"], "protect is for the placements of --try"),
         (["--out", "given/file"], "given/file"),
         (["--out", "given/old-run"], "--resume given/old-run"),
         (["--out", "given/full", "--overwrite"], "holds files"),
@@ -47,6 +51,7 @@ def test_bad_input_is_refused(arguments, says, cli, folder):
         (["given/old-run", "--overwrite"], "exclude each other"),
         (["given/old-run", "--config", "given/unknown.toml"], "unknown key 'colour'"),
         (["given/old-run", "--trials", "1"], "less than the 2"),
+        (["given/old-run", "--time-budget", "1h"], "time-budget 1h is less than no limit, that of"),
     ],
     ids=by_arguments,
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from relu_search.settings.toml_files import read_toml
+from relu_search.settings.option_files import read_toml
 from search_spaces import InputError
 
 

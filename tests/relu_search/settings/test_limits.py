@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from relu_search import SearchConfig
-from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
+from relu_search.settings.limits import least_count, most_count, relus_at_ratio
 from search_spaces import Backbone, InputError, module_placement
 
 

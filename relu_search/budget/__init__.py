@@ -1,0 +1,1 @@
+"""How much does a search spend, and when has it enough?"""

@@ -1,0 +1,1 @@
+"""What do several runs say, and what do they occupy?"""

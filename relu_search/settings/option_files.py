@@ -1,0 +1,166 @@
+"""Files that options name: TOML files of options and of recipes, files of placements."""
+
+from __future__ import annotations
+
+import csv
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from search_spaces import (
+    Architecture,
+    DroppedNorm,
+    InputError,
+    Placement,
+    module_name_of,
+    resolve_placement,
+)
+from search_spaces.errors import printable
+from trials.files.given import read_given
+from trials.files.paths import user_path
+from trials.training.recipe import Recipe
+
+_MAX_TOML_BYTES = 4_000_000
+_MAX_PLACEMENTS_BYTES = 50_000_000
+_LONGEST_NAME = 60
+_ARM_OF_TRIAL = "trial "
+_LONGEST_LINE = 10_000  # of a TOML file: the time for `a.a.a... = 1` grows with its square
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        InputError: the file is missing, no regular file, too large, or not TOML; or a whole number
+            has more than 64 bits, which TOML does not promise.
+    """
+    try:
+        content = read_given(file, _MAX_TOML_BYTES)
+    except OSError as error:
+        raise InputError(f"config {file} cannot be read: {error.strerror or error}") from error
+    if max(map(len, content.splitlines()), default=0) > _LONGEST_LINE:
+        raise InputError(f"config {file} has a line of over {_LONGEST_LINE} bytes; not a config")
+    try:
+        text = content.decode("utf-8-sig")  # Windows editors write a byte-order mark
+        document = tomllib.loads(text)
+    except UnicodeDecodeError as error:
+        raise InputError(f"config {file} is not UTF-8 text; save it as UTF-8") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"config {file} is not valid TOML: {error}") from error
+    values: list[Any] = [document]
+    while values:
+        value = values.pop()
+        if isinstance(value, dict | list):
+            values += value.values() if isinstance(value, dict) else value
+        elif isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(
+                f"config {file} has a whole number of {value.bit_length()} bits; write at most 64"
+            )
+    return document
+
+
+def read_recipe(file: str) -> Recipe:
+    """The recipe of a TOML file; its name is that of the file, if it has no other.
+
+    Raises:
+        InputError: as `read_toml`; or an unknown key or a wrong value.
+    """
+    path = user_path(file)
+    values = {"name": path.stem} | read_toml(path)
+    try:
+        return recipe_of_table(values)
+    except InputError as error:
+        raise InputError(f"recipe {file}: {error}") from error
+
+
+def recipe_of_table(values: dict[str, Any]) -> Recipe:
+    """The recipe of a TOML table; a key may have a hyphen for each underscore.
+
+    Raises:
+        InputError: an unknown key or a wrong value.
+    """
+    return Recipe.from_json({key.replace("-", "_"): value for key, value in values.items()})
+
+
+def own_placements(
+    given: str | Mapping[str, str], backbone: Architecture, norm: DroppedNorm
+) -> dict[str, Placement]:
+    """Placements of the user, by name.
+
+    Args:
+        given: a file, or name -> placement text. A file has one placement or module in each line,
+            with a name behind it where the user gives one; the rest of a line after `#` is ignored.
+            Or it is the `trials.csv` of a run, whose placements are taken once each.
+        backbone: of the placements.
+        norm: whether dropped ReLUs lose their BatchNorms.
+
+    Raises:
+        InputError: a file that cannot be read or has no placement, a placement that does not fit
+            the backbone, or a name or placement that comes twice or is another module's.
+    """
+    lines = [("", text, name) for name, text in given.items()] if not isinstance(given, str) else []
+    if isinstance(given, str):
+        lines = list(_lines_of(given))
+    own: dict[str, Placement] = {}
+    for where, text, name in lines:
+        try:
+            placement = resolve_placement(backbone, text, norm)
+            chosen = name or module_name_of(backbone, placement) or placement.text
+            _check_own(chosen, placement, own, backbone)
+        except InputError as error:
+            raise InputError(f"{where}{error}") from error
+        own[chosen] = placement
+    if not own:
+        raise InputError(f"try {str(given)!r:.80} has no placement; write one in each line")
+    return own
+
+
+def _check_own(
+    name: str, placement: Placement, own: Mapping[str, Placement], backbone: Architecture
+) -> None:
+    is_long = len(name) > _LONGEST_NAME and name != placement.text
+    if is_long or name != printable(name) or "," in name or name.startswith(_ARM_OF_TRIAL):
+        raise InputError(
+            f"name {name!r:.80} cannot be used; write at most {_LONGEST_NAME} printable characters "
+            f"without a comma, and not {_ARM_OF_TRIAL}N"
+        )
+    canonical = backbone.canonical(placement)
+    taken = next((n for n, other in own.items() if backbone.canonical(other) == canonical), None)
+    if taken is not None or name in own:
+        raise InputError(f"{name} comes twice, also as {taken or name}; give each once")
+    module = module_name_of(backbone, placement)
+    is_free = name == placement.text or not _is_module(backbone, name)
+    if name != module and (module or not is_free):
+        raise InputError(
+            f"{name} ({placement.text[:80]}) and the module {module or name} differ in name or in "
+            "placement; leave the name out, or give another one"
+        )
+
+
+def _is_module(backbone: Architecture, name: str) -> bool:
+    try:
+        resolve_placement(backbone, name)
+    except InputError:
+        return False
+    return True
+
+
+def _lines_of(file: str) -> Iterator[tuple[str, str, str]]:
+    """(file and line, placement, name or an empty text) of each placement of a file."""
+    path = user_path(file)
+    try:
+        text = read_given(path, _MAX_PLACEMENTS_BYTES).decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"try {file} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(f"try {file} is not UTF-8 text; save it as UTF-8") from error
+    lines = text.splitlines()
+    if lines and lines[0].startswith("trial,"):
+        seen = dict.fromkeys(row.get("placement") or "" for row in csv.DictReader(lines))
+        yield from ((f"{file}: ", placement, "") for placement in seen)
+        return
+    for number, line in enumerate(lines, start=1):
+        words = line.partition("#")[0].split(maxsplit=1)
+        if words:
+            yield f"{file}, line {number}: ", words[0], words[1].strip() if words[1:] else ""

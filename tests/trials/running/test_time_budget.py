@@ -1,0 +1,160 @@
+"""A time budget by a clock that the test sets: what may start, what must end, what is saved."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from helpers.clock import Clock
+
+from trials.running.time_budget import TimeBudget
+from trials.running.trial_list import TrialList, run_in_process
+from trials.training.metrics import EpochMetrics
+from trials.training.recipe import Recipe
+from trials.training.spec import TrialSpec
+
+SPEC = TrialSpec(backbone="plain-8", width=2, placement="paired", recipe=Recipe(epochs=4))
+
+
+def train(budget, clock, number, seconds, spec=SPEC, epochs=4):
+    """Train some epochs; whether the budget has ended the trial."""
+    budget.started(number)
+    for _ in range(epochs):
+        clock.now += seconds / spec.recipe.epochs
+        if budget.epoch_ended(number):
+            break
+    return budget.ended(number, spec)
+
+
+def test_without_a_limit_everything_may_start_and_nothing_must_end():
+    clock = Clock()
+    budget = TimeBudget(clock=clock)
+    assert not train(budget, clock, 0, 1e9)
+    assert budget.may_start(SPEC)
+
+
+def test_a_trial_starts_only_if_it_is_expected_to_end_in_time():
+    clock = Clock()
+    budget = TimeBudget(100, clock=clock)
+    budget.expect(SPEC, 30)
+    clock.now += 70
+    assert budget.may_start(SPEC)
+    clock.now += 0.5
+    assert not budget.may_start(SPEC)
+    assert budget.may_start(replace(SPEC, recipe=replace(SPEC.recipe, epochs=3)))
+
+
+def test_a_deeper_network_is_expected_to_take_longer():
+    clock = Clock()
+    budget = TimeBudget(100, clock=clock)
+    train(budget, clock, 0, 30)
+    deeper = replace(SPEC, backbone="plain-14", placement="paired")  # twice the sites
+    assert budget.may_start(deeper)
+    clock.now += 15
+    assert not budget.may_start(deeper)
+    assert budget.may_start(SPEC)
+
+
+def test_trials_that_have_ended_replace_the_estimate_also_those_that_were_stopped():
+    clock = Clock()
+    budget = TimeBudget(100, clock=clock)
+    budget.expect(SPEC, 1)
+    train(budget, clock, 0, 40, epochs=2)  # 20 seconds
+    clock.now += 40
+    assert budget.may_start(SPEC)
+    clock.now += 1
+    assert not budget.may_start(SPEC)
+
+
+def test_one_slow_trial_among_many_does_not_count():
+    clock = Clock()
+    budget = TimeBudget(1000, clock=clock)
+    for number, seconds in enumerate([80, 20, 20, 20, 20]):
+        train(budget, clock, number, seconds)
+    clock.now = 1000 + 1000 - 20
+    assert budget.may_start(SPEC)
+
+
+def test_what_runs_ends_at_its_next_epoch_and_is_known_to_have_run_out_of_time():
+    clock = Clock()
+    budget = TimeBudget(100, clock=clock)
+    budget.started(7)
+    clock.now += 99
+    assert not budget.epoch_ended(7)
+    clock.now += 1
+    assert budget.epoch_ended(7)
+    assert budget.ended(7, SPEC)
+    assert not budget.may_start(SPEC)
+
+
+def test_a_trial_that_ends_otherwise_has_not_run_out_of_time():
+    clock = Clock()
+    budget = TimeBudget(100, clock=clock)
+    budget.started(7)
+    clock.now += 99
+    budget.epoch_ended(7)
+    clock.now += 10
+    assert not budget.ended(7, SPEC)
+
+
+def test_the_time_of_earlier_processes_counts():
+    clock = Clock()
+    budget = TimeBudget(100, spent=90, clock=clock)
+    clock.now += 4
+    assert (budget.spent, budget.left) == (94, 6)
+
+
+def test_the_time_is_saved_after_epochs_but_not_more_often_than_every_second():
+    clock, saved = Clock(), []
+    budget = TimeBudget(100, spent=10, clock=clock)
+    budget.save = saved.append
+    budget.started(0)
+    for seconds in (5, 0.5, 0.4, 0.1):
+        clock.now += seconds
+        budget.epoch_ended(0)
+    assert saved == [15, 16]
+
+
+# --- a list of trials -------------------------------------------------------------------------
+
+
+def runner_by(clock, seconds, started):
+    """Stands for `run_trial`: its epochs only move the clock."""
+
+    def run(spec, data, *, on_epoch, **_how):
+        started.append(spec.seed)
+        for epoch in range(1, spec.recipe.epochs + 1):
+            clock.now += seconds[spec.seed] / spec.recipe.epochs
+            values = dict.fromkeys(
+                ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "seconds"), 0.5
+            )
+            on_epoch(EpochMetrics(epoch=epoch, **values))
+        return SimpleNamespace(failure=None)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("seconds", "started", "ended", "now"),
+    [
+        ([20, 20, 20, 20, 20, 20], [0, 1, 2, 3], [0, 1, 2, 3], 80),
+        ([20, 20, 20, 40, 20, 20], [0, 1, 2, 3], [0, 1, 2], 90),  # it ends in the third epoch
+    ],
+    ids=["none starts that cannot end", "one takes longer"],
+)
+def test_a_list_of_trials_ends_in_time_and_what_is_cut_off_stays_to_do(
+    seconds, started, ended, now
+):
+    clock, told, begun = Clock(), [], []
+    trials = TrialList(
+        [replace(SPEC, seed=seed) for seed in range(6)],
+        ended=lambda number, epochs, failure: told.append((number, len(epochs), failure)),
+        budget=TimeBudget(85, clock=clock),
+    )
+    data = SimpleNamespace(name="none")
+    run_in_process(trials, data, runner=runner_by(clock, seconds, begun))
+    assert begun == started
+    assert told == [(number, 4, None) for number in ended]
+    assert clock.now == 1000 + now
+    assert not trials.is_complete
