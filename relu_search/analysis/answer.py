@@ -169,6 +169,6 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
     images = int(record["data"]["validation_images"])
     return (
-        leaderboard_table(trials, config.optimised),
+        leaderboard_table(trials, config.optimised, config.start_text if config.weights else None),
         "\n".join([leaderboard_note(trials), *answer, caveat(trials, config, images)]),
     )

@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+NOT_FROM_SCRATCH = (
+    "Such trainings rank placements in another way than trainings from scratch; do not mix them."
+)
 STATE_WORDS = {"COMPLETE": "full length", "PRUNED": "stopped early", "FAIL": "failed"}
 """State of a trial in `trials.csv` -> what every text calls it."""
 FOUND_SHOWN = 10
@@ -90,11 +93,11 @@ def rows_of(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def leaderboard_table(trials: pd.DataFrame, metric: Metric) -> Table:
+def leaderboard_table(trials: pd.DataFrame, metric: Metric, title: str | None = None) -> Table:
     """A rich table of the best found placements and all hand-designed modules."""
     from rich.table import Table
 
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     columns, rows = leaderboard(trials, metric)
     for name in columns:
         is_text = name in ("placement", "failure")
@@ -182,9 +185,13 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
     accuracy = float(known["val_accuracy"][best["placement"]]) if best else 0.5
     line = (
         f"Noise: {_wilson(accuracy, validation_images)}; different seeds add more. Ranked by "
-        f"{estimate_words(known)}. {_epochs_text(config.training_recipe.epochs)} early "
-        "trainability, not final accuracy."
+        f"{estimate_words(known)}. "
     )
+    if config.weights is None:
+        epochs = _epochs_text(config.training_recipe.epochs)
+        line += f"{epochs} early trainability, not final accuracy."
+    else:
+        line += f"Every training is {config.start_text}. {NOT_FROM_SCRATCH}"
     controls = trials.loc[trials["module"].map(is_control), "placement"]
     if best is not None:
         value = metric.sign * known["estimate"]

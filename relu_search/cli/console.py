@@ -54,12 +54,16 @@ def headline(config: ResolvedConfig) -> str:
     size = space.size
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (
-        f"searching {config.network.label}, on {config.data}: "
+        f"searching {config.network.label}, on {config.data}{_start(config)}: "
         f"{count} placements at granularity {config.granularity}, {config.trials} trials of "
         f"{config.epochs} epoch{'s'[: config.epochs > 1]}; hand-designed modules first"
         + (f"\nnote: {note}" if (note := look_alike(config.network)) else "")
         + _budget_warning(config, space)
     )
+
+
+def _start(config: ResolvedConfig) -> str:
+    return "" if config.weights is None else f", {config.start_text}"
 
 
 def _budget_warning(config: ResolvedConfig, space: SearchSpace) -> str:

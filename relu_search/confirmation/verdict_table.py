@@ -9,12 +9,13 @@ from itertools import product
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from relu_search.analysis.leaderboard import rows_of
+from relu_search.analysis.leaderboard import NOT_FROM_SCRATCH, rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
 from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
 from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
+from relu_search.settings.resolved_config import FROM_SCRATCH
 from search_spaces import Placement
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ def verdict_rows(
     margin: float,
     dropped_after: Mapping[str, int],
     looks: Looks | None = None,
+    start: str = FROM_SCRATCH,
 ) -> list[dict[str, Any]]:
     """Every arm against paired, then against the best hand-designed module; no pair twice.
 
@@ -43,6 +45,7 @@ def verdict_rows(
         dropped_after: arm -> number of seeds after which the race dropped it. An arm whose other
             trainings had already begun may have all seeds; then the table does not say it.
         looks: the earlier looks; this one is added. None: this is the first.
+        start: how all trainings started, in words.
     """
     rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
     scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
@@ -100,6 +103,7 @@ def verdict_rows(
                 "search_accuracy": found,
                 "confirmed_val_accuracy": confirmed,
                 "shrinkage": shrunk,
+                "start": start,
             }
         )
     return table
@@ -175,6 +179,8 @@ def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         plural = "s" if len(others) > 1 else ""
         sentences.append(f"The other {len(others)} comparison{plural}: {told}.")
+    if rows[0]["start"] != FROM_SCRATCH:
+        sentences.append(f"Every training is {rows[0]['start']}. {NOT_FROM_SCRATCH}")
     return sentences
 
 
@@ -227,7 +233,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
 
     chosen = [row for row in rows if row["versus"] == versus]
     table = Table(
-        title=f"against {versus}",
+        title=", ".join([f"against {versus}", *{row["start"] for row in chosen} - {FROM_SCRATCH}]),
         title_justify="left",
         header_style="bold",
         box=None,

@@ -25,6 +25,7 @@ from relu_search.confirmation.looks import OLD_VERDICTS
 from relu_search.confirmation.verdict_table import answer_of, verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
+from relu_search.run_folder.record import WEIGHTS
 from trials.early_stopping.rung_evidence import RungEvidence
 
 _HOW_TO_READ = (
@@ -114,19 +115,21 @@ def page_content(
     config, trials, verdicts = tables.config, tables.trials, tables.verdicts
     images = int(tables.record["data"]["validation_images"])
     columns, rows = leaderboard(trials, config.optimised)
+    start = "" if config.weights is None else config.start_text
     board = PageTable(
-        "Validation results; means over full-length seeds. All hand-designed modules and the best "
-        f"found placements, ranked by the estimate; {leaderboard_note(trials)}",
+        f"Validation results{start and f', {start}'}; means over full-length seeds. All "
+        "hand-designed modules and the best found placements, ranked by the estimate; "
+        f"{leaderboard_note(trials)}",
         _name_first(columns),
         [list(_name_first(cells)) for _, cells in rows],
     )
     return PageContent(
-        title=f"relu-search: {config.network.name} on {config.data}",
+        title=f"relu-search: {config.network.name} on {config.data}{start and f', {start}'}",
         answer=list(
             _search_answer(tables) if verdicts is None else _verdict_answer(verdicts, is_old)
         ),
         note=early_stopping_text(trials, evidence, config),
-        verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
+        verdicts=[] if verdicts is None else list(_verdict_tables(verdicts, start)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
         leaderboard=board,
         caveat=caveat(trials, config, images),
@@ -191,10 +194,11 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
     )
 
 
-def _verdict_tables(verdicts: pd.DataFrame) -> Iterator[PageTable]:
+def _verdict_tables(verdicts: pd.DataFrame, start: str) -> Iterator[PageTable]:
     for versus in references(verdicts):
         yield PageTable(
-            f"Test accuracy on fresh seeds against {versus}. n: seeds in common; difference: mean "
+            f"Test accuracy on fresh seeds{start and f', {start},'} against {versus}. n: seeds in "
+            "common; difference: mean "
             "difference, seed by seed, in percentage points, with its 95 % interval by Student's t "
             "and by the BCa bootstrap. verdict.csv has every p value and effect size.",
             _VERDICT_COLUMNS,
@@ -240,6 +244,8 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     recipe = config.training_recipe
     repeats = ", deterministic" if config.deterministic else ""
     yield "Training", f"recipe {recipe.text}, {recipe.epochs} epochs, {recipe.precision}{repeats}"
+    digest = f" (SHA-256 {record[WEIGHTS]})" if WEIGHTS in record else ""
+    yield "Start of a training", config.start_text + digest
     yield "Budget", f"{config.trials} trials"
     yield (
         "Finished",

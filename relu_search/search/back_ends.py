@@ -80,6 +80,7 @@ def run_search_trials(
             compiled=config.compiled,
             captured=config.captured,
             deterministic=config.deterministic,
+            weights=config.start,
         )
         run_trials(proposer, data, runner=runner, **how)
         return

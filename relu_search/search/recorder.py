@@ -97,6 +97,7 @@ class RunRecorder:
             "train_loss": last.get("train_loss"),
             "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
             "back_end": self._config.back_end,
+            "start": self._config.start_text,
             "reason": _reason(trial),
         }
 

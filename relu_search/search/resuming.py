@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import WEIGHTS
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import PLACES
@@ -97,6 +98,25 @@ def same_data(run: RunFolder, data: TrainingData) -> TrainingData:
             "with --data or --data-dir, or start anew"
         )
     return replace(data, name=facts["name"])
+
+
+def require_same_weights(run: RunFolder, config: ResolvedConfig) -> None:
+    """Check that the weights from which trainings start are those of a run.
+
+    Args:
+        config: with its weights read.
+
+    Raises:
+        InputError: they are others, or the run trains from scratch.
+    """
+    known = run.read_config()[1].get(WEIGHTS)
+    digest = None if config.start is None else config.start.digest
+    if digest != known:
+        began = "trains from scratch" if known is None else f"began with others ({known[:16]}...)"
+        raise InputError(
+            f"weights {config.weights} are not those of {run.path}, which {began}; restore them, "
+            "give the place to which they have moved with --weights, or search anew"
+        )
 
 
 @contextlib.contextmanager

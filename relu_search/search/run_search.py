@@ -17,6 +17,7 @@ from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import WEIGHTS
 from relu_search.run_folder.study import (
     check_storage,
     finished_trials,
@@ -28,7 +29,12 @@ from relu_search.search.back_ends import run_search_trials, with_pack_chosen
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import SearchListener, StudyProposer, choices_of
 from relu_search.search.recorder import RunRecorder
-from relu_search.search.resuming import changed_config, same_data, says_what_is_safe
+from relu_search.search.resuming import (
+    changed_config,
+    require_same_weights,
+    same_data,
+    says_what_is_safe,
+)
 from relu_search.search.training_lists import check_precision
 from relu_search.search.warm_start import advised_placements
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -93,6 +99,7 @@ def run_search(
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved, _progress(listeners))
+        resolved = resolved.with_weights(setting.data)
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         begun(run)
         cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
@@ -134,6 +141,8 @@ def resume_search(
         config = changed_config(run, changes)
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
+        config = config.with_weights(setting.data)
+        require_same_weights(run, config)
         _check_earlier_study(run, config, setting.space)
         cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
         config, places = _measured(config, setting, cluster, _progress(listeners))
@@ -225,6 +234,7 @@ def _measured(
         say=say,
         compiled=config.compiled,
         captured=config.captured,
+        weights=config.start,
     )
     per_trial, _ = plan_resources(resources, cluster)
     return config, _Places(resources=resources, call=partial(call_in_worker, per_trial))
@@ -294,6 +304,8 @@ def _study_of(run: RunFolder, config: ResolvedConfig, setting: _Setting) -> optu
         "versions": versions(),
         "data": data_facts(setting.data),
     }
+    if config.start is not None:
+        record[WEIGHTS] = config.start.digest
     run.write_config(config, record)
     return study or open_study(run.journal, name, config.directions, storage=config.storage)
 

@@ -13,6 +13,7 @@ Cost = Literal["relus", "relu_elements", "macs-after-fold"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
 CountedCost = Literal["relus", "relu_elements"]
 """Costs that are columns of `trials.csv`."""
+
 _WORDS: dict[CountedCost, str] = {"relus": "ReLU", "relu_elements": "ReLU element"}
 _BY_SHORT_NAME: dict[str, MetricName] = {"accuracy": "val_accuracy", "loss": "val_loss"}
 

@@ -6,6 +6,7 @@ import math
 import re
 from fractions import Fraction
 
+from relu_search.settings.search_options import SearchOptions
 from search_spaces import Architecture, InputError, module_placement
 
 
@@ -34,6 +35,25 @@ def relus_at_ratio(backbone: Architecture, ratio: str) -> int:
             f"{sites} ReLU sites in its blocks, and {near:.4g} ReLUs are not a whole number of "
             "them; give --min-relus and --max-relus instead"
         ) from error
+
+
+def limits_of(typed: SearchOptions, network: Architecture) -> tuple[int, int | None]:
+    """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
+    sites = len(network.sites)
+    least, most = typed.min_relus, typed.max_relus
+    if isinstance(least, str):
+        least = least_count(least, sites)
+    if isinstance(most, str):
+        most = most_count(most, sites)
+    if typed.ratio is None:
+        return least, most
+    count = relus_at_ratio(network, typed.ratio)
+    if (least, most) not in ((1, None), (count, count)):
+        raise InputError(
+            f"ratio {typed.ratio} means {count} ReLUs and excludes other limits; give either the "
+            "ratio or the limits"
+        )
+    return count, count
 
 
 def least_count(text: str, sites: int) -> int:

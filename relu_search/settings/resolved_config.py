@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
-from relu_search.settings.relu_limits import least_count, most_count, relus_at_ratio
+from relu_search.settings.relu_limits import limits_of
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
     RECIPE_OPTIONS,
@@ -16,7 +17,7 @@ from relu_search.settings.search_options import (
     SearchOptions,
 )
 from relu_search.settings.storage_urls import with_absolute_file, without_password
-from relu_search.settings.toml_files import read_recipe
+from relu_search.settings.toml_files import changed_recipe, options_of_recipe
 from search_spaces import (
     Architecture,
     FunctionBackbone,
@@ -26,20 +27,29 @@ from search_spaces import (
     reference_modules,
 )
 from search_spaces.any_network.source import is_source
-from trials.data.image_sets import PYTHON, TrainingData
+from trials.data.image_sets import PYTHON, ImageFacts, TrainingData
 from trials.early_stopping.rule import EarlyStopping
 from trials.files.paths import absolute_data, absolute_path, data_directory
 from trials.running.resources import Resources
-from trials.training.recipe import RECIPES, Precision, Recipe
+from trials.training.recipe import (
+    DISTILL_TEMPERATURE,
+    PRETRAINED,
+    RECIPES,
+    FineTuning,
+    Precision,
+    Recipe,
+)
 
 if TYPE_CHECKING:
     from search_spaces import Placement
     from trials.data.splits import Splits
+    from trials.fine_tuning.weights import StartingWeights
     from trials.training.spec import TrialSpec
 
 REPEAT_STRIDE = 1_000_000
 """Distance between the seeds of repeated trainings of one placement in a search."""
 EAGER = "eager"
+FROM_SCRATCH = "from scratch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +57,8 @@ class ResolvedConfig(SearchOptions):
     """What a search runs with. `SearchConfig.resolve` makes it.
 
     No None means "the default" here. None is left where it means "no limit" (`train_limit`,
-    `max_relus`), "not used" (`ratio`, `objective`, `exchange`, `warm_start`), or where only the
-    data or the machines can tell (`validation_images`, `data_dir`, `concurrent`,
+    `max_relus`), "not used" (`ratio`, `objective`, `exchange`, `warm_start`, `weights`), or where
+    only the data or the machines can tell (`validation_images`, `data_dir`, `concurrent`,
     `gpus_per_trial`, `address`, `storage`, `out`).
 
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
@@ -58,6 +68,7 @@ class ResolvedConfig(SearchOptions):
         width: channels of the first stage; None: the backbone is not defined by a width.
         data: name of the data.
         given: the data themselves, where they were given in Python.
+        start: the weights themselves, once they are read (`with_weights`).
         recipe: how a network is trained.
         epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
         min_relus, max_relus: limits on the ReLUs kept in the blocks, as counts.
@@ -71,6 +82,7 @@ class ResolvedConfig(SearchOptions):
     width: int | None = field()
     data: str = field()
     given: TrainingData | None = field(default=None, repr=False, compare=False)
+    start: StartingWeights | None = field(default=None, repr=False, compare=False)
     recipe: Recipe = field()
     epochs: int = field()
     precision: Precision = field()
@@ -92,15 +104,18 @@ class ResolvedConfig(SearchOptions):
             InputError: options that do not fit together.
         """
         values = {one.name: getattr(typed, one.name) for one in fields(SearchOptions)}
-        recipe = changed_recipe(typed.recipe, values)
+        usual = "short" if typed.weights is None else "finetune"
+        recipe = changed_recipe(typed.recipe or usual, values)
         values |= {"recipe": recipe, "epochs": recipe.epochs, "precision": recipe.precision}
-        values |= _options_of(recipe)
+        values |= options_of_recipe(recipe)
+        if typed.distill is not None and typed.distill_temperature is None:
+            values["distill_temperature"] = DISTILL_TEMPERATURE
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
         values["metric"] = _metric(typed)
         network = _network(typed)
         values |= {"network": network, **_named(network)}
-        values["min_relus"], values["max_relus"] = _relu_limits(typed, network)
+        values["min_relus"], values["max_relus"] = limits_of(typed, network)
         given = typed.data if isinstance(typed.data, TrainingData) else None
         return cls(**values | _places(typed), given=given)
 
@@ -179,6 +194,39 @@ class ResolvedConfig(SearchOptions):
             norm="search" if self.search_norm else self.norm,
         )
 
+    def with_weights(self, data: TrainingData | ImageFacts) -> ResolvedConfig:
+        """These options with the weights from which trainings start, if there are any.
+
+        Raises:
+            InputError: the weights cannot be read, or do not fit the network and these data.
+        """
+        if self.weights is None:
+            return self
+        from trials.fine_tuning.weights import read_weights  # loads torch
+
+        start = read_weights(
+            self.weights,
+            self.network,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            activation=self.activation,
+            new_head=self.new_head,
+        )
+        if self.distill is not None:
+            start.require_all_activations()
+        return replace(self, start=start)
+
+    @property
+    def start_text(self) -> str:
+        """How trainings start, in words: `from scratch`, `fine-tuned from model.safetensors`."""
+        if self.weights is None:
+            return FROM_SCRATCH
+        parts = [f"fine-tuned from {Path(self.weights).name}"]
+        parts += ["with a new head"] * self.new_head
+        if self.distill is not None:
+            parts.append(f"distilled {self.distill:g} at temperature {self.distill_temperature:g}")
+        return ", ".join(parts)
+
     def load_data(self, say: Callable[[str], None] = lambda _line: None) -> TrainingData:
         """The training and validation split of this search.
 
@@ -229,12 +277,20 @@ class ResolvedConfig(SearchOptions):
         """
         from trials.training.spec import TrialSpec  # loads torch
 
+        tuning = None
+        if self.weights is not None:
+            if self.start is None:
+                raise ValueError("the weights are not read; see with_weights")
+            tuning = FineTuning(weights=self.start.digest)
+            if self.distill is not None and self.distill_temperature is not None:
+                tuning = replace(tuning, distill=self.distill, temperature=self.distill_temperature)
         return TrialSpec(
             backbone=self.network,
             placement=placement,
             recipe=self.training_recipe,
             seed=self.seed + repeat * REPEAT_STRIDE,
             activation=self.activation,
+            fine_tuning=tuning,
         )
 
     def to_toml(self) -> dict[str, Any]:
@@ -244,7 +300,7 @@ class ResolvedConfig(SearchOptions):
         needed again.
         """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        for name in (*RECIPE_OPTIONS, "given", "network"):
+        for name in (*RECIPE_OPTIONS, "given", "network", "start"):
             del values[name]
         is_known = self.recipe.text in RECIPES
         values["recipe"] = self.recipe.name if is_known else self.recipe.to_json()
@@ -256,46 +312,6 @@ class ResolvedConfig(SearchOptions):
 def default_grace(epochs: int) -> int:
     """First epoch after which trials may be stopped: an eighth of the epochs, at most 20."""
     return min(-(-epochs // 8), 20)
-
-
-def changed_recipe(recipe: str | Recipe, options: Mapping[str, Any]) -> Recipe:
-    """A recipe with other values; its name is `custom` if more than epochs or precision differ.
-
-    Args:
-        recipe: itself, its name, or a TOML file.
-        options: by name; those that are None, or no option of a recipe, count as not given.
-
-    Raises:
-        InputError: an unknown recipe, an unreadable file, or a value out of range.
-    """
-    if isinstance(recipe, str):
-        is_file = recipe.lower().endswith(".toml")
-        recipe = read_recipe(recipe) if is_file else Recipe.named(recipe)
-    given = {
-        name: options[name]
-        for name in ("epochs", "precision", *RECIPE_OPTIONS)
-        if options.get(name) is not None
-    }
-    if "milestones" in given:
-        given["milestones"] = _shares(given["milestones"])
-    changed = replace(recipe, **given)
-    same = replace(changed, epochs=recipe.epochs, precision=recipe.precision) == recipe
-    return changed if same else replace(changed, name="custom")
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"milestones is {text!r:.60}; write shares of the training, such as 0.5,0.75"
-        ) from None
-
-
-def _options_of(recipe: Recipe) -> dict[str, Any]:
-    """The values of a recipe as options."""
-    values = {name: getattr(recipe, name) for name in RECIPE_OPTIONS}
-    return {**values, "milestones": ",".join(map(repr, recipe.milestones))}
 
 
 def _network(typed: SearchOptions) -> Architecture:
@@ -330,24 +346,6 @@ def _named(network: Architecture) -> dict[str, Any]:
     }
 
 
-def _places(typed: SearchOptions) -> dict[str, str]:
-    """The options that name a place, as absolute paths."""
-    name = typed.data if isinstance(typed.data, str) else typed.data.name
-    places = {"data": absolute_data(name)}
-    if typed.data_dir is not None:
-        places["data_dir"] = absolute_path(typed.data_dir)
-    elif name != SMALL_DATA and ":" not in name:
-        folder = data_directory(None)
-        if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
-            places["data_dir"] = absolute_path(folder)
-    if typed.exchange is not None:
-        url = "://" in typed.exchange
-        places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
-    if typed.storage is not None:
-        places["storage"] = with_absolute_file(typed.storage)
-    return places
-
-
 def _metric(typed: SearchOptions) -> MetricName:
     """The metric that the objective names, or else the option `metric`."""
     if typed.objective is None:
@@ -361,20 +359,26 @@ def _metric(typed: SearchOptions) -> MetricName:
     return named or typed.metric
 
 
-def _relu_limits(typed: SearchOptions, network: Architecture) -> tuple[int, int | None]:
-    """Fewest and most ReLUs as counts. A ratio is a pair of equal limits."""
-    sites = len(network.sites)
-    least, most = typed.min_relus, typed.max_relus
-    if isinstance(least, str):
-        least = least_count(least, sites)
-    if isinstance(most, str):
-        most = most_count(most, sites)
-    if typed.ratio is None:
-        return least, most
-    count = relus_at_ratio(network, typed.ratio)
-    if (least, most) not in ((1, None), (count, count)):
-        raise InputError(
-            f"ratio {typed.ratio} means {count} ReLUs and excludes other limits; give either the "
-            "ratio or the limits"
-        )
-    return count, count
+def _places(typed: SearchOptions) -> dict[str, str]:
+    """The options that name a place, as absolute paths."""
+    name = typed.data if isinstance(typed.data, str) else typed.data.name
+    places = {"data": absolute_data(name)}
+    if typed.data_dir is not None:
+        places["data_dir"] = absolute_path(typed.data_dir)
+    elif name != SMALL_DATA and ":" not in name:
+        folder = data_directory(None)
+        if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
+            places["data_dir"] = absolute_path(folder)
+    if typed.exchange is not None:
+        url = "://" in typed.exchange
+        places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
+    if typed.weights is not None:
+        places["weights"] = absolute_weights(typed.weights)
+    if typed.storage is not None:
+        places["storage"] = with_absolute_file(typed.storage)
+    return places
+
+
+def absolute_weights(weights: str) -> str:
+    """The option `weights` such that it names the same file from any working directory."""
+    return weights if weights == PRETRAINED else absolute_path(weights)

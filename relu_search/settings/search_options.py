@@ -21,7 +21,6 @@ COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
 SMALL_DATA = "digits"
 MOST_PACKED = 256
-AS_IN_RECIPE = "as in the recipe"
 RECIPE_OPTIONS = (
     *("batch_size", "learning_rate", "schedule", "milestones", "warm_up", "optimizer", "momentum"),
     *("weight_decay", "spare_norms", "label_smoothing", "clip_norm"),
@@ -91,7 +90,7 @@ class SearchOptions:
     train_limit: int | None = option(
         None,
         "Data",
-        "Train on this many images only, drawn stratified by class.",
+        "Train on so many images only, a stratified draw.",
         default_text="all",
         least=1,
     )
@@ -117,10 +116,11 @@ class SearchOptions:
         "random-resized-crop.",
         default_text="shifted, and mirrored where that keeps the label; digits are not varied",
     )
-    recipe: str | Recipe = option(
-        "short",
+    recipe: str | Recipe | None = option(
+        None,
         "Training",
-        "Training recipe: short, paper, or a TOML file with the settings of a recipe.",
+        "Training recipe: short, paper, finetune, or a TOML file with the settings of a recipe.",
+        default_text="short; finetune with --weights",
         metavar="NAME|FILE.toml",
     )
     epochs: int | None = option(
@@ -130,14 +130,14 @@ class SearchOptions:
         None, "Training", "Images per step.", default_text="32; 64 with recipe paper"
     )
     learning_rate: float | None = option(
-        None, "Training", "Highest learning rate.", default_text="0.1"
+        None, "Training", "Highest learning rate.", default_text="0.1; 0.01 with recipe finetune"
     )
     schedule: Schedule | None = option(
         None,
         "Training",
         "Course of the learning rate: step (a tenth after each milestone), one-cycle, cosine or "
         "constant.",
-        default_text="one-cycle; step with recipe paper",
+        default_text="one-cycle; step with recipe paper, cosine with finetune",
     )
     milestones: str | None = option(
         None,
@@ -176,6 +176,32 @@ class SearchOptions:
         "Scale gradients down to this norm over all parameters.",
         default_text="never",
     )
+    weights: str | None = option(
+        None,
+        "Training",
+        "Start each training from these weights of the network with all its ReLUs, and fine-tune: "
+        "a .safetensors or .pt file, or pretrained for torchvision: and timm:.",
+        default_text="from scratch",
+        metavar="FILE|pretrained",
+        may_change=True,  # the place, not the weights
+    )
+    new_head: bool = option(
+        False,
+        "Training",
+        "Leave the classifier of the weights out; it starts untrained.",
+    )
+    distill: float | None = option(
+        None,
+        "Training",
+        "Weight, up to 1, of what the network with all its ReLUs and these weights answers, in the "
+        "loss.",
+        default_text="no distillation",
+        above=0,
+        most=1,
+    )
+    distill_temperature: float | None = option(
+        None, "Training", "Temperature of the distillation.", default_text="4", least=0.01, most=100
+    )
     precision: Precision | None = option(
         None,
         "Training",
@@ -191,11 +217,7 @@ class SearchOptions:
         most=MAX_SEED,
     )
     trials: int = option(
-        48,
-        "Search",
-        "Number of trials, the hand-designed modules included.",
-        least=1,
-        most=1_000_000,
+        48, "Search", "Trials in all, the hand-designed modules included.", least=1, most=1_000_000
     )
     granularity: Granularity | Literal["coarse-to-fine"] = option(
         "stage",

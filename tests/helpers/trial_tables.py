@@ -21,6 +21,7 @@ BLANK = {
     "train_loss": 1.0,
     "seconds": 0.1,
     "back_end": "eager",
+    "start": "from scratch",
     "reason": "",
 }
 """A row of `trials.csv` but for its number."""

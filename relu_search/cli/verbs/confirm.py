@@ -22,7 +22,7 @@ from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
 PLACES = ("niceness", "address", "exchange")
-DATA = ("data", "data_dir")
+DATA = ("data", "data_dir", "weights")
 AS_IN_SEARCH = "as in the search"
 
 
@@ -87,7 +87,7 @@ def confirm(
         verdict_table,
     )
     from relu_search.run_folder.folder import RunFolder
-    from relu_search.settings.resolved_config import changed_recipe
+    from relu_search.settings.toml_files import changed_recipe
 
     folder = RunFolder.open(run)
     searched = folder.read_config()[0]

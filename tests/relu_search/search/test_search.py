@@ -22,7 +22,7 @@ from trials.data.splits import load_data
 COLUMNS = (
     *("trial", "state", "module", "placement", "ratio", "relus", "relu_elements", "params", "macs"),
     *("seed", "epochs", "val_accuracy", "val_loss", "train_loss", "seconds", "back_end"),
-    "reason",
+    *("start", "reason"),
 )
 BUDGET, EPOCHS = 8, 3
 

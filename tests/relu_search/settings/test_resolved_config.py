@@ -45,6 +45,10 @@ EVERYTHING = {
     "spare_norms": True,
     "label_smoothing": 0.1,
     "clip_norm": 2.0,
+    "weights": "trained.pt",
+    "new_head": False,  # excludes distill
+    "distill": 0.5,
+    "distill_temperature": 2.0,
     "precision": "bf16",
     "seed": 3,
     "trials": 9,
@@ -73,7 +77,7 @@ EVERYTHING = {
     "compiled": False,
     "captured": False,
     "deterministic": True,
-    "warm_start": "supernet",
+    "warm_start": None,  # excludes weights
     "out": "runs/a",
     "report": False,
 }
@@ -220,6 +224,7 @@ def without_new_options(config):
     assert table.pop("stop_on") == "train-loss-sum"
     assert table.pop("deterministic") is False
     assert table.pop("report") is True
+    assert table.pop("new_head") is False
     return table
 
 
