@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.metrics import METRICS, Metric
+from relu_search.settings.metrics import METRICS, Metric, cost_columns
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces.placement import DROP_NORM
 
@@ -67,13 +67,33 @@ def ranked(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 def best_trial(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, Any] | None:
     """The best run of the placement with the best estimate within the ReLU limits, or None.
 
-    Only full-length trials count. The all-linear control counts only if `min_relus` is 0.
+    Only full-length trials count. The all-linear control counts only if `min_relus` is 0. With a
+    floor on accuracy it is the cheapest placement above the floor.
     """
     from relu_search.analysis.estimates import full_length
 
     metric = config.optimised
+    if config.at_least_accuracy is not None:
+        above = above_floor(trials, config)
+        return above[0] if above else None
     candidates = admitted(ranked(full_length(trials, metric), metric), config)
     return None if candidates.empty else rows_of(candidates.head(1))[0]
+
+
+def above_floor(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict[str, Any]]:
+    """The best run of each placement above the floor on accuracy, the cheapest placement first.
+
+    A placement is above it if its estimate is, as in the column `estimate`. Of equally cheap ones
+    the one with the best estimate comes first.
+    """
+    from relu_search.analysis.estimates import estimates, full_length
+
+    metric, (column,) = config.optimised, cost_columns(config.costs)
+    whole = admitted(ranked(full_length(trials, metric), metric), config)
+    known = estimates(trials, metric)["estimate"]
+    rows = rows_of(whole.drop_duplicates("placement"))
+    above = [row for row in rows if known[row["placement"]] >= config.at_least_accuracy]
+    return sorted(above, key=lambda row: row[column])
 
 
 def admitted(trials: pd.DataFrame, config: ResolvedConfig) -> pd.DataFrame:

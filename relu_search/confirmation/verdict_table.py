@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from relu_search.analysis.leaderboard import NOT_FROM_SCRATCH, rows_of
@@ -15,6 +15,7 @@ from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
 from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
+from relu_search.settings.metrics import COLUMN_OF, cost_text, counted_costs
 from relu_search.settings.resolved_config import FROM_SCRATCH
 from search_spaces import Placement
 
@@ -182,6 +183,53 @@ def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     if rows[0]["start"] != FROM_SCRATCH:
         sentences.append(f"Every training is {rows[0]['start']}. {NOT_FROM_SCRATCH}")
     return sentences
+
+
+def floor_answer(run: RunFolder) -> list[str]:
+    """How many confirmed arms are above the floor of the search, and which of them costs least.
+
+    An arm is above it if its mean test accuracy is. The cost is that in `trials.csv`, so arms that
+    the search did not train are counted and never the cheapest. Empty without a floor.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    config = run.read_config()[0]
+    floor = config.at_least_accuracy
+    if floor is None:
+        return []
+    scores: dict[str, list[float]] = {}
+    arms = {}
+    for row in rows_of(read_table(run.table("confirm.csv"))):
+        if row["test_accuracy"] is not None:
+            scores.setdefault(row["placement"], []).append(row["test_accuracy"])
+            arms[row["placement"]] = row["arm"]
+    above = [placement for placement, values in scores.items() if fmean(values) >= floor]
+    line = f"{len(above)} of {len(scores)} placements have a mean test accuracy of at least"
+    (cost,) = counted_costs(config.costs)
+    trials = run.read_trials().drop_duplicates("placement").set_index("placement")
+    costs = trials[COLUMN_OF[cost]]
+    known = [placement for placement in above if placement in costs.index]
+    if not known:
+        return [f"{line} {floor:.1%}."]
+    cheapest = min(known, key=lambda placement: float(costs[placement]))
+    values = scores[cheapest]
+    spread = ""
+    if len(values) > 1:
+        low, high = _interval(values)
+        spread = f", 95 % between {low:.1%} and {high:.1%}"
+    return [
+        f"{line} {floor:.1%}. The cheapest of them is {arms[cheapest]} ({cheapest}) with "
+        f"{cost_text(cost, costs[cheapest])}: {fmean(values):.1%}{spread} (n = {len(values)})."
+    ]
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % t interval of a mean."""
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, 0.975) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def sentence_of(row: Mapping[str, Any]) -> str:

@@ -21,6 +21,8 @@ from trials.training.metrics import EpochMetrics
 
 METRIC_ATTRIBUTE = "metric"
 """User attribute of a study with several objectives: the name of its metric."""
+FLOOR_ATTRIBUTE = "floor"
+"""User attribute of a study that minimises a cost alone: the least validation accuracy."""
 COSTS_ATTRIBUTE = "costs"
 """User attribute of a study with several objectives: True; of its trials: their costs."""
 AUDIT_ATTRIBUTE = "audit"

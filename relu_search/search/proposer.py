@@ -20,6 +20,7 @@ from relu_search.run_folder.journal import one_write
 from relu_search.run_folder.study import (
     AUDIT_ATTRIBUTE,
     COSTS_ATTRIBUTE,
+    FLOOR_ATTRIBUTE,
     METRIC_ATTRIBUTE,
     history_of,
     store_history,
@@ -81,6 +82,7 @@ class StudyProposer:
             there are none.
         trials: budget, including the references.
         site_costs: (costs, sites) what keeping each site adds.
+        floor: least accuracy; the study then minimises the cost alone. None: there is none.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
         listeners: are told of every event.
@@ -98,6 +100,7 @@ class StudyProposer:
         trials: int,
         costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
         site_costs: NDArray[np.float64] | None = None,
+        floor: float | None = None,
         sampler: str = "gp",
         seed: int = 0,
         listeners: tuple[SearchListener, ...] = (),
@@ -107,9 +110,11 @@ class StudyProposer:
         self._spec_of = spec_of
         self._metric: MetricName = metric
         self._costs_of = costs_of
+        self._floor = floor
         if costs_of is not None:
-            for key, value in ((METRIC_ATTRIBUTE, metric), (COSTS_ATTRIBUTE, True)):
-                if key not in study.user_attrs:
+            attributes = {METRIC_ATTRIBUTE: metric, COSTS_ATTRIBUTE: True, FLOOR_ATTRIBUTE: floor}
+            for key, value in attributes.items():
+                if key not in study.user_attrs and value is not None:
                     study.set_user_attr(key, value)
         self._trials = trials
         self._listeners = listeners
@@ -129,6 +134,7 @@ class StudyProposer:
             trials=trials,
             seed=seed,
             site_costs=site_costs,
+            floor=floor,
         )
 
     @property
@@ -227,6 +233,8 @@ class StudyProposer:
         if history[-1].epoch < running.proposal.spec.recipe.epochs:
             return self._study.tell(trial, state=TrialState.PRUNED)
         values = [getattr(history[-1], self._metric), *running.proposal.costs]
+        if self._floor is not None:
+            values = [*running.proposal.costs]
         return self._study.tell(trial, values=values)
 
     def _take_over_earlier_trials(self) -> None:

@@ -267,6 +267,7 @@ def _search(
             metric=config.metric,
             costs_of=setting.costs.of if config.costs else None,
             site_costs=setting.costs.of_sites() if config.costs else None,
+            floor=config.at_least_accuracy,
             trials=config.trials,
             sampler=config.proposed_by,
             seed=config.seed,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from relu_search.settings.option_fields import option
 from search_spaces.errors import InputError
 
 MetricName = Literal["val_accuracy", "val_loss"]
@@ -13,6 +14,23 @@ Cost = Literal["relus", "relu_elements", "macs-after-fold"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
 CountedCost = Literal["relus", "relu_elements"]
 """Costs that are columns of `trials.csv`."""
+COLUMN_OF: dict[CountedCost, str] = {"relus": "relus", "relu_elements": "relu_elements"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """Options of an objective beside its names, which `SearchOptions` has."""
+
+    at_least_accuracy: float | None = option(
+        None,
+        "Search",
+        "Find the fewest ReLU elements (with --objective relus: ReLUs) at which the validation "
+        "accuracy is at least this, such as 0.92.",
+        default_text="no floor",
+        above=0,
+        most=1,
+    )
+
 
 _WORDS: dict[CountedCost, str] = {"relus": "ReLU", "relu_elements": "ReLU element"}
 _BY_SHORT_NAME: dict[str, MetricName] = {"accuracy": "val_accuracy", "loss": "val_loss"}
@@ -97,6 +115,11 @@ def cost_text(cost: CountedCost, count: int) -> str:
     return f"{count:,} {_WORDS[cost]}{'' if count == 1 else 's'}"
 
 
+def cost_columns(costs: Iterable[Cost]) -> list[str]:
+    """The columns of `trials.csv` with those of the costs that it has."""
+    return [COLUMN_OF[cost] for cost in counted_costs(costs)]
+
+
 def counted_costs(costs: Iterable[Cost]) -> list[CountedCost]:
     """Those of the costs that are columns of `trials.csv`."""
     return [cost for cost in costs if cost != "macs-after-fold"]
@@ -123,3 +146,19 @@ def parse_objective(text: str) -> tuple[MetricName | None, tuple[Cost, ...]]:
             "once, such as accuracy,relus"
         )
     return (metrics[0] if metrics else None), tuple(name for name in COSTS if name in names)
+
+
+def floor_objective(objective: str | None) -> str:
+    """The objective of a search with a floor on accuracy: accuracy, and the cost to minimise.
+
+    Raises:
+        InputError: another metric, several costs, or one that `trials.csv` does not have.
+    """
+    metric, costs = (None, ()) if objective is None else parse_objective(objective)
+    costs = costs or ("relu_elements",)
+    if metric == "val_loss" or len(costs) > 1 or not counted_costs(costs):
+        raise InputError(
+            f"objective {objective} and at_least_accuracy exclude each other: a floor on accuracy "
+            "goes with one cost, relu_elements or relus; give --objective relus, or leave it out"
+        )
+    return f"accuracy,{costs[0]}"

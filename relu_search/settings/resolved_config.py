@@ -8,7 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.metrics import METRICS, Cost, Metric, MetricName, parse_objective
+from relu_search.settings.metrics import (
+    METRICS,
+    Cost,
+    Metric,
+    MetricName,
+    floor_objective,
+    parse_objective,
+)
 from relu_search.settings.relu_limits import limits_of
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
@@ -113,6 +120,8 @@ class ResolvedConfig(SearchOptions):
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
         values["metric"] = _metric(typed)
+        if typed.at_least_accuracy is not None:
+            values |= {"metric": "val_accuracy", "objective": floor_objective(typed.objective)}
         network = _network(typed)
         values |= {"network": network, **_named(network)}
         values["min_relus"], values["max_relus"] = limits_of(typed, network)
@@ -175,7 +184,9 @@ class ResolvedConfig(SearchOptions):
 
     @property
     def directions(self) -> list[Literal["maximize", "minimize"]]:
-        """Of the metric, then of the costs, in Optuna's words."""
+        """Of the metric, then of the costs, in Optuna's words; with a floor, of the cost alone."""
+        if self.at_least_accuracy is not None:
+            return ["minimize"]
         minimised: list[Literal["maximize", "minimize"]] = ["minimize"] * len(self.costs)
         return [self.optimised.direction, *minimised]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from relu_search.settings.metrics import MetricName
+from relu_search.settings.metrics import MetricName, ObjectiveOptions
 from relu_search.settings.option_fields import option, options_of
 from search_spaces import Activation, DroppedNorm, Granularity
 from trials.data.image_sets import Augment, TrainingData
@@ -32,7 +32,7 @@ be larger, up to the limit of the libraries (2**32 - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
+class SearchOptions(ObjectiveOptions):
     """The options of a search.
 
     `SearchConfig` holds them as the user typed them, `ResolvedConfig` as the search runs them.

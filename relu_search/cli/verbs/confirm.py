@@ -83,6 +83,7 @@ def confirm(
         LEGEND,
         answer_of,
         far_runs_line,
+        floor_answer,
         shrinkage_lines,
         verdict_table,
     )
@@ -120,12 +121,13 @@ def confirm(
             report=say,
         )
     rows = outcome.verdicts
+    floor_lines = floor_answer(folder) if rows else []
     if as_json:
         print_json(
             {
                 "run": run,
                 "ending": outcome.ending,
-                "answer": answer_of(rows),
+                "answer": answer_of(rows) + floor_lines,
                 "verdicts": rows,
             }
         )
@@ -137,7 +139,13 @@ def confirm(
         ]
         far = far_runs_line(rows)
         print_parts(
-            *answer_of(rows), "", *tables, LEGEND, *([far] if far else []), *shrinkage_lines(rows)
+            *answer_of(rows),
+            *floor_lines,
+            "",
+            *tables,
+            LEGEND,
+            *([far] if far else []),
+            *shrinkage_lines(rows),
         )
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
