@@ -29,7 +29,13 @@ from relu_search.analysis.leaderboard import (
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import supernet_agreement
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import COLUMN_OF, Metric, cost_text, counted_costs
+from relu_search.settings.metrics import (
+    COLUMN_OF,
+    Metric,
+    cost_columns,
+    cost_text,
+    counted_costs,
+)
 from relu_search.settings.resolved_config import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -179,7 +185,13 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
             "above": [rows[row["placement"]] for row in above_floor(trials, config)],
         },
         "differences": differences,
-        "front": [rows[row["placement"]] for row in pareto_placements(whole, config)],
+        "front": [
+            {
+                **{column: row[column] for column in cost_columns(config.costs)},
+                **rows[row["placement"]],
+            }
+            for row in pareto_placements(whole, config)
+        ],
         "estimates": sorted(rows.values(), key=lambda row: -metric.sign * row["estimate"]),
     }
 
@@ -195,7 +207,13 @@ def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:
         shown.append(f"{words} ({name})" if words else name)
         shown[-1] += f" {metric.text(row['estimate'])}"
     more = f"; and {len(rows) - _FRONT_SHOWN} more" if len(rows) > _FRONT_SHOWN else ""
-    return f"Pareto front of {config.objective}: {'; '.join(shown)}{more}."
+    how = ""
+    if "latency" in costs:
+        how = (
+            f" Latency: {config.latency_form}, batch {config.latency_batch}, one thread, median; "
+            "trials.csv has its quartiles."
+        )
+    return f"Pareto front of {config.objective}: {'; '.join(shown)}{more}.{how}"
 
 
 def report_text(run: RunFolder) -> tuple[Table, str]:

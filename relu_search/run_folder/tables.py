@@ -32,6 +32,7 @@ TRIAL_COLUMNS = (
     "val_loss",
     "train_loss",
     "seconds",
+    *("latency_ms", "latency_q25_ms", "latency_q75_ms"),
     "back_end",
     "start",
     "reason",
@@ -147,7 +148,10 @@ COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
 """Columns of whole numbers without a gap."""
 _NEW_IN_VERDICTS = ("spread", "p_tost_holm", "look", "level", "least_seeds")
 _ADDED = {
-    "trials.csv": {"start": FROM_SCRATCH},
+    "trials.csv": {
+        **dict.fromkeys(("latency_ms", "latency_q25_ms", "latency_q75_ms"), ""),
+        "start": FROM_SCRATCH,
+    },
     "confirm.csv": {"start": FROM_SCRATCH},
     "verdict.csv": {**dict.fromkeys(_NEW_IN_VERDICTS, ""), "start": FROM_SCRATCH},
 }

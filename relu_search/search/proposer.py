@@ -21,6 +21,7 @@ from relu_search.run_folder.study import (
     AUDIT_ATTRIBUTE,
     COSTS_ATTRIBUTE,
     FLOOR_ATTRIBUTE,
+    LATENCY_ATTRIBUTE,
     METRIC_ATTRIBUTE,
     history_of,
     store_history,
@@ -80,6 +81,7 @@ class StudyProposer:
         metric: first objective of the study.
         costs_of: takes a placement; returns the further objectives, known without training. None:
             there are none.
+        timing_of: takes a placement; returns its timing, if latency is one of the costs.
         trials: budget, including the references.
         site_costs: (costs, sites) what keeping each site adds.
         floor: least accuracy; the study then minimises the cost alone. None: there is none.
@@ -99,6 +101,7 @@ class StudyProposer:
         metric: MetricName,
         trials: int,
         costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
+        timing_of: Callable[[Placement], Mapping[str, float] | None] = lambda _placement: None,
         site_costs: NDArray[np.float64] | None = None,
         floor: float | None = None,
         sampler: str = "gp",
@@ -110,6 +113,7 @@ class StudyProposer:
         self._spec_of = spec_of
         self._metric: MetricName = metric
         self._costs_of = costs_of
+        self._timing_of = timing_of
         self._floor = floor
         if costs_of is not None:
             attributes = {METRIC_ATTRIBUTE: metric, COSTS_ATTRIBUTE: True, FLOOR_ATTRIBUTE: floor}
@@ -189,6 +193,8 @@ class StudyProposer:
         if self._costs_of is not None:
             costs = self._costs_of(placement)
             trial.set_user_attr(COSTS_ATTRIBUTE, list(costs))
+            if (timing := self._timing_of(placement)) is not None:
+                trial.set_user_attr(LATENCY_ATTRIBUTE, dict(timing))
         proposal = Proposal(
             number=trial.number,
             spec=spec,

@@ -170,7 +170,7 @@ class _Setting:
 
         for line in outlook_on_test(data, data_dir=config.data_dir):
             say(line)
-        costs = Costs(config.costs, facts)
+        costs = Costs.of_config(config, facts, say)
         return cls(data=data, space=space, facts=facts, costs=costs)
 
 
@@ -252,6 +252,7 @@ def _search(
     progress = _progress(listeners)
     with says_what_is_safe(run, config):
         study = _study_of(run, config, setting)
+        costs = setting.costs.in_study(study)
         run.sweep()
         run.trial_files.make_folders()
         recorder = RunRecorder(run, config, setting.facts)
@@ -265,8 +266,9 @@ def _search(
             ),
             spec_of=config.trial_spec,
             metric=config.metric,
-            costs_of=setting.costs.of if config.costs else None,
-            site_costs=setting.costs.of_sites() if config.costs else None,
+            costs_of=costs.of if config.costs else None,
+            timing_of=costs.timing_of,
+            site_costs=costs.of_sites() if config.costs else None,
             floor=config.at_least_accuracy,
             trials=config.trials,
             sampler=config.proposed_by,

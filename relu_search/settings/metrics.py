@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from relu_search.settings.option_fields import option
 from search_spaces.errors import InputError
 
 MetricName = Literal["val_accuracy", "val_loss"]
-Cost = Literal["relus", "relu_elements", "macs-after-fold"]
+Cost = Literal["relus", "relu_elements", "macs-after-fold", "latency"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
-CountedCost = Literal["relus", "relu_elements"]
+CountedCost = Literal["relus", "relu_elements", "latency"]
 """Costs that are columns of `trials.csv`."""
-COLUMN_OF: dict[CountedCost, str] = {"relus": "relus", "relu_elements": "relu_elements"}
+COLUMN_OF: dict[CountedCost, str] = {
+    "relus": "relus",
+    "relu_elements": "relu_elements",
+    "latency": "latency_ms",
+}
+LatencyForm = Literal["eager", "onnx"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +34,20 @@ class ObjectiveOptions:
         default_text="no floor",
         above=0,
         most=1,
+    )
+    latency_form: LatencyForm | None = option(
+        None,
+        "Search",
+        "What --objective latency measures: eager (PyTorch) or onnx (ONNX Runtime).",
+        default_text="eager",
+    )
+    latency_batch: int | None = option(
+        None,
+        "Search",
+        "Images at once for --objective latency.",
+        default_text="1",
+        least=1,
+        most=4096,
     )
 
 
@@ -110,8 +129,10 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def cost_text(cost: CountedCost, count: int) -> str:
-    """A cost with its unit: `4 ReLUs`, `6,144 ReLU elements`."""
+def cost_text(cost: CountedCost, count: float) -> str:
+    """A cost with its unit: `4 ReLUs`, `6,144 ReLU elements`, `1.234 ms`."""
+    if cost == "latency":
+        return f"{count:.3f} ms"
     return f"{count:,} {_WORDS[cost]}{'' if count == 1 else 's'}"
 
 
@@ -162,3 +183,20 @@ def floor_objective(objective: str | None) -> str:
             "goes with one cost, relu_elements or relus; give --objective relus, or leave it out"
         )
     return f"accuracy,{costs[0]}"
+
+
+def latency_options(typed: ObjectiveOptions, objective: str | None) -> dict[str, Any]:
+    """The options of the objective `latency`; they are None without it.
+
+    Raises:
+        InputError: one is given without it.
+    """
+    form, batch = typed.latency_form, typed.latency_batch
+    if objective is not None and "latency" in parse_objective(objective)[1]:
+        return {"latency_form": form or "eager", "latency_batch": batch or 1}
+    if form is not None or batch is not None:
+        raise InputError(
+            "latency_form and latency_batch are for the objective latency; give --objective "
+            "accuracy,latency, or leave them out"
+        )
+    return {}

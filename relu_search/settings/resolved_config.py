@@ -14,6 +14,7 @@ from relu_search.settings.metrics import (
     Metric,
     MetricName,
     floor_objective,
+    latency_options,
     parse_objective,
 )
 from relu_search.settings.relu_limits import limits_of
@@ -122,6 +123,7 @@ class ResolvedConfig(SearchOptions):
         values["metric"] = _metric(typed)
         if typed.at_least_accuracy is not None:
             values |= {"metric": "val_accuracy", "objective": floor_objective(typed.objective)}
+        values |= latency_options(typed, values["objective"])
         network = _network(typed)
         values |= {"network": network, **_named(network)}
         values["min_relus"], values["max_relus"] = limits_of(typed, network)

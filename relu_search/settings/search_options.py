@@ -276,8 +276,8 @@ class SearchOptions(ObjectiveOptions):
     objective: str | None = option(
         None,
         "Search",
-        "Several objectives at once: loss or accuracy, with any of relus, relu_elements and "
-        "macs-after-fold, such as loss,relus.",
+        "Several objectives at once: loss or accuracy, with any of relus, relu_elements, "
+        "macs-after-fold and latency, such as loss,relus.",
         metavar="NAMES",
     )
     stop_on: Signal = option(
