@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from trials.data.image_sets import TrainingData as TrainingData
     from trials.data.splits import load_data as load_data
+    from trials.fine_tuning.weights import StartingWeights as StartingWeights
+    from trials.fine_tuning.weights import read_weights as read_weights
     from trials.running.trial import TrialResult as TrialResult
     from trials.running.trial import run_trial as run_trial
     from trials.training.loop import train as train
     from trials.training.metrics import EpochMetrics as EpochMetrics
+    from trials.training.recipe import FineTuning as FineTuning
     from trials.training.recipe import Recipe as Recipe
     from trials.training.spec import TrialSpec as TrialSpec
 
@@ -23,16 +26,22 @@ _HOME = {
     "train": "training.loop",
     "TrialResult": "running.trial",
     "TrialSpec": "training.spec",
+    "FineTuning": "training.recipe",
+    "StartingWeights": "fine_tuning.weights",
+    "read_weights": "fine_tuning.weights",
     "run_trial": "running.trial",
 }
 
 __all__ = [
     "EpochMetrics",
+    "FineTuning",
     "Recipe",
+    "StartingWeights",
     "TrainingData",
     "TrialResult",
     "TrialSpec",
     "load_data",
+    "read_weights",
     "run_trial",
     "train",
 ]

@@ -16,8 +16,8 @@ from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.samplers.distinct import DistinctSampler
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
+from relu_search.settings.limits import default_grace
 from relu_search.settings.metrics import METRICS, Cost, MetricName
-from relu_search.settings.resolved_config import default_grace
 from relu_search.settings.search_config import SearchConfig
 from relu_search.settings.search_options import COARSE_TO_FINE
 from search_spaces import Placement, SearchSpace, reference_modules

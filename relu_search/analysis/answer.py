@@ -18,11 +18,24 @@ from relu_search.analysis.estimates import (
     gap_between,
     has_model,
 )
-from relu_search.analysis.leaderboard import best_trial, caveat, leaderboard_note, leaderboard_table
+from relu_search.analysis.leaderboard import (
+    above_floor,
+    admitted,
+    best_trial,
+    caveat,
+    leaderboard_note,
+    leaderboard_table,
+)
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import supernet_agreement
 from relu_search.run_folder.folder import RunFolder
-from relu_search.settings.metrics import Metric, cost_text, counted_costs
+from relu_search.settings.metrics import (
+    COLUMN_OF,
+    Metric,
+    cost_columns,
+    cost_text,
+    counted_costs,
+)
 from relu_search.settings.resolved_config import ResolvedConfig
 
 if TYPE_CHECKING:
@@ -48,9 +61,12 @@ def answer_lines(
     metric = config.optimised
     whole = full_length(trials, metric)
     best = best_trial(trials, config)
+    if config.at_least_accuracy is not None and not whole.empty:
+        yield floor_line(trials, config)
     if best is None:
         return
-    yield _best(best, whole, metric)
+    if config.at_least_accuracy is None:
+        yield _best(best, whole, metric)
     if config.costs:
         yield _front(whole, config)
     if supernet is not None:
@@ -58,6 +74,29 @@ def answer_lines(
     stops = early_stopping_text(trials, early_evidence(trials, epochs, config), config)
     if stops:
         yield stops
+
+
+def floor_line(trials: pd.DataFrame, config: ResolvedConfig) -> str:
+    """How many placements are above the floor on accuracy, and which of them costs least."""
+    metric = config.optimised
+    whole = admitted(full_length(trials, metric), config)
+    known = estimates(trials, metric)["estimate"]
+    above = above_floor(trials, config)
+    floor = config.at_least_accuracy
+    assert floor is not None
+    many = f"{len(above)} of {whole['placement'].nunique()} placements"
+    line = f"{many} {'has' if len(above) == 1 else 'have'} at least {metric.text(floor)} validation"
+    if not above:
+        highest = max((known[p] for p in whole["placement"]), default=None)
+        reached = "" if highest is None else f"; the highest has {metric.text(highest)}"
+        return f"{line} accuracy{reached}."
+    first, (cost,) = above[0], counted_costs(config.costs)
+    name = first["module"] or first["placement"]
+    return (
+        f"{line} accuracy ({estimate_words(estimates(whole, metric))}). The cheapest of them is "
+        f"{name} with {cost_text(cost, first[COLUMN_OF[cost]])}, at "
+        f"{metric.text(known[first['placement']])}; only relu-search confirm decides."
+    )
 
 
 def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
@@ -105,8 +144,9 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
     Returns:
         `metric`; `has_model`; `estimates`, one row per placement with a full-length trial: its
         seeds, mean, estimate and interval (None without the model); `best`, such a row with its
-        ratio, or None; `differences`, how far paired and 2:1 are behind it; `front`, the Pareto
-        front of estimate and ReLUs, or of the search's objectives.
+        ratio, or None; `floor`, None, or the least accuracy and the rows above it, the cheapest
+        first; `differences`, how far paired and 2:1 are behind the best; `front`, the Pareto front
+        of estimate and ReLUs, or of the search's objectives.
     """
     metric = config.optimised
     whole = full_length(trials, metric)
@@ -138,8 +178,20 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
         "metric": metric.name,
         "has_model": has_model(known),
         "best": None if leader is None else rows[leader],
+        "floor": None
+        if config.at_least_accuracy is None
+        else {
+            "at_least": config.at_least_accuracy,
+            "above": [rows[row["placement"]] for row in above_floor(trials, config)],
+        },
         "differences": differences,
-        "front": [rows[row["placement"]] for row in pareto_placements(whole, config)],
+        "front": [
+            {
+                **{column: row[column] for column in cost_columns(config.costs)},
+                **rows[row["placement"]],
+            }
+            for row in pareto_placements(whole, config)
+        ],
         "estimates": sorted(rows.values(), key=lambda row: -metric.sign * row["estimate"]),
     }
 
@@ -151,11 +203,17 @@ def _front(whole: pd.DataFrame, config: ResolvedConfig) -> str:
     shown = []
     for row in rows[:_FRONT_SHOWN]:
         name = row["module"] or row["placement"]
-        words = " and ".join(cost_text(cost, row[cost]) for cost in costs)
+        words = " and ".join(cost_text(cost, row[COLUMN_OF[cost]]) for cost in costs)
         shown.append(f"{words} ({name})" if words else name)
         shown[-1] += f" {metric.text(row['estimate'])}"
     more = f"; and {len(rows) - _FRONT_SHOWN} more" if len(rows) > _FRONT_SHOWN else ""
-    return f"Pareto front of {config.objective}: {'; '.join(shown)}{more}."
+    how = ""
+    if "latency" in costs:
+        how = (
+            f" Latency: {config.latency_form}, batch {config.latency_batch}, one thread, median; "
+            "trials.csv has its quartiles."
+        )
+    return f"Pareto front of {config.objective}: {'; '.join(shown)}{more}.{how}"
 
 
 def report_text(run: RunFolder) -> tuple[Table, str]:
@@ -169,6 +227,6 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
     images = int(record["data"]["validation_images"])
     return (
-        leaderboard_table(trials, config.optimised),
+        leaderboard_table(trials, config.optimised, config.start_text if config.weights else None),
         "\n".join([leaderboard_note(trials), *answer, caveat(trials, config, images)]),
     )

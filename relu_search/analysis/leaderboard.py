@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.metrics import METRICS, Metric
+from relu_search.settings.metrics import METRICS, Metric, cost_columns
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces.placement import DROP_NORM
 from trials.running.time_budget import OUT_OF_TIME
@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import pandas as pd
     from rich.table import Table
 
+NOT_FROM_SCRATCH = (
+    "Such trainings rank placements in another way than trainings from scratch; do not mix them."
+)
 STATE_WORDS = {"COMPLETE": "full length", "PRUNED": "stopped early", "FAIL": "failed"}
 """State of a trial in `trials.csv` -> what every text calls it."""
 FOUND_SHOWN = 10
@@ -65,13 +68,33 @@ def ranked(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
 def best_trial(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, Any] | None:
     """The best run of the placement with the best estimate within the ReLU limits, or None.
 
-    Only full-length trials count. The all-linear control counts only if `min_relus` is 0.
+    Only full-length trials count. The all-linear control counts only if `min_relus` is 0. With a
+    floor on accuracy it is the cheapest placement above the floor.
     """
     from relu_search.analysis.estimates import full_length
 
     metric = config.optimised
+    if config.at_least_accuracy is not None:
+        above = above_floor(trials, config)
+        return above[0] if above else None
     candidates = admitted(ranked(full_length(trials, metric), metric), config)
     return None if candidates.empty else rows_of(candidates.head(1))[0]
+
+
+def above_floor(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict[str, Any]]:
+    """The best run of each placement above the floor on accuracy, the cheapest placement first.
+
+    A placement is above it if its estimate is, as in the column `estimate`. Of equally cheap ones
+    the one with the best estimate comes first.
+    """
+    from relu_search.analysis.estimates import estimates, full_length
+
+    metric, (column,) = config.optimised, cost_columns(config.costs)
+    whole = admitted(ranked(full_length(trials, metric), metric), config)
+    known = estimates(trials, metric)["estimate"]
+    rows = rows_of(whole.drop_duplicates("placement"))
+    above = [row for row in rows if known[row["placement"]] >= config.at_least_accuracy]
+    return sorted(above, key=lambda row: row[column])
 
 
 def admitted(trials: pd.DataFrame, config: ResolvedConfig) -> pd.DataFrame:
@@ -91,11 +114,11 @@ def rows_of(trials: pd.DataFrame) -> list[dict[str, Any]]:
     return rows
 
 
-def leaderboard_table(trials: pd.DataFrame, metric: Metric) -> Table:
+def leaderboard_table(trials: pd.DataFrame, metric: Metric, title: str | None = None) -> Table:
     """A rich table of the best found placements and all hand-designed modules."""
     from rich.table import Table
 
-    table = Table(header_style="bold", box=None, pad_edge=False)
+    table = Table(title=title, title_justify="left", header_style="bold", box=None, pad_edge=False)
     columns, rows = leaderboard(trials, metric)
     for name in columns:
         is_text = name in ("placement", "failure")
@@ -185,9 +208,13 @@ def caveat(trials: pd.DataFrame, config: ResolvedConfig, validation_images: int)
     accuracy = float(known["val_accuracy"][best["placement"]]) if best else 0.5
     line = (
         f"Noise: {_wilson(accuracy, validation_images)}; different seeds add more. Ranked by "
-        f"{estimate_words(known)}. {_epochs_text(config.training_recipe.epochs)} early "
-        "trainability, not final accuracy."
+        f"{estimate_words(known)}. "
     )
+    if config.weights is None:
+        epochs = _epochs_text(config.training_recipe.epochs)
+        line += f"{epochs} early trainability, not final accuracy."
+    else:
+        line += f"Every training is {config.start_text}. {NOT_FROM_SCRATCH}"
     controls = trials.loc[trials["module"].map(is_control), "placement"]
     if best is not None:
         value = metric.sign * known["estimate"]

@@ -9,7 +9,7 @@ import pandas as pd
 
 from relu_search.analysis.estimates import estimates, full_length
 from relu_search.analysis.leaderboard import admitted, rows_of
-from relu_search.settings.metrics import counted_costs
+from relu_search.settings.metrics import cost_columns
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.early_stopping.pareto_halving import dominates
 
@@ -27,7 +27,7 @@ def pareto_placements(trials: pd.DataFrame, config: ResolvedConfig) -> list[dict
         return []
     whole = whole.drop_duplicates("placement").copy()
     whole["estimate"] = whole["placement"].map(known)
-    columns = counted_costs(config.costs)
+    columns = cost_columns(config.costs)
     points = [
         (-metric.sign * float(row["estimate"]), *(float(row[c]) for c in columns))
         for row in rows_of(whole)

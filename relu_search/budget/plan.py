@@ -11,7 +11,6 @@ from typing import Any
 
 from relu_search.settings.limits import bytes_text, duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
-from search_spaces import Placement
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say, TrialNeeds, measured_needs
 
@@ -162,7 +161,7 @@ def measured_plan(
         InputError: a training fails.
     """
     assert config.pack != "auto"
-    kept = Placement("1" * len(config.network.sites))
+    kept = config.all_kept
     specs = [config.trial_spec(kept)] * config.pack
     how = specs, data, config.compiled, config.captured, config.deterministic
     return Plan(

@@ -46,6 +46,7 @@ def live_view(config: ResolvedConfig, earlier: int = 0, spent: float = 0.0) -> L
         trials=config.trials,
         epochs=config.training_recipe.epochs,
         metric=config.metric,
+        floor=config.at_least_accuracy,
         earlier=earlier,
         seconds=None if config.time_limit is None else config.time_limit - spent,
     )
@@ -57,12 +58,24 @@ def headline(config: ResolvedConfig) -> str:
     size = space.size
     count = f"{size:,}" if size < 10**12 else f"about 1e{len(str(size)) - 1}"
     return (
-        f"searching {config.network.label}, on {config.data}: "
+        f"searching {config.network.label}, on {config.data}{_start(config)}: "
         f"{count} placements at granularity {config.granularity}, {config.budget_text}, "
         f"{config.epochs} epoch{'s'[: config.epochs > 1]} each; hand-designed modules first"
+        + _floor(config)
         + (f"\nnote: {note}" if (note := look_alike(config.network)) else "")
         + _budget_warning(config, space)
     )
+
+
+def _floor(config: ResolvedConfig) -> str:
+    if config.at_least_accuracy is None:
+        return ""
+    floor = config.optimised.text(config.at_least_accuracy)
+    return f"; fewest {config.costs[0]} at a validation accuracy of at least {floor}"
+
+
+def _start(config: ResolvedConfig) -> str:
+    return "" if config.weights is None else f", {config.start_text}"
 
 
 def _budget_warning(config: ResolvedConfig, space: SearchSpace) -> str:
@@ -150,12 +163,18 @@ def _written_report(run: RunFolder) -> Path | None:
 
 
 def _why_no_best(run: RunFolder, trials: pd.DataFrame, config: ResolvedConfig) -> str:
+    from relu_search.analysis.answer import floor_line
     from relu_search.analysis.estimates import full_length
 
     if (trials["state"] != "COMPLETE").all():
         return "No trial trained to full length; the table shows why."
     if full_length(trials, config.optimised).empty:
         return f"No full-length trial has a finite {config.optimised.title}."
+    if config.at_least_accuracy is not None:
+        return (
+            f"{floor_line(trials, config)} Add trials, or search with a lower --at-least-accuracy: "
+            f"{command('search --resume', run)} {_more(config)}"
+        )
     return (
         f"No full-length trial keeps {_limits(config)}, so there is no best one. Add trials: "
         f"{command('search --resume', run)} {_more(config)}"

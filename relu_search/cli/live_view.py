@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from relu_search.analysis.leaderboard import STATE_WORDS, is_control
-from relu_search.run_folder.study import history_of
+from relu_search.run_folder.study import COSTS_ATTRIBUTE, history_of
 from relu_search.settings.metrics import METRICS, MetricName
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics
@@ -27,6 +27,7 @@ class LiveView:
         trials: budget of the search; None: only time limits it.
         epochs: full length of a trial.
         metric: what the search optimises.
+        floor: least value of the metric; the best trial is then the cheapest one above it.
         earlier: trials of the budget that were finished before, on a resume.
         seconds: that the search may take from now; None: there is no limit.
     """
@@ -39,6 +40,7 @@ class LiveView:
         trials: int | None,
         epochs: int,
         metric: MetricName,
+        floor: float | None = None,
         earlier: int = 0,
         seconds: float | None = None,
     ) -> None:
@@ -47,6 +49,7 @@ class LiveView:
         self._trials = trials
         self._epochs = epochs
         self._metric: MetricName = metric
+        self._floor = floor
         self._earlier = earlier
         self._seconds = seconds
         self._began = time.monotonic()
@@ -81,8 +84,11 @@ class LiveView:
         self._running.pop(trial.number, None)
         self._counts[trial.state.name] += 1
         if trial.state == TrialState.COMPLETE:
-            value = METRICS[self._metric].sign * trial.values[0]
+            last = history_of(trial)[-1][self._metric]
+            value = METRICS[self._metric].sign * last
             found = not is_control(trial.user_attrs["module"])
+            if self._floor is not None:
+                found, value = last >= self._floor, -trial.user_attrs[COSTS_ATTRIBUTE][0]
             if found and (self._best is None or value > self._best[0]):
                 self._best = (value, trial)
         if not self._console.is_terminal:

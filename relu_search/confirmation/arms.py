@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from relu_search.analysis.leaderboard import admitted, is_control, ranked, rows_of
+from relu_search.analysis.leaderboard import (
+    above_floor,
+    admitted,
+    is_control,
+    ranked,
+    rows_of,
+)
 from relu_search.run_folder.folder import RunFolder
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import (
@@ -44,6 +50,8 @@ class Arm:
 def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> list[Arm]:
     """Paired, then the hand-designed modules, then the best found placements.
 
+    With a floor on accuracy, the best are the cheapest above it, then the most accurate below.
+
     Args:
         top: number of found placements, within the search's ReLU limits.
         modules: module names, placement texts, or names of placements that the user gave to the
@@ -57,10 +65,14 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
     finished = trials[trials["state"] == "COMPLETE"]
     if finished.empty:
         raise InputError(f"{run.path} has no trial of full length yet; let the search run longer")
-    finished = ranked(finished, config.optimised).drop_duplicates("placement")  # the best of each
-    rows = rows_of(admitted(finished, config))
+    order = ranked(finished, config.optimised).drop_duplicates("placement")  # the best of each
+    rows = rows_of(admitted(order, config))
+    if config.at_least_accuracy is not None:
+        above = above_floor(trials, config)
+        taken = {row["placement"] for row in above}
+        rows = above + [row for row in rows if row["placement"] not in taken]
     found = [row for row in rows if not row["module"]][:top]
-    earlier = {row["placement"]: row for row in rows_of(finished)}
+    earlier = {row["placement"]: row for row in rows_of(order)}
 
     own = config.own_placements
     hand_designed = {**config.references, **own}

@@ -1,7 +1,7 @@
 """Confirm what a search found: the best placements against the hand-designed modules.
 
 1. Choose the arms: paired, the hand-designed modules, and the best found placements.
-2. Train every arm from scratch on the same fresh seeds.
+2. Train every arm on the same fresh seeds, as the search did: from scratch or from its weights.
 3. When all training is done, score every finished model once on the test split.
 4. Compare the arms and write the verdicts.
 """
@@ -27,12 +27,12 @@ from relu_search.confirmation.verdict_table import verdict_rows
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
 from relu_search.run_folder.time_spent import save_time, time_spent
-from relu_search.search.resuming import contradicting_data
+from relu_search.search.resuming import contradicting_data, require_same_weights
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.limits import seconds_of
 from relu_search.settings.machines import Machines
-from relu_search.settings.option_files import read_toml, recipe_of_table
-from relu_search.settings.resolved_config import ResolvedConfig, changed_recipe
+from relu_search.settings.option_files import changed_recipe, read_toml, recipe_of_table
+from relu_search.settings.resolved_config import ResolvedConfig, absolute_weights
 from relu_search.settings.search_options import MAX_SEED
 from search_spaces import InputError
 from search_spaces.errors import shown
@@ -80,6 +80,7 @@ def confirm(
     deterministic: bool | None = None,
     data: str | TrainingData | None = None,
     data_dir: str | None = None,
+    weights: str | None = None,
     test: Any = None,
     backbone: str | None = None,
     compute: Machines | None = None,
@@ -112,6 +113,7 @@ def confirm(
         data: where the data of the search are now; None: where they were. Data that were given in
             Python are given again.
         data_dir: where torchvision's data are now; None: where they were.
+        weights: where the weights from which the trainings start are now; None: where they were.
         test: the test split of such data: a pair of images and labels, or a data set.
         backbone: the backbone, named again if it is code, which runs only then.
         compute: where to train; None: as the search did.
@@ -128,6 +130,8 @@ def confirm(
     config, record = run.read_config(backbone)
     config.network.require_runnable()
     config = _moved(run, config, data, data_dir)
+    if weights is not None:
+        config = replace(config, weights=absolute_weights(weights))
     seed_list = _fresh_seeds(config, seeds, first_seed)
     if not 0 < margin < 1:
         raise InputError(f"margin is {shown(margin)}; it must be between 0 and 1, such as 0.003")
@@ -142,6 +146,8 @@ def confirm(
         splits = config.load_splits((config.seed, *seed_list), report)
         _require_memory(config, record["data"])
         given_test = check_data(run, config, splits, record["data"]["split_digest"], test)
+        config = config.with_weights(splits.facts_of(config.seed))
+        require_same_weights(run, config)
         if not (run.path / SETTINGS).is_file():
             settings: dict[str, Any] = {"epochs": settled.epochs, "deterministic": deterministic}
             if settled != replace(config.training_recipe, epochs=settled.epochs):
@@ -187,6 +193,7 @@ def confirm(
             margin=margin,
             dropped_after=trainings.dropped_after,
             looks=looks,
+            start=config.start_text,
         )
         looks.write(run)  # first: a verdict that was read is a look
         write_table(run.table(VERDICTS), rows)

@@ -83,7 +83,8 @@ class Trainings:
             return
         self._report(
             f"confirming {len(self._arms)} arms on seeds {self._seeds[0]} to {self._seeds[-1]}, "
-            f"{self._recipe.epochs} epochs each: {len(self._plan)} trainings to do"
+            f"{self._recipe.epochs} epochs each, {self._config.start_text}: {len(self._plan)} "
+            "trainings to do"
         )
         trials = TrialList(
             [self._spec(arm, seed) for arm, seed in self._plan],
@@ -100,6 +101,7 @@ class Trainings:
             name=self._run.read_config()[1]["study"] + "-confirm",
             say=self._report,
             runner=runner,
+            weights=self._config.start,
         )
         self._write_runs()
 
@@ -199,6 +201,7 @@ class Trainings:
             "test_loss": None,
             **{key: last.get(key) for key in ("val_accuracy", "val_loss", "train_loss")},
             "seconds": round(sum(metrics.seconds for metrics in epochs), 3),
+            "start": self._config.start_text,
             "reason": failure or "",
         }
         if state == "COMPLETE":

@@ -6,15 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
-from statistics import fmean
+from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from relu_search.analysis.leaderboard import rows_of
+from relu_search.analysis.leaderboard import NOT_FROM_SCRATCH, rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
 from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
 from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
+from relu_search.settings.metrics import COLUMN_OF, cost_text, counted_costs
+from relu_search.settings.resolved_config import FROM_SCRATCH
 from search_spaces import Placement
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ def verdict_rows(
     margin: float,
     dropped_after: Mapping[str, int],
     looks: Looks | None = None,
+    start: str = FROM_SCRATCH,
 ) -> list[dict[str, Any]]:
     """Every arm against paired, then against the best hand-designed module; no pair twice.
 
@@ -43,6 +46,7 @@ def verdict_rows(
         dropped_after: arm -> number of seeds after which the race dropped it. An arm whose other
             trainings had already begun may have all seeds; then the table does not say it.
         looks: the earlier looks; this one is added. None: this is the first.
+        start: how all trainings started, in words.
     """
     rows = [row for row in rows_of(runs) if row["test_accuracy"] is not None]
     scores: dict[str, dict[int, float]] = {arm.name: {} for arm in arms}
@@ -100,6 +104,7 @@ def verdict_rows(
                 "search_accuracy": found,
                 "confirmed_val_accuracy": confirmed,
                 "shrinkage": shrunk,
+                "start": start,
             }
         )
     return table
@@ -175,7 +180,56 @@ def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
         plural = "s" if len(others) > 1 else ""
         sentences.append(f"The other {len(others)} comparison{plural}: {told}.")
+    if rows[0]["start"] != FROM_SCRATCH:
+        sentences.append(f"Every training is {rows[0]['start']}. {NOT_FROM_SCRATCH}")
     return sentences
+
+
+def floor_answer(run: RunFolder) -> list[str]:
+    """How many confirmed arms are above the floor of the search, and which of them costs least.
+
+    An arm is above it if its mean test accuracy is. The cost is that in `trials.csv`, so arms that
+    the search did not train are counted and never the cheapest. Empty without a floor.
+
+    Raises:
+        InputError: a table is damaged.
+    """
+    config = run.read_config()[0]
+    floor = config.at_least_accuracy
+    if floor is None:
+        return []
+    scores: dict[str, list[float]] = {}
+    arms = {}
+    for row in rows_of(read_table(run.table("confirm.csv"))):
+        if row["test_accuracy"] is not None:
+            scores.setdefault(row["placement"], []).append(row["test_accuracy"])
+            arms[row["placement"]] = row["arm"]
+    above = [placement for placement, values in scores.items() if fmean(values) >= floor]
+    line = f"{len(above)} of {len(scores)} placements have a mean test accuracy of at least"
+    (cost,) = counted_costs(config.costs)
+    trials = run.read_trials().drop_duplicates("placement").set_index("placement")
+    costs = trials[COLUMN_OF[cost]]
+    known = [placement for placement in above if placement in costs.index]
+    if not known:
+        return [f"{line} {floor:.1%}."]
+    cheapest = min(known, key=lambda placement: float(costs[placement]))
+    values = scores[cheapest]
+    spread = ""
+    if len(values) > 1:
+        low, high = _interval(values)
+        spread = f", 95 % between {low:.1%} and {high:.1%}"
+    return [
+        f"{line} {floor:.1%}. The cheapest of them is {arms[cheapest]} ({cheapest}) with "
+        f"{cost_text(cost, costs[cheapest])}: {fmean(values):.1%}{spread} (n = {len(values)})."
+    ]
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """The 95 % t interval of a mean."""
+    from scipy.special import stdtrit
+
+    half = stdtrit(len(values) - 1, 0.975) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
 
 
 def sentence_of(row: Mapping[str, Any]) -> str:
@@ -227,7 +281,7 @@ def verdict_table(rows: Sequence[Mapping[str, Any]], versus: str) -> Table:
 
     chosen = [row for row in rows if row["versus"] == versus]
     table = Table(
-        title=f"against {versus}",
+        title=", ".join([f"against {versus}", *{row["start"] for row in chosen} - {FROM_SCRATCH}]),
         title_justify="left",
         header_style="bold",
         box=None,

@@ -149,6 +149,23 @@ def fold_all_pairs(network: nn.Module) -> fx.GraphModule:
     return folded
 
 
+def fold_saving_pairs(network: nn.Module, image_shape: tuple[int, int, int]) -> fx.GraphModule:
+    """The network with every BatchNorm folded, and every pair that saves operations.
+
+    Args:
+        image_shape: (C, H, W).
+
+    Raises:
+        InputError: `torch.fx` cannot trace the network.
+    """
+    folded = fold_norms(network)
+    reports = [_report(folded, pair, shape) for pair, shape in _with_shapes(folded, image_shape)]
+    for report in reports:
+        if report.macs_after < report.macs_before:
+            fold_pair(folded, report.pair)
+    return folded
+
+
 def macs_after_fold(network: nn.Module, image_shape: tuple[int, int, int]) -> int:
     """Multiply-accumulate operations for one image if every pair is folded that saves some.
 

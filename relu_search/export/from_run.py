@@ -13,6 +13,7 @@ from relu_search.analysis.leaderboard import STATE_WORDS, rows_of
 from relu_search.export.card import CARD, read_card
 from relu_search.export.exported_model import check_options, export_model
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import WEIGHTS
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
 from search_spaces.errors import shown
@@ -133,7 +134,8 @@ def export_trial(
         row: the trial's row of `trials.csv`.
         options: further options of `export_model`.
     """
-    data = run.read_config()[1]["data"]
+    record = run.read_config()[1]
+    data = record["data"]
     network = partial(
         build,
         config.network,
@@ -143,7 +145,8 @@ def export_trial(
         activation=config.activation,
     )
     model = load_network(network, run.trial_weights(row["trial"]))
-    details = {**card_details(config, data, row), "verdict": _verdict(run, row["placement"])}
+    details = card_details(config, data, row, record.get(WEIGHTS))
+    details["verdict"] = _verdict(run, row["placement"])
     return export_model(model, out, formats, details=details, **options)
 
 
@@ -192,13 +195,17 @@ def data_facts(data: TrainingData) -> dict[str, Any]:
 
 
 def card_details(
-    config: ResolvedConfig, data: Mapping[str, Any], row: Mapping[str, Any]
+    config: ResolvedConfig,
+    data: Mapping[str, Any],
+    row: Mapping[str, Any],
+    weights: str | None = None,
 ) -> dict[str, Any]:
     """The entries of a card on the training of a model and on the images that it takes.
 
     Args:
         data: `data_facts` of the training data.
         row: of the trial: seed, metrics, and its number if it belongs to a search.
+        weights: digest of the weights from which it started.
     """
     return {
         "image_size": data["image_size"],
@@ -210,12 +217,26 @@ def card_details(
             "validation_images": data["validation_images"],
             "split_digest": data["split_digest"],
             "recipe": config.training_recipe.to_json(),
+            "start": config.start_text,
+            "fine_tuning": _fine_tuning(config, weights),
             "deterministic": config.deterministic,
             "seed": row["seed"],
             "trial": row.get("trial"),
             "val_accuracy": row["val_accuracy"],
             "val_loss": row["val_loss"],
         },
+    }
+
+
+def _fine_tuning(config: ResolvedConfig, weights: str | None) -> dict[str, Any] | None:
+    if config.weights is None:
+        return None
+    return {
+        "weights": Path(config.weights).name,
+        "digest": weights,
+        "new_head": config.new_head,
+        "distill": config.distill,
+        "temperature": config.distill_temperature,
     }
 
 

@@ -24,11 +24,12 @@ from relu_search.report.figure_style import (
     new_figure,
     styled,
 )
-from relu_search.settings.metrics import CountedCost, Metric
+from relu_search.settings.metrics import COLUMN_OF, CountedCost, Metric
 
 AXES: dict[CountedCost, str] = {
     "relus": "ReLUs kept in the blocks",
     "relu_elements": "ReLU elements of an image",
+    "latency": "Latency of the folded network (ms)",
 }
 
 
@@ -51,7 +52,8 @@ def accuracy_against_relus(
         return empty_figure("No trial has trained to the end yet.")
     known = estimates(trials, metric)
     of_placement = complete.drop_duplicates("placement").set_index("placement")
-    cost_of = of_placement[cost].reindex(known.index)
+    column, is_count = COLUMN_OF[cost], cost != "latency"
+    cost_of = of_placement[column].reindex(known.index)
     values, sd = known["estimate"] * metric.factor, known["sd"] * metric.factor
     figure = new_figure(4.0)
     axes = figure.add_subplot()
@@ -62,9 +64,9 @@ def accuracy_against_relus(
     if len(runs):
         single = runs[metric.name] * metric.factor
         note = "single runs, if several"
-        axes.plot(runs[cost], single, "x", color=GREY, markersize=3, label=note, zorder=2)
+        axes.plot(runs[column], single, "x", color=GREY, markersize=3, label=note, zorder=2)
     front = _front(cost_of, metric.sign * known["estimate"], values)
-    end = max(int(cost_of.max()), int(front.index[-1]) + 1)
+    end = max(cost_of.max(), front.index[-1] + (1 if is_count else 0))
     axes.step(
         [*front.index, end],
         [*front, front.iloc[-1]],
@@ -91,12 +93,12 @@ def accuracy_against_relus(
             axes.plot(x, y, named.style.marker, color=named.style.color, markersize=size, zorder=4)
             notes.append((x, y, named.name))
     axes.margins(0.12, 0.12)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=is_count))
     axes.set(xlabel=AXES[cost], ylabel=f"{metric.axis_label}, estimate")
     figure.legend(loc="outside upper left", ncols=4)
     on_front = np.linspace(front.index[0], end, 100)
     steps = front.to_numpy()[np.searchsorted(front.index, on_front, side="right") - 1]
-    singles = zip(runs[cost], runs[metric.name] * metric.factor, strict=True)
+    singles = zip(runs[column], runs[metric.name] * metric.factor, strict=True)
     obstacles = [*zip(cost_of, values, strict=True), *singles, *zip(on_front, steps, strict=True)]
     label_points(axes, notes, obstacles)
     return figure

@@ -123,6 +123,12 @@ def empty_figure(reason: str) -> Figure:
 
 
 @styled
+def add_note(figure: Figure, text: str) -> None:
+    """Write a line below a figure."""
+    figure.supxlabel(label(text, 100), x=0.01, ha="left", fontsize=7, color=GREY)
+
+
+@styled
 def rendered(figure: Figure, form: FileFormat) -> bytes:
     """The bytes of the figure's file. Equal figures give equal bytes."""
     buffer = io.BytesIO()

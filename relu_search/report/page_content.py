@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +22,11 @@ from relu_search.analysis.leaderboard import (
 )
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.confirmation.looks import OLD_VERDICTS
-from relu_search.confirmation.verdict_table import answer_of, verdict_words
+from relu_search.confirmation.verdict_table import answer_of, floor_answer, verdict_words
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
+from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import WEIGHTS
 from trials.early_stopping.rung_evidence import RungEvidence
 from trials.running.time_budget import OUT_OF_TIME
 
@@ -115,19 +117,23 @@ def page_content(
     config, trials, verdicts = tables.config, tables.trials, tables.verdicts
     images = int(tables.record["data"]["validation_images"])
     columns, rows = leaderboard(trials, config.optimised)
+    start = "" if config.weights is None else config.start_text
     board = PageTable(
-        "Validation results; means over full-length seeds. All hand-designed modules and the best "
-        f"found placements, ranked by the estimate; {leaderboard_note(trials)}",
+        f"Validation results{start and f', {start}'}; means over full-length seeds. All "
+        "hand-designed modules and the best found placements, ranked by the estimate; "
+        f"{leaderboard_note(trials)}",
         _name_first(columns),
         [list(_name_first(cells)) for _, cells in rows],
     )
     return PageContent(
-        title=f"relu-search: {config.network.name} on {config.data}",
+        title=f"relu-search: {config.network.name} on {config.data}{start and f', {start}'}",
         answer=list(
-            _search_answer(tables) if verdicts is None else _verdict_answer(verdicts, is_old)
+            _search_answer(tables)
+            if verdicts is None
+            else _verdict_answer(verdicts, is_old, tables.run)
         ),
         note=early_stopping_text(trials, evidence, config),
-        verdicts=[] if verdicts is None else list(_verdict_tables(verdicts)),
+        verdicts=[] if verdicts is None else list(_verdict_tables(verdicts, start)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
         leaderboard=board,
         caveat=caveat(trials, config, images),
@@ -142,10 +148,10 @@ def _name_first(cells: tuple[str, ...] | list[str]) -> tuple[str, ...]:
     return (name, rank, *rest)
 
 
-def _verdict_answer(verdicts: pd.DataFrame, is_old: bool) -> Iterator[Statement]:
+def _verdict_answer(verdicts: pd.DataFrame, is_old: bool, run: RunFolder) -> Iterator[Statement]:
     first, *others = answer_of(rows_of(verdicts))
     yield Statement("", first)
-    yield from map(Statement, others)
+    yield from map(Statement, [*others, *floor_answer(run)])
     if is_old:
         yield Statement(OLD_VERDICTS)
 
@@ -163,10 +169,26 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
     if budget is not None and config.time_limit is None and finished < budget:
         yield Statement(f"{finished} of {budget} trials are finished; the results may change.")
     whole = full_length(trials, metric)
-    candidates = admitted(ranked(whole, metric), config)
-    if candidates.empty:
-        yield Statement("No trial within the ReLU limits has trained to the end yet.")
-        return
+    if config.at_least_accuracy is None:
+        candidates = admitted(ranked(whole, metric), config)
+        if candidates.empty:
+            yield Statement("No trial within the ReLU limits has trained to the end yet.")
+            return
+        yield from _best_found(candidates, value)
+    for placement in whole.loc[whole["module"] == "paired", "placement"].unique():
+        yield Statement(f"Paired, every ReLU kept: {value(placement)}.")
+    for line in answer_lines(trials, tables.epochs, config, tables.run.read_supernet()):
+        if not line.startswith("WARNING"):
+            yield Statement(line)
+    yield Statement(
+        "Each placement has few seeds and was chosen among many: this is a short list, not a "
+        "verdict. To decide, run ",
+        command=f"relu-search confirm {shlex.quote(str(tables.run.path))}",
+    )
+
+
+def _best_found(candidates: pd.DataFrame, value: Callable[[str], str]) -> Iterator[Statement]:
+    """The best of the ranked candidates, and a hand-designed module that is ahead of it."""
     best = rows_of(candidates.head(1))[0]
     # Not `best_trial` of the found ones: without the modules, their estimates would be others.
     found = rows_of(candidates[candidates["module"] == ""].head(1))
@@ -180,22 +202,13 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
         yield Statement(
             f"The hand-designed module {best['module']} is ahead: {value(best['placement'])}."
         )
-    for placement in whole.loc[whole["module"] == "paired", "placement"].unique():
-        yield Statement(f"Paired, every ReLU kept: {value(placement)}.")
-    for line in answer_lines(trials, tables.epochs, config, tables.run.read_supernet()):
-        if not line.startswith("WARNING"):
-            yield Statement(line)
-    yield Statement(
-        "Each placement has few seeds and was chosen among many: this is a short list, not a "
-        "verdict. To decide, run ",
-        command=f"relu-search confirm {shlex.quote(str(tables.run.path))}",
-    )
 
 
-def _verdict_tables(verdicts: pd.DataFrame) -> Iterator[PageTable]:
+def _verdict_tables(verdicts: pd.DataFrame, start: str) -> Iterator[PageTable]:
     for versus in references(verdicts):
         yield PageTable(
-            f"Test accuracy on fresh seeds against {versus}. n: seeds in common; difference: mean "
+            f"Test accuracy on fresh seeds{start and f', {start},'} against {versus}. n: seeds in "
+            "common; difference: mean "
             "difference, seed by seed, in percentage points, with its 95 % interval by Student's t "
             "and by the BCa bootstrap. verdict.csv has every p value and effect size.",
             _VERDICT_COLUMNS,
@@ -242,6 +255,8 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     recipe = config.training_recipe
     repeats = ", deterministic" if config.deterministic else ""
     yield "Training", f"recipe {recipe.text}, {recipe.epochs} epochs, {recipe.precision}{repeats}"
+    digest = f" (SHA-256 {record[WEIGHTS]})" if WEIGHTS in record else ""
+    yield "Start of a training", config.start_text + digest
     yield "Budget", config.budget_text
     yield (
         "Finished",
@@ -258,6 +273,9 @@ def _facts(tables: RunSnapshot) -> Iterator[tuple[str, str]]:
     limit = "" if config.max_relus is None else f", at most {config.max_relus}"
     yield "ReLU limits", f"at least {config.min_relus}{limit}"
     yield "Sampler and metric", f"{config.sampler}, {config.metric}"
+    if config.objective is not None:
+        floor = config.at_least_accuracy
+        yield "Objectives", config.objective + (f", accuracy at least {floor:.1%}" if floor else "")
     yield "Seed", str(config.seed)
     yield "Split digest", str(data["split_digest"])
     versions = record.get("versions", {})

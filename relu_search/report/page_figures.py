@@ -54,13 +54,14 @@ def search_figures(
     config, trials, epochs = tables.config, tables.trials, tables.epochs
     metric, backbone = config.optimised, config.network
     cost = (counted_costs(config.costs) or ["relus"])[0]
-    kept = "ReLUs kept" if cost == "relus" else "ReLU elements"
+    kept = {"relus": "ReLUs kept", "relu_elements": "ReLU elements", "latency": "latency"}[cost]
+    no_more = f"so {'much' if cost == 'latency' else 'many'} {kept}"
     yield PageFigure(
         "accuracy-relus",
         f"{metric.title.capitalize()} against {kept}",
         "One point per placement with full-length trials: the model's estimate (bars: ± 1 sd), the "
         "number that placements are ranked by. The line is the Pareto front: the best estimate "
-        f"with at most so many {kept}. Placements whose bars overlap cannot be told apart.",
+        f"with at most {no_more}. Placements whose bars overlap cannot be told apart.",
         accuracy_against_relus(trials, metric, cost),
     )
     yield PageFigure(

@@ -21,7 +21,7 @@ from relu_search.analysis.early_stops import early_evidence
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
 from relu_search.confirmation.verdict_table import stored_verdicts
-from relu_search.report.figure_style import rendered
+from relu_search.report.figure_style import add_note, rendered
 from relu_search.report.page_content import PageContent, page_content
 from relu_search.report.page_figures import PageFigure, search_figures, verdict_figures
 from relu_search.run_folder.folder import RunFolder
@@ -49,6 +49,9 @@ def write_report(run: RunFolder) -> Path:
     importance = site_importance(tables.trials, tables.config.network, metric)
     confirmation = list(verdict_figures(tables))
     search = list(search_figures(tables, evidence, importance))
+    if tables.config.weights is not None:
+        for drawn in (*confirmation, *search):
+            add_note(drawn.figure, tables.config.start_text)
     page = run.path / "report.html"
     try:
         run.sweep()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from relu_search.settings.option_fields import check_options, option, same_option
-from relu_search.settings.resolved_config import changed_recipe
+from relu_search.settings.option_files import changed_recipe
 from relu_search.settings.search_options import MAX_SEED, RECIPE_OPTIONS, SearchOptions
 from search_spaces import Backbone, InputError, Placement, resolve_placement
 from search_spaces.errors import shown

@@ -11,6 +11,8 @@ from search_spaces.any_network.source import is_source
 
 NETWORK = "network"
 """Table of the `[record]`: the network of a function, with its sites."""
+WEIGHTS = "weights"
+"""Key of the `[record]`: digest of the weights from which trainings start; else it is missing."""
 _LARGEST_SIDE = 4096  # pixels
 Rule = tuple[str, Callable[[Any], bool]]
 
@@ -71,6 +73,7 @@ def _are_numbers(value: Any) -> bool:
 _RECORD: Mapping[str, Rule] = {
     "study": ("a text", _is_text),
     "space_size": ("a text, or left out", lambda value: value is None or _is_text(value)),
+    WEIGHTS: ("a text, or left out", lambda value: value is None or _is_text(value)),
     "versions": (
         "a table of texts, or left out",
         lambda value: (

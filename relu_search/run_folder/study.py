@@ -14,15 +14,19 @@ from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial
 
 from relu_search.run_folder.journal import open_journal
-from relu_search.settings.storage_urls import sqlite_file, without_password
 from search_spaces import InputError
 from trials.files.durable import StorageError
+from trials.files.storage_urls import sqlite_file, without_password
 from trials.training.metrics import EpochMetrics
 
 METRIC_ATTRIBUTE = "metric"
 """User attribute of a study with several objectives: the name of its metric."""
+FLOOR_ATTRIBUTE = "floor"
+"""User attribute of a study that minimises a cost alone: the least validation accuracy."""
 COSTS_ATTRIBUTE = "costs"
 """User attribute of a study with several objectives: True; of its trials: their costs."""
+LATENCY_ATTRIBUTE = "latency"
+"""User attribute of a trial: the timing of its placement; of a study: milliseconds of paired."""
 AUDIT_ATTRIBUTE = "audit"
 """User attribute of a trial: the epoch after which it would have been stopped early, had it not
 been drawn as an audit."""
@@ -36,6 +40,11 @@ _RECORDED: dict[str, Callable[[Any], bool]] = {
 """User attributes of every finished trial, and whether a value is one."""
 _OPTIONAL: dict[str, Callable[[Any], bool]] = {
     "reason": lambda value: isinstance(value, str),
+    LATENCY_ATTRIBUTE: lambda value: (
+        isinstance(value, dict)
+        and value.keys() >= {"median_ms", "q25_ms", "q75_ms"}
+        and all(type(one) in (int, float) and 0 <= one < _LARGEST for one in value.values())
+    ),
     AUDIT_ATTRIBUTE: lambda value: type(value) is int and value >= 1,
     COSTS_ATTRIBUTE: lambda value: (
         isinstance(value, list)

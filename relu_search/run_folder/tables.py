@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relu_search.settings.resolved_config import FROM_SCRATCH
 from search_spaces import InputError, Placement
 from search_spaces.errors import printable
 from trials.files.durable import append_lines, read_lines, write_whole
@@ -31,7 +32,9 @@ TRIAL_COLUMNS = (
     "val_loss",
     "train_loss",
     "seconds",
+    *("latency_ms", "latency_q25_ms", "latency_q75_ms"),
     "back_end",
+    "start",
     "reason",
 )
 EPOCH_COLUMNS = (
@@ -59,6 +62,7 @@ CONFIRM_COLUMNS = (
     "val_loss",
     "train_loss",
     "seconds",
+    "start",
     "reason",
 )
 CONFIRM_EPOCH_COLUMNS = ("arm", "seed", *EPOCH_COLUMNS[1:])
@@ -96,6 +100,7 @@ VERDICT_COLUMNS = (
     "search_accuracy",
     "confirmed_val_accuracy",
     "shrinkage",
+    "start",
 )
 LOOK_COLUMNS = ("placement", "versus", "n", "verdict", "margin")
 SUPERNET_COLUMNS = ("placement", "val_loss", "val_accuracy")
@@ -135,14 +140,22 @@ COLUMNS = {
     "comparison.csv": COMPARISON_COLUMNS,
 }
 TEXTS = {
-    *("state", "module", "placement", "ratio", "back_end", "reason"),
+    *("state", "module", "placement", "ratio", "back_end", "start", "reason"),
     *("arm", "origin", "versus", "verdict"),
     *("data", "backbone", "sign"),
 }
 COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
 """Columns of whole numbers without a gap."""
-_ADDED = {"verdict.csv": {"spread", "p_tost_holm", "look", "level", "least_seeds"}}
-"""Columns that tables of earlier versions lack; they are read as empty."""
+_NEW_IN_VERDICTS = ("spread", "p_tost_holm", "look", "level", "least_seeds")
+_ADDED = {
+    "trials.csv": {
+        **dict.fromkeys(("latency_ms", "latency_q25_ms", "latency_q75_ms"), ""),
+        "start": FROM_SCRATCH,
+    },
+    "confirm.csv": {"start": FROM_SCRATCH},
+    "verdict.csv": {**dict.fromkeys(_NEW_IN_VERDICTS, ""), "start": FROM_SCRATCH},
+}
+"""Columns that tables of earlier versions lack, and as what they are read."""
 _LARGEST_COUNT, _LARGEST_NUMBER = 2**53, 1e40  # a loss of float32 is below
 
 
@@ -180,8 +193,9 @@ def read_table(path: Path) -> pd.DataFrame:
 
     try:
         table = pd.read_csv(io.StringIO(read_lines(path)), dtype=str, keep_default_na=False)
-        for column in _ADDED.get(path.name, set()) - {*table}:
-            table[column] = ""
+        for column, value in _ADDED.get(path.name, {}).items():
+            if column not in table:
+                table[column] = value
         missing = [column for column in COLUMNS[path.name] if column not in table]
         if missing:
             raise ValueError(f"no column {', '.join(missing)}")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Collection
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from optuna.samplers import BaseSampler, NSGAIISampler, RandomSampler, TPESampler
+from optuna.trial import FrozenTrial
 
+from relu_search.run_folder.study import history_of
 from relu_search.samplers.choice_space import LARGEST_POOL, ChoiceSpace
 from relu_search.samplers.distinct import DistinctSampler, GridSampler, order_of
 from relu_search.samplers.gp_sampler import CoarseToFineSampler, Level, SurrogateSampler
@@ -29,6 +33,7 @@ def make_sampler(
     trials: int,
     seed: int,
     site_costs: NDArray[np.float64] | None = None,
+    floor: float | None = None,
 ) -> DistinctSampler:
     """The sampler with this name, wrapped in `DistinctSampler`.
 
@@ -40,6 +45,8 @@ def make_sampler(
         trials: budget of the search; start-up and population depend on it.
         seed: of the search.
         site_costs: as in `ChoiceSpace.of`, with several objectives.
+        floor: least accuracy, a constraint: Optuna's own for `tpe` and `nsga2`; the others find it
+            in `StudyArrays`. `random` and `grid` learn nothing, so they need none.
 
     Raises:
         InputError: an unknown name, or `grid` on a space too large to enumerate.
@@ -49,11 +56,12 @@ def make_sampler(
     match name:
         case "tpe":
             startup = max(1, min(10, trials // _STARTUP_SHARE))
-            base_of = partial(TPESampler, n_startup_trials=startup)
+            base_of = partial(_constrained, TPESampler, floor, n_startup_trials=startup)
         case "random":
             base_of = RandomSampler
         case "nsga2":
-            base_of = partial(NSGAIISampler, population_size=max(4, min(50, trials // 4)))
+            population = max(4, min(50, trials // 4))
+            base_of = partial(_constrained, NSGAIISampler, floor, population_size=population)
         case "local":
             base_of = partial(LocalSampler, space=choice_space)
         case "greedy":
@@ -77,6 +85,21 @@ def make_sampler(
         case _:
             raise InputError(f"sampler {name!r} is unknown; use one of {', '.join(SAMPLERS)}")
     return DistinctSampler(base_of, space, tried, seed, trials)
+
+
+def _constrained(kind: Callable[..., BaseSampler], floor: float | None, **how: Any) -> BaseSampler:
+    """A sampler of Optuna with the floor as its constraint."""
+    if floor is not None:
+        how["constraints_func"] = partial(_below, floor)
+    with warnings.catch_warnings():  # experimental in Optuna 4, and to be replaced in 7
+        warnings.simplefilter("ignore")
+        return kind(**how)
+
+
+def _below(floor: float, trial: FrozenTrial) -> tuple[float]:
+    """How far the last accuracy of a trial is below the floor; 0 or less: it is above."""
+    history = history_of(trial)
+    return (floor - history[-1]["val_accuracy"] if history else floor,)
 
 
 def levels_of(space: SearchSpace, choice_space: ChoiceSpace, trials: int) -> list[Level]:

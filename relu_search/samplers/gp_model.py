@@ -165,6 +165,29 @@ class Surrogate:
         worth: Floats = improvement * (1 - self.noise / np.hypot(sd, self.noise))
         return worth
 
+    def cost_improvement(
+        self, candidates: Points, costs: Floats, tried_costs: Floats, floor: float
+    ) -> Floats:
+        """(m,) expected improvement of a cost under a floor on the score.
+
+        The improvement over the cheapest tried placement whose mean is above the floor is known
+        exactly; it is multiplied by the probability that the candidate's true score is above the
+        floor (constrained expected improvement, Gardner et al. 2014). As long as no tried placement
+        is above it, that probability alone counts.
+
+        Args:
+            candidates: (m, units).
+            costs: (m,) of the candidates.
+            tried_costs: (n,) of `points`.
+            floor: of the score.
+        """
+        mean, sd = self.predict(candidates)
+        chance: Floats = norm.cdf((mean - floor) / sd)
+        above = self.predict(self.points)[0] >= floor
+        if not above.any():
+            return chance
+        return chance * np.maximum(tried_costs[above].min() - costs, 0.0)
+
     def hypervolume_improvement(
         self, candidates: Points, costs: Floats, tried_costs: Floats
     ) -> Floats:

@@ -17,7 +17,8 @@ from relu_search.samplers.study_arrays import StudyArrays
 class SurrogateSampler(ChoiceSampler):
     """Bayesian optimisation: the candidate with the largest augmented expected improvement.
 
-    With several objectives, it is the largest expected hypervolume improvement. Tried placements
+    With several objectives, it is the largest expected hypervolume improvement; with a floor, the
+    largest expected improvement of the cost under it. Tried placements
     are candidates too: one is proposed with another seed if that is worth more than any new
     placement. In a small space, every placement is a candidate. In a large one, candidates are
     neighbours and crosses of the best trials, and random points.
@@ -45,9 +46,12 @@ class SurrogateSampler(ChoiceSampler):
         if costs.shape[1]:
             fixed = np.mean(costs - space.costs_of(points), axis=0)  # the part that no site changes
             pending, new = (space.costs_of(p) + fixed for p in (arrays.pending, candidates))
-            worth = model.believing(arrays.pending).hypervolume_improvement(
-                candidates, new, np.concatenate([costs, pending])
-            )
+            known, believing = np.concatenate([costs, pending]), model.believing(arrays.pending)
+            if arrays.floor is None:
+                worth = believing.hypervolume_improvement(candidates, new, known)
+            else:
+                cost, tried = new[:, 0], known[:, 0]
+                worth = believing.cost_improvement(candidates, cost, tried, arrays.floor)
         else:
             worth = model.believing(arrays.pending).augmented_improvement(candidates)
         best = np.flatnonzero(worth >= worth.max() * (1 - 1e-9))

@@ -11,7 +11,12 @@ from optuna.distributions import CategoricalDistribution
 from optuna.study import Study, StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from relu_search.run_folder.study import COSTS_ATTRIBUTE, METRIC_ATTRIBUTE, history_of
+from relu_search.run_folder.study import (
+    COSTS_ATTRIBUTE,
+    FLOOR_ATTRIBUTE,
+    METRIC_ATTRIBUTE,
+    history_of,
+)
 
 Choices = Mapping[str, CategoricalDistribution]
 """Parameter name -> its choices."""
@@ -27,12 +32,14 @@ class StudyArrays:
         scores: (trials,) larger is better. With one objective it is the value of the last epoch,
             negative if smaller values are better; it is the logarithm if all values are positive
             losses. A pruned trial has the score that its last report predicts (`_Line`). With
-            several objectives it is minus the number of trials that dominate this one.
-        quality: (trials,) the same for the first objective alone.
+            several objectives it is minus the number of trials that dominate this one. With a
+            floor it is minus the rank by Deb's rules (`_ranks_above`).
+        quality: (trials,) the same for the metric alone.
         costs: (trials, further objectives) without noise, smaller is better; no column if the
             study was not made by a search.
         noisier: (trials,) True for predicted scores.
         pending: (running trials, units).
+        floor: least quality, where the study minimises a cost under it; else None.
     """
 
     points: NDArray[np.int64]
@@ -41,6 +48,7 @@ class StudyArrays:
     costs: NDArray[np.float64]
     noisier: NDArray[np.bool_]
     pending: NDArray[np.int64]
+    floor: float | None = None
 
     @classmethod
     def of(cls, study: Study, choices: Choices) -> StudyArrays:
@@ -58,11 +66,14 @@ class StudyArrays:
             costs = np.array(
                 [trial.user_attrs[COSTS_ATTRIBUTE] for trial in ended], dtype=np.float64
             )
-            costs = costs.reshape(len(ended), len(study.directions) - 1)
+            costs = costs.reshape(len(ended), max(1, len(study.directions) - 1))
+        floor = study.user_attrs.get(FLOOR_ATTRIBUTE)
         if len(study.directions) == 1 or costs.shape[1]:
             quality = _quality(ended, study)
             scores = quality
-            if costs.shape[1]:
+            if floor is not None:
+                scores = -_ranks_above(floor, quality, costs[:, 0])
+            elif costs.shape[1]:
                 scores = -_dominators(np.column_stack([quality, -costs]))
         else:
             scores = quality = -_dominators(_signed_values(ended, study))
@@ -73,6 +84,7 @@ class StudyArrays:
             costs=costs,
             noisier=np.array([trial.state == TrialState.PRUNED for trial in ended], dtype=bool),
             pending=_points(running, choices),
+            floor=floor,
         )
 
     def seen(self) -> set[tuple[int, ...]]:
@@ -90,11 +102,11 @@ def _points(trials: list[FrozenTrial], choices: Choices) -> NDArray[np.int64]:
 
 
 def curve_of(trial: FrozenTrial, study: Study) -> dict[int, float]:
-    """Step -> first objective.
+    """Step -> metric.
 
-    Optuna stores no reports of studies with several objectives; then the history has the values.
+    Studies with costs store no reports; then the history has the values.
     """
-    if len(study.directions) == 1:
+    if COSTS_ATTRIBUTE not in study.user_attrs and len(study.directions) == 1:
         return trial.intermediate_values
     metric = study.user_attrs.get(METRIC_ATTRIBUTE)
     return {m["epoch"]: m[metric] for m in history_of(trial)} if metric else {}
@@ -107,9 +119,14 @@ def _signed_values(trials: list[FrozenTrial], study: Study) -> NDArray[np.float6
 
 
 def _quality(trials: list[FrozenTrial], study: Study) -> NDArray[np.float64]:
-    sign = 1.0 if study.directions[0] == StudyDirection.MAXIMIZE else -1.0
+    has_floor = FLOOR_ATTRIBUTE in study.user_attrs  # then the metric is an accuracy
+    is_maximised = has_floor or study.directions[0] == StudyDirection.MAXIMIZE
+    sign = 1.0 if is_maximised else -1.0
     curves = [curve_of(trial, study) for trial in trials]
-    ends = [trial.values[0] if trial.values else None for trial in trials]
+    ends: list[float | None] = [
+        (curve[max(curve)] if has_floor else trial.values[0]) if trial.values else None
+        for trial, curve in zip(trials, curves, strict=True)
+    ]
     known = [v for curve in curves for v in curve.values()] + [v for v in ends if v is not None]
     takes_log = sign < 0 and bool(known) and min(known) > 0
 
@@ -165,6 +182,20 @@ class _Line:
 
     def final(self, score: float) -> float:
         return min(self.final_mean + self.slope * (score - self.mean), self.highest)
+
+
+def _ranks_above(
+    floor: float, quality: NDArray[np.float64], costs: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """(n,) 0 is the best. Those above the floor come first, by cost; then the others, by quality.
+
+    These are the rules of Deb (2000) for constraints in evolutionary search.
+    """
+    is_below = quality < floor
+    order = np.lexsort((-quality, np.where(is_below, -quality, costs), is_below))
+    ranks = np.empty(len(order))
+    ranks[order] = np.arange(len(order))
+    return ranks
 
 
 def _dominators(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,6 +20,8 @@ from relu_search.run_folder.journal import one_write
 from relu_search.run_folder.study import (
     AUDIT_ATTRIBUTE,
     COSTS_ATTRIBUTE,
+    FLOOR_ATTRIBUTE,
+    LATENCY_ATTRIBUTE,
     METRIC_ATTRIBUTE,
     history_of,
     store_history,
@@ -82,11 +84,13 @@ class StudyProposer:
         metric: first objective of the study.
         costs_of: takes a placement; returns the further objectives, known without training. None:
             there are none.
+        timing_of: takes a placement; returns its timing, if latency is one of the costs.
         trials: budget, including the references.
         planned: trials that the sampler plans with, where time may end the search before; None:
             `trials`.
         budget: of time; None: there is no limit.
         site_costs: (costs, sites) what keeping each site adds.
+        floor: least accuracy; the study then minimises the cost alone. None: there is none.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
         listeners: are told of every event.
@@ -107,7 +111,9 @@ class StudyProposer:
         planned: int | None = None,
         budget: TimeBudget | None = None,
         costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
+        timing_of: Callable[[Placement], Mapping[str, float] | None] = lambda _placement: None,
         site_costs: NDArray[np.float64] | None = None,
+        floor: float | None = None,
         sampler: str = "gp",
         seed: int = 0,
         listeners: tuple[SearchListener, ...] = (),
@@ -117,9 +123,12 @@ class StudyProposer:
         self._spec_of = spec_of
         self._metric: MetricName = metric
         self._costs_of = costs_of
+        self._timing_of = timing_of
+        self._floor = floor
         if costs_of is not None:
-            for key, value in ((METRIC_ATTRIBUTE, metric), (COSTS_ATTRIBUTE, True)):
-                if key not in study.user_attrs:
+            attributes = {METRIC_ATTRIBUTE: metric, COSTS_ATTRIBUTE: True, FLOOR_ATTRIBUTE: floor}
+            for key, value in attributes.items():
+                if key not in study.user_attrs and value is not None:
                     study.set_user_attr(key, value)
         self._trials = trials
         self._budget = budget or TimeBudget()
@@ -143,6 +152,7 @@ class StudyProposer:
             trials=planned or trials,
             seed=seed,
             site_costs=site_costs,
+            floor=floor,
         )
 
     @property
@@ -204,6 +214,8 @@ class StudyProposer:
         if self._costs_of is not None:
             costs = self._costs_of(placement)
             trial.set_user_attr(COSTS_ATTRIBUTE, list(costs))
+            if (timing := self._timing_of(placement)) is not None:
+                trial.set_user_attr(LATENCY_ATTRIBUTE, dict(timing))
         proposal = Proposal(
             number=trial.number,
             spec=spec,
@@ -253,6 +265,8 @@ class StudyProposer:
                 trial.set_user_attr("reason", OUT_OF_TIME)
             return self._study.tell(trial, state=TrialState.PRUNED)
         values = [getattr(history[-1], self._metric), *running.proposal.costs]
+        if self._floor is not None:
+            values = [*running.proposal.costs]
         return self._study.tell(trial, values=values)
 
     def _take_over_earlier_trials(self) -> None:

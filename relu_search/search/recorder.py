@@ -13,7 +13,7 @@ from relu_search.analysis.leaderboard import best_trial
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.export.from_run import export_trial
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.study import AUDIT_ATTRIBUTE, history_of
+from relu_search.run_folder.study import AUDIT_ATTRIBUTE, LATENCY_ATTRIBUTE, history_of
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, Placement
 from trials.files.durable import StorageError
@@ -96,7 +96,9 @@ class RunRecorder:
             "val_loss": last.get("val_loss"),
             "train_loss": last.get("train_loss"),
             "seconds": round(sum(metrics["seconds"] for metrics in history), 3),
+            **_latency(trial),
             "back_end": self._config.back_end,
+            "start": self._config.start_text,
             "reason": _reason(trial),
         }
 
@@ -119,6 +121,15 @@ class RunRecorder:
                     raise StorageError(str(error)) from error
                 raise
             self._exported = self.best_trial["trial"]
+
+
+def _latency(trial: FrozenTrial) -> dict[str, float]:
+    """The columns of the latency; none without the objective."""
+    timing = trial.user_attrs.get(LATENCY_ATTRIBUTE)
+    if timing is None:
+        return {}
+    names = {"latency_ms": "median_ms", "latency_q25_ms": "q25_ms", "latency_q75_ms": "q75_ms"}
+    return {column: timing[name] for column, name in names.items()}
 
 
 def _reason(trial: FrozenTrial) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import WEIGHTS
 from relu_search.run_folder.study import finished_trials, has_study, new_study_name, open_study
 from relu_search.search.proposer import choices_of
 from relu_search.settings.resolved_config import ResolvedConfig
@@ -152,6 +153,25 @@ def _open_earlier_study(run: RunFolder, config: ResolvedConfig) -> optuna.Study 
     if not run.count_trials() and not has_study(run.journal, name, storage=config.storage):
         return None
     return open_study(run.journal, name, config.directions, storage=config.storage, resume=True)
+
+
+def require_same_weights(run: RunFolder, config: ResolvedConfig) -> None:
+    """Check that the weights from which trainings start are those of a run.
+
+    Args:
+        config: with its weights read.
+
+    Raises:
+        InputError: they are others, or the run trains from scratch.
+    """
+    known = run.read_config()[1].get(WEIGHTS)
+    digest = None if config.start is None else config.start.digest
+    if digest != known:
+        began = "trains from scratch" if known is None else f"began with others ({known[:16]}...)"
+        raise InputError(
+            f"weights {config.weights} are not those of {run.path}, which {began}; restore them, "
+            "give the place to which they have moved with --weights, or search anew"
+        )
 
 
 @contextlib.contextmanager

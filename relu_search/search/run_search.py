@@ -11,41 +11,38 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from relu_search.analysis.placement_facts import PlacementFacts
-from relu_search.budget.plan import Plan, measured_plan
+from relu_search.budget.plan import Plan
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import WEIGHTS
 from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
-from relu_search.search.back_ends import run_search_trials, with_pack_chosen
+from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import (
     changed_config,
     check_earlier_study,
+    require_same_weights,
     same_data,
     says_what_is_safe,
     study_of,
 )
-from relu_search.search.training_lists import check_precision
 from relu_search.search.warm_start import advised_placements
 from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
-from search_spaces import InputError, Placement, SearchSpace
+from search_spaces import InputError, SearchSpace
 from search_spaces.errors import require_type
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
 from trials.running.exchange import check_exchange
-from trials.running.resources import Node, Resources, plan_resources
 from trials.running.time_budget import TimeBudget
-
-if TYPE_CHECKING:
-    pass
 
 Ending = Literal["budget spent", "interrupted"]
 
@@ -98,10 +95,11 @@ def run_search(
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved, _progress(listeners))
+        resolved = resolved.with_weights(setting.data)
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         begun(run)
-        cluster = _connect(resolved, stack, dashboard=dashboard, verbose=verbose)
-        resolved, places = _measured(resolved, setting, cluster, _progress(listeners))
+        cluster = connect(resolved, stack, dashboard=dashboard, verbose=verbose)
+        resolved, places = measured_places(resolved, setting.data, cluster, _progress(listeners))
         plan = _plan_in_time(resolved, setting, places, budget, _progress(listeners))
         if plan is not None and not plan.expected:
             raise InputError(
@@ -135,8 +133,8 @@ def plan_search(config: SearchConfig, *, say: Say, verbose: bool = False) -> Pla
     resolved = config.resolve()
     setting = _Setting.of(resolved, say)
     with contextlib.ExitStack() as stack:
-        cluster = _connect(resolved, stack, dashboard=False, verbose=verbose)
-        resolved, places = _measured(resolved, setting, cluster, say)
+        cluster = connect(resolved, stack, dashboard=False, verbose=verbose)
+        resolved, places = measured_places(resolved, setting.data, cluster, say)
         return places.plan(resolved, setting.data, say)
 
 
@@ -178,9 +176,11 @@ def resume_search(
         budget = TimeBudget(config.time_limit, spent=time_spent(run.path, "search"))
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
+        config = config.with_weights(setting.data)
+        require_same_weights(run, config)
         check_earlier_study(run, config, setting.space)
-        cluster = _connect(config, stack, dashboard=dashboard, verbose=verbose)
-        config, places = _measured(config, setting, cluster, _progress(listeners))
+        cluster = connect(config, stack, dashboard=dashboard, verbose=verbose)
+        config, places = measured_places(config, setting.data, cluster, _progress(listeners))
         plan = None
         if budget.left > 0:
             plan = _plan_in_time(config, setting, places, budget, _progress(listeners))
@@ -205,10 +205,6 @@ class _Setting:
     facts: PlacementFacts
     costs: Costs
 
-    @property
-    def all_kept(self) -> Placement:
-        return Placement("1" * len(self.space.backbone.sites))
-
     @classmethod
     def of(cls, config: ResolvedConfig, say: Say) -> _Setting:
         data, space = config.load_data(say), config.search_space()
@@ -221,91 +217,18 @@ class _Setting:
 
         for line in outlook_on_test(data, data_dir=config.data_dir):
             say(line)
-        costs = Costs(config.costs, facts)
+        costs = Costs.of_config(config, facts, say)
         return cls(data=data, space=space, facts=facts, costs=costs)
 
 
-def _connect(
-    config: ResolvedConfig, stack: contextlib.ExitStack, *, dashboard: bool, verbose: bool
-) -> list[Node]:
-    """Join or start Ray until the stack is closed; returns the nodes of the cluster."""
-    from trials.on_ray.session import ray_session
-
-    cluster = stack.enter_context(
-        ray_session(
-            address=config.address,
-            niceness=config.niceness,
-            dashboard=dashboard,
-            verbose=verbose,
-        )
-    )
-    per_trial, _ = plan_resources(config.resources, cluster)
-    has_gpu = bool(per_trial["gpu"])
-    check_precision(config.precision, has_gpu=has_gpu)
-    if config.captured and not has_gpu:
-        raise InputError(
-            "captured needs a GPU per trial, and no trial has one; omit --captured, or set "
-            "--gpus-per-trial on a machine with GPUs"
-        )
-    return cluster
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Places:
-    """Where a search computes.
-
-    Attributes:
-        resources: of each trial.
-        call: calls a function in a worker with these resources; see `call_in_worker`.
-        at_once: trials at the same time.
-    """
-
-    resources: Resources
-    call: Callable[..., Any]
-    at_once: int
-
-    def plan(self, config: ResolvedConfig, data: TrainingData, say: Say) -> Plan:
-        """The estimate of a search here, by a measurement."""
-        return measured_plan(config, data, self.call, at_once=self.at_once, say=say)
-
-
-def _measured(
-    config: ResolvedConfig, setting: _Setting, cluster: list[Node], say: Say
-) -> tuple[ResolvedConfig, _Places]:
-    """The options with a number for `pack auto`, and the places with one for `gpus-per-trial auto`.
-
-    The workers measure, not this process. The pack comes first, as it decides how much memory is
-    needed.
-    """
-    from trials.on_ray.one_worker import call_in_worker, with_share_measured
-
-    per_trial, _ = plan_resources(config.resources, cluster)
-    config = with_pack_chosen(config, setting.data, partial(call_in_worker, per_trial), say)
-    assert config.pack != "auto"
-    paired = config.trial_spec(setting.all_kept)
-    resources = with_share_measured(
-        config.resources,
-        cluster,
-        [paired] * config.pack,
-        setting.data,
-        say=say,
-        compiled=config.compiled,
-        captured=config.captured,
-    )
-    per_trial, slots = plan_resources(replace(resources, concurrent=None), cluster)
-    at_once = min(slots * config.pack, resources.concurrent or slots * config.pack)
-    call = partial(call_in_worker, per_trial)
-    return config, _Places(resources=resources, call=call, at_once=at_once)
-
-
 def _plan_in_time(
-    config: ResolvedConfig, setting: _Setting, places: _Places, budget: TimeBudget, say: Say
+    config: ResolvedConfig, setting: _Setting, places: Places, budget: TimeBudget, say: Say
 ) -> Plan | None:
     """The estimate of a search with a time budget, which is told; None without one."""
     if config.time_limit is None:
         return None
     plan = places.plan(config, setting.data, say)
-    budget.expect(config.trial_spec(setting.all_kept), plan.trial_seconds)
+    budget.expect(config.trial_spec(config.all_kept), plan.trial_seconds)
     plan = replace(plan, limit=max(0.0, budget.left))
     say(plan.estimate())
     return plan
@@ -315,7 +238,7 @@ def _search(
     config: ResolvedConfig,
     run: RunFolder,
     setting: _Setting,
-    places: _Places,
+    places: Places,
     *,
     budget: TimeBudget,
     plan: Plan | None,
@@ -324,7 +247,8 @@ def _search(
 ) -> SearchOutcome:
     progress = _progress(listeners)
     with says_what_is_safe(run, config):
-        study = study_of(run, config, _record_of(setting, plan))
+        study = study_of(run, config, _record_of(config, setting, plan))
+        costs = setting.costs.in_study(study)
         budget.save = partial(save_time, run.path, "search")
         run.sweep()
         run.trial_files.make_folders()
@@ -350,8 +274,10 @@ def _search(
             ),
             spec_of=config.trial_spec,
             metric=config.metric,
-            costs_of=setting.costs.of if config.costs else None,
-            site_costs=setting.costs.of_sites() if config.costs else None,
+            costs_of=costs.of if config.costs else None,
+            timing_of=costs.timing_of,
+            site_costs=costs.of_sites() if config.costs else None,
+            floor=config.at_least_accuracy,
             trials=config.most_trials,
             planned=planned,
             budget=budget,
@@ -382,11 +308,13 @@ def _progress(listeners: tuple[SearchListener, ...]) -> Say:
     return partial(print, file=sys.stderr) if listeners else lambda _line: None
 
 
-def _record_of(setting: _Setting, plan: Plan | None) -> dict[str, Any]:
+def _record_of(config: ResolvedConfig, setting: _Setting, plan: Plan | None) -> dict[str, Any]:
     """The facts of a run for the `[record]` of `config.toml`."""
     record: dict[str, Any] = {
         "space_size": str(setting.space.size),
         "versions": versions(),
         "data": data_facts(setting.data),
     }
+    if config.start is not None:
+        record[WEIGHTS] = config.start.digest
     return record if plan is None else record | {"estimate": plan.record()}

@@ -49,11 +49,13 @@ def train_single(
     of_network.require_memory()
     of_network.prove()
     facts = of_network.of(chosen)
+    resolved = resolved.with_weights(data)
     if note := look_alike(network):
         report(f"note: {note}")
     report(
         f"training {network.label}, {facts['placement']} "
-        f"({facts['ratio']}), on {len(data.train):,} images of {data.name}, {on}"
+        f"({facts['ratio']}), {resolved.start_text}, on {len(data.train):,} images of "
+        f"{data.name}, {on}"
     )
     spec = resolved.trial_spec(chosen)
 
@@ -66,7 +68,12 @@ def train_single(
 
     try:
         result = run_trial(
-            spec, data, device=on, on_epoch=line, deterministic=resolved.deterministic
+            spec,
+            data,
+            device=on,
+            on_epoch=line,
+            deterministic=resolved.deterministic,
+            weights=resolved.start,
         )
     except RuntimeError as error:
         if (reason := out_of_memory(error)) is None:
@@ -76,6 +83,7 @@ def train_single(
     row = {
         "backbone": network.name,
         **facts,
+        "start": resolved.start_text,
         "seed": config.seed,
         "epochs": len(result.epochs),
         **{key: last.get(key) for key in ("train_loss", "val_loss", "val_accuracy")},
@@ -84,9 +92,9 @@ def train_single(
         "out": config.out,
     }
     if folder is not None and result.failure is None:
-        card = export_model(
-            result.model, folder, details=card_details(resolved, data_facts(data), row)
-        )
+        digest = None if resolved.start is None else resolved.start.digest
+        details = card_details(resolved, data_facts(data), row, digest)
+        card = export_model(result.model, folder, details=details)
         report(f"wrote {card}")
     return row
 

@@ -12,6 +12,7 @@ from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials.data.image_sets import TrainingData
 from trials.data.splits import Splits
+from trials.fine_tuning.weights import StartingWeights
 from trials.running.devices import Say, free_device_memory, local_device
 from trials.running.exchange import check_exchange
 from trials.running.resources import plan_resources
@@ -31,6 +32,7 @@ def run_trainings(
     name: str,
     say: Say,
     runner: Callable[..., TrialResult] = run_trial,
+    weights: StartingWeights | None = None,
 ) -> None:
     """Run a list of trainings: on Ray, or one after another in this process.
 
@@ -40,6 +42,7 @@ def run_trainings(
     Args:
         name: of the run, for its own folder in the exchange.
         say: is told what a measurement of memory finds, and of trials that start again.
+        weights: from which the trainings start.
 
     Raises:
         InputError: resources or an address that Ray cannot give.
@@ -48,6 +51,8 @@ def run_trainings(
     """
     check_machines(machines, precision)
     files.make_folders()
+    if weights is not None:
+        runner = partial(runner, weights=weights)
     if machines.in_process:
         device = device_here(machines)
         _expect(trainings, data, partial(_call_here, device), at_once=1, say=say)
@@ -64,7 +69,7 @@ def run_trainings(
         per_trial, _ = plan_resources(machines.resources, cluster)
         check_precision(precision, has_gpu=bool(per_trial["gpu"]))
         resources = with_share_measured(
-            machines.resources, cluster, [trainings.largest], data, say=say
+            machines.resources, cluster, [trainings.largest], data, say=say, weights=weights
         )
         per_trial, at_once = plan_resources(resources, cluster)
         call = partial(call_in_worker, per_trial)

@@ -127,3 +127,8 @@ def bytes_text(size: float) -> str:
             return f"{size:.3g} {unit}"
         size /= 1024
     return f"{size:.3g} GiB"
+
+
+def default_grace(epochs: int) -> int:
+    """First epoch after which trials may be stopped: an eighth of the epochs, at most 20."""
+    return min(-(-epochs // 8), 20)

@@ -4,15 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from relu_search.settings.option_fields import option
 from search_spaces.errors import InputError
 
 MetricName = Literal["val_accuracy", "val_loss"]
-Cost = Literal["relus", "relu_elements", "macs-after-fold"]
+Cost = Literal["relus", "relu_elements", "macs-after-fold", "latency"]
 COSTS: tuple[Cost, ...] = get_args(Cost)
-CountedCost = Literal["relus", "relu_elements"]
+CountedCost = Literal["relus", "relu_elements", "latency"]
 """Costs that are columns of `trials.csv`."""
+COLUMN_OF: dict[CountedCost, str] = {
+    "relus": "relus",
+    "relu_elements": "relu_elements",
+    "latency": "latency_ms",
+}
+LatencyForm = Literal["eager", "onnx"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveOptions:
+    """Options of an objective beside its names, which `SearchOptions` has."""
+
+    at_least_accuracy: float | None = option(
+        None,
+        "Search",
+        "Find the fewest ReLU elements (with --objective relus: ReLUs) at which the validation "
+        "accuracy is at least this, such as 0.92.",
+        default_text="no floor",
+        above=0,
+        most=1,
+    )
+    latency_form: LatencyForm | None = option(
+        None,
+        "Search",
+        "What --objective latency measures: eager (PyTorch) or onnx (ONNX Runtime).",
+        default_text="eager",
+    )
+    latency_batch: int | None = option(
+        None,
+        "Search",
+        "Images at once for --objective latency.",
+        default_text="1",
+        least=1,
+        most=4096,
+    )
+
+
 _WORDS: dict[CountedCost, str] = {"relus": "ReLU", "relu_elements": "ReLU element"}
 _BY_SHORT_NAME: dict[str, MetricName] = {"accuracy": "val_accuracy", "loss": "val_loss"}
 
@@ -91,9 +129,16 @@ METRICS: dict[str, Metric] = {
 }
 
 
-def cost_text(cost: CountedCost, count: int) -> str:
-    """A cost with its unit: `4 ReLUs`, `6,144 ReLU elements`."""
+def cost_text(cost: CountedCost, count: float) -> str:
+    """A cost with its unit: `4 ReLUs`, `6,144 ReLU elements`, `1.234 ms`."""
+    if cost == "latency":
+        return f"{count:.3f} ms"
     return f"{count:,} {_WORDS[cost]}{'' if count == 1 else 's'}"
+
+
+def cost_columns(costs: Iterable[Cost]) -> list[str]:
+    """The columns of `trials.csv` with those of the costs that it has."""
+    return [COLUMN_OF[cost] for cost in counted_costs(costs)]
 
 
 def counted_costs(costs: Iterable[Cost]) -> list[CountedCost]:
@@ -138,3 +183,36 @@ def chosen_metric(metric: MetricName, objective: str | None) -> MetricName:
             f"metric {metric} and objective {objective} exclude each other; leave one of them out"
         )
     return named or metric
+
+
+def floor_objective(objective: str | None) -> str:
+    """The objective of a search with a floor on accuracy: accuracy, and the cost to minimise.
+
+    Raises:
+        InputError: another metric, several costs, or one that `trials.csv` does not have.
+    """
+    metric, costs = (None, ()) if objective is None else parse_objective(objective)
+    costs = costs or ("relu_elements",)
+    if metric == "val_loss" or len(costs) > 1 or not counted_costs(costs):
+        raise InputError(
+            f"objective {objective} and at_least_accuracy exclude each other: a floor on accuracy "
+            "goes with one cost, relu_elements or relus; give --objective relus, or leave it out"
+        )
+    return f"accuracy,{costs[0]}"
+
+
+def latency_options(typed: ObjectiveOptions, objective: str | None) -> dict[str, Any]:
+    """The options of the objective `latency`; they are None without it.
+
+    Raises:
+        InputError: one is given without it.
+    """
+    form, batch = typed.latency_form, typed.latency_batch
+    if objective is not None and "latency" in parse_objective(objective)[1]:
+        return {"latency_form": form or "eager", "latency_batch": batch or 1}
+    if form is not None or batch is not None:
+        raise InputError(
+            "latency_form and latency_batch are for the objective latency; give --objective "
+            "accuracy,latency, or leave them out"
+        )
+    return {}

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import tomllib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from relu_search.settings.search_options import RECIPE_OPTIONS
 from search_spaces import (
     Architecture,
     DroppedNorm,
@@ -81,6 +83,46 @@ def recipe_of_table(values: dict[str, Any]) -> Recipe:
         InputError: an unknown key or a wrong value.
     """
     return Recipe.from_json({key.replace("-", "_"): value for key, value in values.items()})
+
+
+def changed_recipe(recipe: str | Recipe, options: Mapping[str, Any]) -> Recipe:
+    """A recipe with other values; its name is `custom` if more than epochs or precision differ.
+
+    Args:
+        recipe: itself, its name, or a TOML file.
+        options: by name; those that are None, or no option of a recipe, count as not given.
+
+    Raises:
+        InputError: an unknown recipe, an unreadable file, or a value out of range.
+    """
+    if isinstance(recipe, str):
+        is_file = recipe.lower().endswith(".toml")
+        recipe = read_recipe(recipe) if is_file else Recipe.named(recipe)
+    given = {
+        name: options[name]
+        for name in ("epochs", "precision", *RECIPE_OPTIONS)
+        if options.get(name) is not None
+    }
+    if "milestones" in given:
+        given["milestones"] = _shares(given["milestones"])
+    changed = replace(recipe, **given)
+    same = replace(changed, epochs=recipe.epochs, precision=recipe.precision) == recipe
+    return changed if same else replace(changed, name="custom")
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise InputError(
+            f"milestones is {text!r:.60}; write shares of the training, such as 0.5,0.75"
+        ) from None
+
+
+def options_of_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The values of a recipe as options."""
+    values = {name: getattr(recipe, name) for name in RECIPE_OPTIONS}
+    return {**values, "milestones": ",".join(map(repr, recipe.milestones))}
 
 
 def own_placements(

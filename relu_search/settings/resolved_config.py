@@ -2,47 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.limits import relu_limits, seconds_of
-from relu_search.settings.metrics import METRICS, Cost, Metric, chosen_metric, parse_objective
-from relu_search.settings.option_files import own_placements, read_recipe
+from relu_search.settings.limits import default_grace, relu_limits, seconds_of
+from relu_search.settings.metrics import (
+    METRICS,
+    Cost,
+    Metric,
+    chosen_metric,
+    floor_objective,
+    latency_options,
+    parse_objective,
+)
+from relu_search.settings.network_options import SMALL_DATA, names_of, network_of
+from relu_search.settings.option_files import changed_recipe, options_of_recipe, own_placements
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
     DEFAULT_TRIALS,
     MOST_TRIALS,
     RECIPE_OPTIONS,
-    SMALL_DATA,
     SearchOptions,
 )
-from relu_search.settings.storage_urls import with_absolute_file, without_password
 from search_spaces import (
     Architecture,
-    FunctionBackbone,
     InputError,
     Placement,
     SearchSpace,
     module_name_of,
-    parse_backbone,
     reference_modules,
 )
-from search_spaces.any_network.source import is_source
-from trials.data.image_sets import PYTHON, TrainingData
+from trials.data.image_sets import PYTHON, ImageFacts, TrainingData
 from trials.early_stopping.rule import EarlyStopping
 from trials.files.paths import absolute_data, absolute_path, data_directory
+from trials.files.storage_urls import with_absolute_file, without_password
 from trials.running.resources import Resources
-from trials.training.recipe import RECIPES, Precision, Recipe
+from trials.training.recipe import (
+    DISTILL_TEMPERATURE,
+    PRETRAINED,
+    RECIPES,
+    FineTuning,
+    Precision,
+    Recipe,
+)
 
 if TYPE_CHECKING:
     from trials.data.splits import Splits
+    from trials.fine_tuning.weights import StartingWeights
     from trials.training.spec import TrialSpec
 
 REPEAT_STRIDE = 1_000_000
 """Distance between the seeds of repeated trainings of one placement in a search."""
 EAGER = "eager"
+FROM_SCRATCH = "from scratch"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +66,7 @@ class ResolvedConfig(SearchOptions):
 
     No None means "the default" here. None is left where it means "no limit" (`train_limit`,
     `max_relus`, `time_budget`, `trials` with a `time_budget`), "not used" (`ratio`, `objective`,
-    `exchange`, `warm_start`), or where only the data or the machines can tell
+    `exchange`, `warm_start`, `weights`), or where only the data or the machines can tell
     (`validation_images`, `data_dir`, `concurrent`, `gpus_per_trial`, `address`, `storage`, `out`).
 
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.
@@ -61,6 +76,7 @@ class ResolvedConfig(SearchOptions):
         width: channels of the first stage; None: the backbone is not defined by a width.
         data: name of the data.
         given: the data themselves, where they were given in Python.
+        start: the weights themselves, once they are read (`with_weights`).
         recipe: how a network is trained.
         epochs, precision: of this recipe. The options of `RECIPE_OPTIONS` have its values too.
         own: placements of the user, name -> text; None: there are none.
@@ -75,6 +91,7 @@ class ResolvedConfig(SearchOptions):
     width: int | None = field()
     data: str = field()
     given: TrainingData | None = field(default=None, repr=False, compare=False)
+    start: StartingWeights | None = field(default=None, repr=False, compare=False)
     recipe: Recipe = field()
     epochs: int = field()
     precision: Precision = field()
@@ -104,16 +121,22 @@ class ResolvedConfig(SearchOptions):
             InputError: options that do not fit together.
         """
         values = {one.name: getattr(typed, one.name) for one in fields(SearchOptions)}
-        recipe = changed_recipe(typed.recipe, values)
+        usual = "short" if typed.weights is None else "finetune"
+        recipe = changed_recipe(typed.recipe or usual, values)
         values |= {"recipe": recipe, "epochs": recipe.epochs, "precision": recipe.precision}
-        values |= _options_of(recipe)
+        values |= options_of_recipe(recipe)
+        if typed.distill is not None and typed.distill_temperature is None:
+            values["distill_temperature"] = DISTILL_TEMPERATURE
         if typed.grace_epochs is None:
             values["grace_epochs"] = default_grace(values["epochs"])
         values["metric"] = chosen_metric(typed.metric, typed.objective)
+        if typed.at_least_accuracy is not None:
+            values |= {"metric": "val_accuracy", "objective": floor_objective(typed.objective)}
+        values |= latency_options(typed, values["objective"])
         if typed.trials is None and typed.time_budget is None:
             values["trials"] = DEFAULT_TRIALS
-        network = _network(typed)
-        values |= {"network": network, **_named(network)}
+        network = network_of(typed, typed.data)
+        values |= {"network": network, **names_of(network)}
         if typed.own is not None:
             named = own_placements(typed.own, network, typed.norm)
             values["own"] = {name: placement.text for name, placement in named.items()}
@@ -197,7 +220,9 @@ class ResolvedConfig(SearchOptions):
 
     @property
     def directions(self) -> list[Literal["maximize", "minimize"]]:
-        """Of the metric, then of the costs, in Optuna's words."""
+        """Of the metric, then of the costs, in Optuna's words; with a floor, of the cost alone."""
+        if self.at_least_accuracy is not None:
+            return ["minimize"]
         minimised: list[Literal["maximize", "minimize"]] = ["minimize"] * len(self.costs)
         return [self.optimised.direction, *minimised]
 
@@ -210,6 +235,11 @@ class ResolvedConfig(SearchOptions):
     def own_placements(self) -> dict[str, Placement]:
         """The placements of the user by name, which the search trains after the modules."""
         return {name: Placement.parse(text) for name, text in (self.own or {}).items()}
+
+    @property
+    def all_kept(self) -> Placement:
+        """The placement of the ordinary network."""
+        return Placement("1" * len(self.network.sites))
 
     def name_of(self, placement: Placement) -> str:
         """The name of a placement of the user, or of a module; empty if it has none."""
@@ -228,6 +258,39 @@ class ResolvedConfig(SearchOptions):
             max_relus=self.max_relus,
             norm="search" if self.search_norm else self.norm,
         )
+
+    def with_weights(self, data: TrainingData | ImageFacts) -> ResolvedConfig:
+        """These options with the weights from which trainings start, if there are any.
+
+        Raises:
+            InputError: the weights cannot be read, or do not fit the network and these data.
+        """
+        if self.weights is None:
+            return self
+        from trials.fine_tuning.weights import read_weights  # loads torch
+
+        start = read_weights(
+            self.weights,
+            self.network,
+            num_classes=data.num_classes,
+            in_channels=data.in_channels,
+            activation=self.activation,
+            new_head=self.new_head,
+        )
+        if self.distill is not None:
+            start.require_all_activations()
+        return replace(self, start=start)
+
+    @property
+    def start_text(self) -> str:
+        """How trainings start, in words: `from scratch`, `fine-tuned from model.safetensors`."""
+        if self.weights is None:
+            return FROM_SCRATCH
+        parts = [f"fine-tuned from {Path(self.weights).name}"]
+        parts += ["with a new head"] * self.new_head
+        if self.distill is not None:
+            parts.append(f"distilled {self.distill:g} at temperature {self.distill_temperature:g}")
+        return ", ".join(parts)
 
     def load_data(self, say: Callable[[str], None] = lambda _line: None) -> TrainingData:
         """The training and validation split of this search.
@@ -279,12 +342,20 @@ class ResolvedConfig(SearchOptions):
         """
         from trials.training.spec import TrialSpec  # loads torch
 
+        tuning = None
+        if self.weights is not None:
+            if self.start is None:
+                raise ValueError("the weights are not read; see with_weights")
+            tuning = FineTuning(weights=self.start.digest)
+            if self.distill is not None and self.distill_temperature is not None:
+                tuning = replace(tuning, distill=self.distill, temperature=self.distill_temperature)
         return TrialSpec(
             backbone=self.network,
             placement=placement,
             recipe=self.training_recipe,
             seed=self.seed + repeat * REPEAT_STRIDE,
             activation=self.activation,
+            fine_tuning=tuning,
         )
 
     def to_toml(self) -> dict[str, Any]:
@@ -294,90 +365,13 @@ class ResolvedConfig(SearchOptions):
         needed again.
         """
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        for name in (*RECIPE_OPTIONS, "given", "network"):
+        for name in (*RECIPE_OPTIONS, "given", "network", "start"):
             del values[name]
         is_known = self.recipe.text in RECIPES
         values["recipe"] = self.recipe.name if is_known else self.recipe.to_json()
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
-
-
-def default_grace(epochs: int) -> int:
-    """First epoch after which trials may be stopped: an eighth of the epochs, at most 20."""
-    return min(-(-epochs // 8), 20)
-
-
-def changed_recipe(recipe: str | Recipe, options: Mapping[str, Any]) -> Recipe:
-    """A recipe with other values; its name is `custom` if more than epochs or precision differ.
-
-    Args:
-        recipe: itself, its name, or a TOML file.
-        options: by name; those that are None, or no option of a recipe, count as not given.
-
-    Raises:
-        InputError: an unknown recipe, an unreadable file, or a value out of range.
-    """
-    if isinstance(recipe, str):
-        is_file = recipe.lower().endswith(".toml")
-        recipe = read_recipe(recipe) if is_file else Recipe.named(recipe)
-    given = {
-        name: options[name]
-        for name in ("epochs", "precision", *RECIPE_OPTIONS)
-        if options.get(name) is not None
-    }
-    if "milestones" in given:
-        given["milestones"] = _shares(given["milestones"])
-    changed = replace(recipe, **given)
-    same = replace(changed, epochs=recipe.epochs, precision=recipe.precision) == recipe
-    return changed if same else replace(changed, name="custom")
-
-
-def _shares(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError:
-        raise InputError(
-            f"milestones is {text!r:.60}; write shares of the training, such as 0.5,0.75"
-        ) from None
-
-
-def _options_of(recipe: Recipe) -> dict[str, Any]:
-    """The values of a recipe as options."""
-    values = {name: getattr(recipe, name) for name in RECIPE_OPTIONS}
-    return {**values, "milestones": ",".join(map(repr, recipe.milestones))}
-
-
-def _network(typed: SearchOptions) -> Architecture:
-    """The backbone that the options name, unless they have it already."""
-    known: Architecture | None = getattr(typed, "network", None)
-    if known is not None:
-        return known
-    width = typed.width
-    if width is None and not is_source(typed.backbone):
-        width = 8 if typed.data == SMALL_DATA else 16
-    return parse_backbone(
-        typed.backbone,
-        width,
-        arguments=typed.backbone_args,
-        sites=typed.sites,
-        exclude=typed.exclude,
-    )
-
-
-def _named(network: Architecture) -> dict[str, Any]:
-    """The options that name the backbone, such that they name it from any working directory."""
-    name = network.to_json()["backbone"]
-    if not isinstance(network, FunctionBackbone):
-        return {"backbone": name, "width": network.width}
-    choice = network.choice
-    return {
-        "backbone": name,
-        "width": None,
-        "backbone_args": choice.source.arguments,
-        "sites": choice.kinds,
-        "exclude": choice.exclude or None,
-    }
 
 
 def _places(typed: SearchOptions) -> dict[str, str]:
@@ -393,6 +387,13 @@ def _places(typed: SearchOptions) -> dict[str, str]:
     if typed.exchange is not None:
         url = "://" in typed.exchange
         places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
+    if typed.weights is not None:
+        places["weights"] = absolute_weights(typed.weights)
     if typed.storage is not None:
         places["storage"] = with_absolute_file(typed.storage)
     return places
+
+
+def absolute_weights(weights: str) -> str:
+    """The option `weights` such that it names the same file from any working directory."""
+    return weights if weights == PRETRAINED else absolute_path(weights)

@@ -11,10 +11,10 @@ from relu_search.settings.option_fields import check_options, options_of, with_n
 from relu_search.settings.option_files import read_toml, recipe_of_table
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import COARSE_TO_FINE, SearchOptions
-from relu_search.settings.storage_urls import require_encoded
 from search_spaces import GATED_ACTIVATIONS, Architecture, FunctionBackbone, InputError
 from search_spaces.any_network.source import is_source, names_code
 from search_spaces.errors import require_type
+from trials.files.storage_urls import require_encoded
 from trials.training.recipe import require_packable
 
 RECORD = "record"
@@ -141,10 +141,38 @@ def _check_combinations(options: SearchOptions) -> None:
         raise InputError("protect is for the placements of --try; give them, or leave it out")
     if options.search_norm and options.norm == "drop":
         raise InputError("norm drop and search_norm exclude each other; give one of them")
+    _check_start(options)
     if options.pack != 1:
         _check_pack(options)
     if options.pack != 1 or options.compiled or options.captured:
         _check_same_layers(options)
+
+
+def _check_start(options: SearchOptions) -> None:
+    """Which options go with weights from which trainings start."""
+    if options.weights is None:
+        for name in ("new_head", "distill", "distill_temperature"):
+            if getattr(options, name):
+                raise InputError(
+                    f"{name} is for trainings that start from weights; give --weights, or leave "
+                    f"--{name.replace('_', '-')} out"
+                )
+        return
+    if options.distill_temperature is not None and options.distill is None:
+        raise InputError("distill_temperature has no distillation; give --distill, such as 0.5")
+    excluded = {
+        "pack": options.pack != 1 and "packs train from scratch",
+        "warm_start": options.warm_start and "a supernet is trained from scratch",
+        "activation crelu": options.activation == "crelu" and "it changes the shapes of weights",
+        "distill and new_head": options.distill and options.new_head and "its teacher has no head",
+        "distill and compiled": options.distill and options.compiled and "the teacher is not in it",
+        "distill and captured": options.distill and options.captured and "the teacher is not in it",
+    }
+    for name, reason in excluded.items():
+        if reason:
+            raise InputError(
+                f"{name} and weights exclude each other, because {reason}; leave one of them out"
+            )
 
 
 def _check_pack(options: SearchOptions) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from relu_search.settings.metrics import MetricName
+from relu_search.settings.network_options import SMALL_DATA, NetworkOptions
 from relu_search.settings.option_fields import option, options_of
 from search_spaces import Activation, DroppedNorm, Granularity
 from trials.data.image_sets import Augment, TrainingData
@@ -19,10 +20,8 @@ Sampler = Literal[
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
-SMALL_DATA = "digits"
 DEFAULT_TRIALS, MOST_TRIALS = 48, 1_000_000
 MOST_PACKED = 256
-AS_IN_RECIPE = "as in the recipe"
 RECIPE_OPTIONS = (
     *("batch_size", "learning_rate", "schedule", "milestones", "warm_up", "optimizer", "momentum"),
     *("weight_decay", "spare_norms", "label_smoothing", "clip_norm"),
@@ -34,7 +33,7 @@ be larger, up to the limit of the libraries (2**32 - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions:
+class SearchOptions(NetworkOptions):
     """The options of a search.
 
     `SearchConfig` holds them as the user typed them, `ResolvedConfig` as the search runs them.
@@ -42,38 +41,6 @@ class SearchOptions:
     small demonstration on the digits.
     """
 
-    backbone: str = option(
-        "plain-38",
-        "Network",
-        "plain-D, preplain-D, resnet-D, preresnet-D, preresnet-bottleneck-D or dfn-D, where D is "
-        "the depth. The depth of dfn counts both branches, so the longest path of dfn-110 has "
-        "56 layers. Or any network: torchvision:NAME, timm:NAME, FILE.py:FUNCTION or "
-        "package.module:FUNCTION. The function returns the network.",
-    )
-    width: int | None = option(
-        None, "Network", "Channels of the first stage.", default_text="16; 8 on digits"
-    )
-    backbone_args: str | None = option(
-        None,
-        "Network",
-        'Arguments of the function that makes the network, such as {"width_mult": 0.5}.',
-        metavar="JSON",
-    )
-    sites: str | None = option(
-        None,
-        "Network",
-        "Which activations of such a network are sites: relu, relu6, silu, gelu, hardswish, "
-        "separated by commas.",
-        default_text="relu,relu6",
-        metavar="NAMES",
-    )
-    exclude: str | None = option(
-        None,
-        "Network",
-        "Sites of such a network that are left out: patterns of names, separated by commas. none "
-        "also takes in the stem and squeeze-and-excitation gates.",
-        metavar="PATTERNS",
-    )
     data: str | TrainingData = option(
         SMALL_DATA,
         "Data",
@@ -92,7 +59,7 @@ class SearchOptions:
     train_limit: int | None = option(
         None,
         "Data",
-        "Train on this many images only, drawn stratified by class.",
+        "Train on so many images only, a stratified draw.",
         default_text="all",
         least=1,
     )
@@ -118,10 +85,11 @@ class SearchOptions:
         "random-resized-crop.",
         default_text="shifted, and mirrored where that keeps the label; digits are not varied",
     )
-    recipe: str | Recipe = option(
-        "short",
+    recipe: str | Recipe | None = option(
+        None,
         "Training",
-        "Training recipe: short, paper, or a TOML file with the settings of a recipe.",
+        "Training recipe: short, paper, finetune, or a TOML file with the settings of a recipe.",
+        default_text="short; finetune with --weights",
         metavar="NAME|FILE.toml",
     )
     epochs: int | None = option(
@@ -131,14 +99,14 @@ class SearchOptions:
         None, "Training", "Images per step.", default_text="32; 64 with recipe paper"
     )
     learning_rate: float | None = option(
-        None, "Training", "Highest learning rate.", default_text="0.1"
+        None, "Training", "Highest learning rate.", default_text="0.1; 0.01 with recipe finetune"
     )
     schedule: Schedule | None = option(
         None,
         "Training",
         "Course of the learning rate: step (a tenth after each milestone), one-cycle, cosine or "
         "constant.",
-        default_text="one-cycle; step with recipe paper",
+        default_text="one-cycle; step with recipe paper, cosine with finetune",
     )
     milestones: str | None = option(
         None,
@@ -176,6 +144,32 @@ class SearchOptions:
         "Training",
         "Scale gradients down to this norm over all parameters.",
         default_text="never",
+    )
+    weights: str | None = option(
+        None,
+        "Training",
+        "Start each training from these weights of the network with all its ReLUs, and fine-tune: "
+        "a .safetensors or .pt file, or pretrained for torchvision: and timm:.",
+        default_text="from scratch",
+        metavar="FILE|pretrained",
+        may_change=True,  # the place, not the weights
+    )
+    new_head: bool = option(
+        False,
+        "Training",
+        "Leave the classifier of the weights out; it starts untrained.",
+    )
+    distill: float | None = option(
+        None,
+        "Training",
+        "Weight, up to 1, of what the network with all its ReLUs and these weights answers, in the "
+        "loss.",
+        default_text="no distillation",
+        above=0,
+        most=1,
+    )
+    distill_temperature: float | None = option(
+        None, "Training", "Temperature of the distillation.", default_text="4", least=0.01, most=100
     )
     precision: Precision | None = option(
         None,
@@ -273,8 +267,8 @@ class SearchOptions:
     objective: str | None = option(
         None,
         "Search",
-        "Several objectives at once: loss or accuracy, with any of relus, relu_elements and "
-        "macs-after-fold, such as loss,relus.",
+        "Several objectives at once: loss or accuracy, with any of relus, relu_elements, "
+        "macs-after-fold and latency, such as loss,relus.",
         metavar="NAMES",
     )
     stop_on: Signal = option(

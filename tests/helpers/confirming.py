@@ -8,7 +8,8 @@ from relu_search import confirm
 
 COLUMNS = [
     *("arm", "origin", "placement", "ratio", "relus", "search_trial", "seed", "state", "epochs"),
-    *("test_accuracy", "test_loss", "val_accuracy", "val_loss", "train_loss", "seconds", "reason"),
+    *("test_accuracy", "test_loss", "val_accuracy", "val_loss", "train_loss", "seconds"),
+    *("start", "reason"),
 ]
 DIVERGED = "diverged: training loss became nan in epoch 2"
 

@@ -105,7 +105,7 @@ class Runner:
     specs: list = field(default_factory=list)
     models: dict = field(default_factory=dict)
 
-    def __call__(self, spec, data, *, device, save_to, checkpoint, on_epoch):
+    def __call__(self, spec, data, *, device, save_to, checkpoint, on_epoch, weights=None):
         if self.stop_after is not None and len(self.calls) >= self.stop_after:
             raise KeyboardInterrupt
         key = spec.placement.text, spec.seed

@@ -20,7 +20,11 @@ BLANK = {
     "val_loss": 1.0,
     "train_loss": 1.0,
     "seconds": 0.1,
+    "latency_ms": 1.5,
+    "latency_q25_ms": 1.25,
+    "latency_q75_ms": 1.75,
     "back_end": "eager",
+    "start": "from scratch",
     "reason": "",
 }
 """A row of `trials.csv` but for its number."""

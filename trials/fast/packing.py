@@ -102,6 +102,8 @@ class PackedTraining:
         require_gates_fit(spec.placement, spec.activation)
         self._require_like_the_others(spec)
         require_packable(spec.recipe)
+        if spec.fine_tuning is not None:
+            raise InputError("packs train from scratch; leave out --pack, or the weights")
         require_precision(spec.recipe, self._device)
         model = untrained_network(spec, self._data).to(self._device)
         if not isinstance(model, Network):

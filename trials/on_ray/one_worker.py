@@ -17,6 +17,7 @@ import ray
 
 from trials.data.image_sets import TrainingData
 from trials.data.splits import Splits
+from trials.fine_tuning.weights import StartingWeights
 from trials.on_ray.session import first_line
 from trials.running.devices import Say, measured_memory, share_for
 from trials.running.faults import RunStoppedError
@@ -85,6 +86,7 @@ def with_share_measured(
     say: Say,
     compiled: bool = False,
     captured: bool = False,
+    weights: StartingWeights | None = None,
 ) -> Resources:
     """The resources with a number in the place of `gpus_per_trial = "auto"`. See `share_for`.
 
@@ -92,7 +94,7 @@ def with_share_measured(
         nodes: of the cluster; without a GPU on any node nothing is measured.
         specs: one trial, or the members of one pack.
         say: is told the result.
-        compiled, captured: as the trials will be trained.
+        compiled, captured, weights: as the trials will be trained.
 
     Raises:
         InputError: one training needs more memory than a GPU has.
@@ -105,7 +107,7 @@ def with_share_measured(
         return replace(resources, gpus_per_trial=0)
     split = data.of(specs[0].seed) if isinstance(data, Splits) else data
     needed, total = call_in_worker(
-        whole, measured_memory, specs, split, compiled, captured, say=say
+        whole, measured_memory, specs, split, compiled, captured, weights, say=say
     )
     share = share_for(needed, total)
     say(

@@ -17,6 +17,7 @@ from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import drop_stand_in
 from trials.files.scratch import scratch_folder
+from trials.fine_tuning.weights import StartingWeights
 from trials.running.faults import ALONE, out_of_memory
 from trials.running.resources import GpusPerTrial
 from trials.running.trial import run_trial
@@ -60,6 +61,7 @@ def measured_memory(
     data: TrainingData,
     compiled: bool,
     captured: bool,
+    weights: StartingWeights | None = None,
     *,
     device: str,
     say: Say,
@@ -73,6 +75,7 @@ def measured_memory(
         specs: one trial, or the members of one pack.
         data: to train on.
         compiled, captured: how one trial is trained; packs are not compiled.
+        weights: from which one trial starts.
         device: `cuda`; nothing else may run on it.
 
     Raises:
@@ -87,7 +90,9 @@ def measured_memory(
     try:
         if len(specs) == 1:
             spec = replace(specs[0], recipe=recipe)
-            run_trial(spec, short, device=device, compiled=compiled, captured=captured)
+            run_trial(
+                spec, short, device=device, compiled=compiled, captured=captured, weights=weights
+            )
         else:
             pack = PackedTraining(short, device, captured=captured)
             for number, spec in enumerate(specs):

@@ -13,11 +13,13 @@ from search_spaces.errors import require_type
 from search_spaces.networks import AnyNetwork
 from trials.data.image_sets import TrainingData
 from trials.fast.stand_in import stand_in_epochs
+from trials.fine_tuning.start import distilling_epochs, network_at_start
+from trials.fine_tuning.weights import StartingWeights
 from trials.training.checkpoint import Checkpoint, save_weights
 from trials.training.loop import train
 from trials.training.metrics import EpochMetrics, NonFiniteLossError
 from trials.training.process import deterministic_algorithms, one_thread, own_random_numbers
-from trials.training.spec import TrialSpec, require_images_fit, untrained_network
+from trials.training.spec import TrialSpec, require_images_fit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +50,7 @@ def run_trial(
     compiled: bool = False,
     captured: bool = False,
     deterministic: bool = False,
+    weights: StartingWeights | None = None,
 ) -> TrialResult:
     """Build, apply the placement, train, validate.
 
@@ -67,24 +70,30 @@ def run_trial(
         compiled: train with one compiled graph for all placements; see `stand_in_epochs`.
         captured: train with one recorded CUDA graph for all placements.
         deterministic: repeat to the last bit on a GPU too; see `deterministic_algorithms`.
+        weights: from which the training starts; those that `spec.fine_tuning` names.
 
     Raises:
         StorageError: weights or checkpoint cannot be written.
         InputError: an argument of another type, the images are too small, the placement or
-            activation cannot share a graph, or tf32, bf16 or `captured` on a device other than
-            CUDA.
+            activation cannot share a graph, other weights than the spec names, distillation by a
+            shared graph, or tf32, bf16 or `captured` on a device other than CUDA.
     """
     require_type("spec", spec, TrialSpec, "a TrialSpec")
     require_type("data", data, TrainingData, "a TrainingData, such as load_data('digits')")
     require_images_fit(data, spec.backbone)
     if captured and torch.device(device).type != "cuda":
         raise InputError("captured steps need a CUDA device; leave captured out on the CPU")
+    if (compiled or captured) and spec.fine_tuning is not None and spec.fine_tuning.distill:
+        raise InputError(
+            "compiled and captured training have no distillation; leave out one of them"
+        )
+    device = torch.device(device)
     with (
         one_thread(),
         deterministic_algorithms(deterministic),
         own_random_numbers(spec.seed, device),  # rrelu draws from torch's global generator
     ):
-        model = untrained_network(spec, data)
+        model = network_at_start(spec, data, weights, device)
         epochs: list[EpochMetrics] = []
         failure = None
         try:
@@ -95,7 +104,8 @@ def run_trial(
                 seed=spec.seed,
                 device=device,
                 checkpoint=checkpoint,
-                epoch_by=stand_in_epochs(spec, compiled=compiled, captured=captured),
+                epoch_by=distilling_epochs(spec, data, weights, device)
+                or stand_in_epochs(spec, compiled=compiled, captured=captured),
             ):
                 epochs.append(metrics)
                 if save_to is not None and metrics.epoch == spec.recipe.epochs:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from search_spaces import InputError
+from search_spaces.networks import AnyNetwork
 from trials.files.durable import write_whole
 from trials.files.given import open_given
 from trials.files.memory import require_memory
@@ -27,16 +28,21 @@ _MAX_HEADER = 2**24
 _COPIES = 3
 """Memory of a network while its weights are loaded and used, in sizes of the network."""
 
+PLACEMENT = "placement"
+"""Key in the metadata of a file of weights: the placement of their network."""
+
 Module = TypeVar("Module", bound=nn.Module)
+Shape = tuple[int, ...]
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write a model's `state_dict`, whole or not at all.
+    """Write a model's `state_dict`, whole or not at all. The metadata have its placement.
 
     Raises:
         StorageError: the disk refuses.
     """
-    write_whole(path, save(_stored(model.state_dict())))
+    metadata = {PLACEMENT: model.placement.text} if isinstance(model, AnyNetwork) else None
+    write_whole(path, save(_stored(model.state_dict()), metadata))
 
 
 def load_network(make: Callable[[], Module], path: Path) -> Module:
@@ -82,7 +88,7 @@ def require_fit(model: nn.Module, path: Path) -> None:
         InputError: as `load_weights`.
     """
     try:
-        _check_header(path)
+        check_header(path)
         with safe_open(path, "pt") as file:
             slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
             found = {name: tuple(one.get_shape()) for name, one in slices.items()}
@@ -93,15 +99,8 @@ def require_fit(model: nn.Module, path: Path) -> None:
         ) from error
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     if expected != found:
-        differ = sorted(
-            n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n)
-        )
-        details = "; ".join(
-            f"{n:.80}: expected {expected.get(n, 'nothing')}, found {found.get(n, 'nothing')}"
-            for n in differ[:3]
-        )
         raise InputError(
-            f"weights {path} do not fit the network: {len(differ)} mismatches, first {details}; "
+            f"weights {path} do not fit the network: {mismatches(expected, found)}; "
             "give the weights that belong to this backbone, width, placement and class count"
         )
     for name, value in model.state_dict().items():
@@ -111,6 +110,16 @@ def require_fit(model: nn.Module, path: Path) -> None:
                 f"weights {path}: {name:.80} has the type {types[name]}; it must be one of "
                 f"{', '.join(known)}"
             )
+
+
+def mismatches(expected: Mapping[str, Shape], found: Mapping[str, Shape]) -> str:
+    """How many tensors differ in name or shape, and the first three of them, in words."""
+    differ = sorted(n for n in expected.keys() | found.keys() if expected.get(n) != found.get(n))
+    details = "; ".join(
+        f"{n:.80}: expected {expected.get(n, 'nothing')}, found {found.get(n, 'nothing')}"
+        for n in differ[:3]
+    )
+    return f"{len(differ)} mismatches, first {details}"
 
 
 @dataclass(frozen=True)
@@ -175,7 +184,7 @@ class Checkpoint:
 
     def _read(self) -> tuple[dict[str, Tensor], list[dict[str, Any]]] | None:
         try:
-            _check_header(self.path)
+            check_header(self.path)
             with safe_open(self.path, "pt") as file:
                 metadata = file.metadata() or {}
                 if metadata.get("key") != self.key:
@@ -187,7 +196,7 @@ class Checkpoint:
             return None
 
 
-def _check_header(path: Path) -> None:
+def check_header(path: Path) -> None:
     """Check that a safetensors file is a regular file with a header of usual size.
 
     Raises:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import lru_cache
 from typing import Any
@@ -93,6 +93,31 @@ def precise_statistics(model: nn.Module, x: Tensor, recipe: Recipe) -> Iterator[
     finally:
         for buffer, values in zip(buffers, kept, strict=True):
             buffer.copy_(values)
+
+
+@torch.no_grad()
+def recalibrate(model: nn.Module, batches: Iterable[Tensor]) -> None:
+    """Replace the BatchNorm statistics of a model by the plain average over some batches.
+
+    Only the norms are in training mode meanwhile. The model stays in eval mode.
+
+    Args:
+        batches: normalised training images (B, C, H, W).
+    """
+    kinds = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d
+    norms = [module for module in model.modules() if isinstance(module, kinds)]
+    momenta = [norm.momentum for norm in norms]
+    model.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.train()
+    for count, images in enumerate(batches, start=1):
+        for norm in norms:
+            norm.momentum = 1 / count  # with None each norm would wait for a GPU
+        model(images)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.eval()
 
 
 def on_device(images: ImageSet, device: torch.device | str) -> tuple[Tensor, Tensor]:

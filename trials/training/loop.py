@@ -119,19 +119,37 @@ def train_epoch(
     data: DeviceData,
     draws: EpochDraws,
     epoch: int,
+    *,
+    loss_of: LossOf | None = None,
 ) -> tuple[float, float]:
-    """The reference way to train an epoch, with its short last batch; see `TrainsEpoch`."""
+    """The reference way to train an epoch, with its short last batch; see `TrainsEpoch`.
+
+    Args:
+        loss_of: the loss to minimise; None: `loss_function` of the recipe.
+    """
     model.train()
     recipe, count = optimizer.recipe, len(data.labels)
     sums = EpochSums(data.images.device)
     rates = recipe.learning_rates(epoch, math.ceil(count / recipe.batch_size))
-    loss_of = loss_function(recipe)
+    loss_of = loss_of or loss_function(recipe)
     memory_format = training_format(model, data.image_size, data.images.device)
     for step, rate in enumerate(rates):
         draws_of_step = draws.batch(step * recipe.batch_size, recipe.batch_size)
         batch = data.batch(draws_of_step, memory_format)
         training_step(model, optimizer, batch, rate=rate, sums=sums, loss_of=loss_of)
     return sums.means(count)
+
+
+RECALIBRATION_BATCHES = 8
+
+
+def recalibration_draws(
+    data: TrainingData, *, seed: int, batch_size: int, device: torch.device
+) -> list[EpochDraws]:
+    """The draws of the first batches of a training, at most `RECALIBRATION_BATCHES`."""
+    used = min(RECALIBRATION_BATCHES * batch_size, len(data.train))
+    draws = EpochDraws.of_epoch(data, seed=seed, epoch=1).batch(0, used).to(device)
+    return [draws.batch(start, batch_size) for start in range(0, used, batch_size)]
 
 
 def loss_function(recipe: Recipe) -> LossOf:

@@ -1,10 +1,10 @@
-"""Recipe: all settings of a training run except network, data and seed."""
+"""Recipe: all settings of a training run except network, data and seed; FineTuning: its start."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 from search_spaces import InputError
@@ -15,6 +15,9 @@ Schedule = Literal["step", "one-cycle", "cosine", "constant"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 MAX_EPOCHS = 100_000
+PRETRAINED = "pretrained"
+"""In the place of a file of weights: those that torchvision or timm offer for a network."""
+DISTILL_TEMPERATURE = 4.0
 _ONE_CYCLE_WARM_UP = 0.3
 _ALWAYS_WRITTEN = (
     *("name", "epochs", "batch_size", "learning_rate", "schedule", "momentum"),
@@ -28,7 +31,7 @@ class Recipe:
     """How a network is trained: optimizer, schedule of the learning rate, regularisation.
 
     Attributes:
-        name: `paper`, `short`, the name of a recipe file, or `custom`.
+        name: a key of `RECIPES`, the name of a recipe file, or `custom`.
         epochs: passes over the training images.
         batch_size: images per step.
         learning_rate: the highest learning rate.
@@ -198,6 +201,37 @@ def _require(condition: bool, what: str, value: object, rule: str) -> None:
         raise InputError(f"{what} is {shown(value)}; it must be {rule}")
 
 
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """From which weights a training starts, and what it learns from their network.
+
+    Attributes:
+        weights: digest of the weights (`StartingWeights.digest`).
+        distill: weight of the distillation in the loss, 0 to 1; 0: the loss has none.
+        temperature: of the distillation.
+
+    Raises:
+        InputError: a value out of range.
+    """
+
+    weights: str
+    distill: float = 0.0
+    temperature: float = DISTILL_TEMPERATURE
+
+    def __post_init__(self) -> None:
+        require_type("weights", self.weights, str, "the digest of weights")
+        for name, value, least in (
+            ("distill", self.distill, 0.0),
+            ("temperature", self.temperature, 0.01),
+        ):
+            most = 1.0 if name == "distill" else 100.0
+            if type(value) not in (int, float) or not least <= value <= most:
+                raise InputError(f"{name} is {shown(value)}; it must be {least:g} to {most:g}")
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
 def require_packable(recipe: Recipe) -> None:
     """Check that a pack can train with a recipe.
 
@@ -217,4 +251,8 @@ RECIPES = {
     "paper": Recipe(name="paper", epochs=400),
     # A few epochs: this measures how fast a network trains, not its final accuracy.
     "short": Recipe(name="short", epochs=5, batch_size=32, schedule="one-cycle"),
+    # From trained weights: a tenth of the learning rate, which falls from the first step.
+    "finetune": Recipe(
+        name="finetune", epochs=5, batch_size=32, learning_rate=0.01, schedule="cosine"
+    ),
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from search_spaces import (
@@ -22,13 +22,15 @@ from search_spaces.errors import require_type, shown
 from search_spaces.networks import AnyNetwork
 from trials.data.augmentation import stream
 from trials.data.image_sets import TrainingData
-from trials.training.recipe import Recipe
+from trials.training.recipe import FineTuning, Recipe
 
 _INITIAL_WEIGHTS = 0
 """Purpose of the random stream for the initial weights. The streams 1, 2, ... are the epochs'."""
 
 _KEYS = ("activation", "backbone", "placement", "recipe", "seed", "width")
-"""Keys of a spec in JSON; one more, `network`, for a network that a function makes."""
+_OPTIONAL_KEYS = ("fine_tuning", "network")
+"""Keys of a spec in JSON. `network` is that of a function; a training from scratch has no
+`fine_tuning`."""
 
 
 @dataclass(frozen=True, kw_only=True, init=False)
@@ -46,6 +48,7 @@ class TrialSpec:
         recipe: how to train.
         seed: of initial weights, image order, crops and flips.
         activation: the function at the kept sites.
+        fine_tuning: the weights from which it starts; None: a training from scratch.
     """
 
     backbone: Architecture
@@ -53,6 +56,7 @@ class TrialSpec:
     recipe: Recipe
     seed: int
     activation: Activation
+    fine_tuning: FineTuning | None
 
     def __init__(
         self,
@@ -63,6 +67,7 @@ class TrialSpec:
         width: int | None = None,
         seed: int = 0,
         activation: Activation = "relu",
+        fine_tuning: FineTuning | None = None,
     ) -> None:
         """Text is accepted for backbone and placement, and parsed here once.
 
@@ -78,6 +83,7 @@ class TrialSpec:
             raise InputError(f"seed is {shown(seed)}; it must be a whole number, at least 0")
         require_type("placement", placement, (str, Placement), "a text or a Placement")
         require_type("recipe", recipe, Recipe, "a Recipe, such as Recipe.named('short')")
+        require_type("fine_tuning", fine_tuning, (FineTuning, type(None)), "a FineTuning or None")
         if isinstance(backbone, Backbone) and width is not None:
             backbone = replace(backbone, width=width)
         backbone = parse_backbone(backbone, width)
@@ -87,6 +93,7 @@ class TrialSpec:
             "recipe": recipe,
             "seed": seed,
             "activation": check_activation(activation),
+            "fine_tuning": fine_tuning,
         }.items():
             object.__setattr__(self, name, value)  # the class is frozen
 
@@ -97,13 +104,16 @@ class TrialSpec:
 
     def to_json(self) -> dict[str, Any]:
         """JSON values. Checkpoint files are named by a digest of them: keep keys and values."""
-        return {
+        values = {
             **self.backbone.to_json(),
             "placement": self.placement.text,
             "recipe": self.recipe.to_json(),
             "seed": self.seed,
             "activation": self.activation,
         }
+        if self.fine_tuning is not None:
+            values["fine_tuning"] = self.fine_tuning.to_json()
+        return values
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrialSpec:
@@ -112,14 +122,18 @@ class TrialSpec:
         Raises:
             InputError: a key is missing or unknown, or a value is wrong.
         """
-        made = isinstance(value, Mapping) and "network" in value
-        _require_keys("TrialSpec", sorted([*_KEYS, *["network"] * made]), value)
+        more = [key for key in _OPTIONAL_KEYS if isinstance(value, Mapping) and key in value]
+        _require_keys("TrialSpec", sorted([*_KEYS, *more]), value)
+        tuning = value.get("fine_tuning")
+        if tuning is not None:
+            _require_keys("FineTuning", sorted(one.name for one in fields(FineTuning)), tuning)
         return cls(
             backbone=backbone_from_json(value, may_run=True),
             placement=value["placement"],
             recipe=Recipe.from_json(value["recipe"]),
             seed=value["seed"],
             activation=value["activation"],
+            fine_tuning=None if tuning is None else FineTuning(**tuning),
         )
 
 

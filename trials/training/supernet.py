@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
 from torch import Tensor, nn
 
 from search_spaces import Placement
@@ -20,13 +19,11 @@ from search_spaces.networks import AnyNetwork
 from search_spaces.sites import relu_sites, replace_module
 from trials.data.augmentation import EpochDraws
 from trials.data.image_sets import TrainingData
-from trials.training.evaluation import evaluate
-from trials.training.loop import DeviceData, train
+from trials.training.evaluation import evaluate, recalibrate
+from trials.training.loop import DeviceData, recalibration_draws, train
 from trials.training.metrics import EpochMetrics
 from trials.training.process import in_precision, one_thread, own_random_numbers
 from trials.training.spec import TrialSpec, untrained_network
-
-RECALIBRATION_BATCHES = 8
 
 
 class Switch(nn.Module):
@@ -102,25 +99,9 @@ class Supernet:
         """
         with one_thread(), in_precision(self.spec.recipe):
             _set_switches(self.switches, placement)
-            self._recalibrate()
+            recalibrate(self.model, (self._on_device.batch(draws)[0] for draws in self._draws))
             data = self._on_device
             return evaluate(self.model, *data.validation, data.normalise, self.spec.recipe)
-
-    @torch.no_grad()
-    def _recalibrate(self) -> None:
-        norms = [m for m in self.model.modules() if isinstance(m, nn.BatchNorm2d)]
-        momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-        self.model.train()
-        for count, draws in enumerate(self._draws, start=1):
-            for norm in norms:
-                norm.momentum = 1 / count  # a plain average; with None each norm waits for a GPU
-            images, _ = self._on_device.batch(draws)
-            self.model(images)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
-        self.model.eval()
 
     @cached_property
     def _on_device(self) -> DeviceData:
@@ -129,11 +110,12 @@ class Supernet:
     @cached_property
     def _draws(self) -> list[EpochDraws]:
         """The draws of the recalibration batches, on the device."""
-        data, size = self.data, self.spec.recipe.batch_size
-        draws = EpochDraws.of_epoch(data, seed=self.spec.seed, epoch=1)
-        used = min(RECALIBRATION_BATCHES * size, len(data.train))
-        there = draws.batch(0, used).to(self._on_device.images.device)
-        return [there.batch(start, size) for start in range(0, used, size)]
+        return recalibration_draws(
+            self.data,
+            seed=self.spec.seed,
+            batch_size=self.spec.recipe.batch_size,
+            device=self._on_device.images.device,
+        )
 
 
 def rank(net: Supernet, placements: Iterable[Placement]) -> list[tuple[Placement, float, float]]:

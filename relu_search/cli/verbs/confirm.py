@@ -22,7 +22,7 @@ from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
 PLACES = ("niceness", "address", "exchange")
-DATA = ("data", "data_dir")
+DATA = ("data", "data_dir", "weights")
 AS_IN_SEARCH = "as in the search"
 
 
@@ -85,11 +85,12 @@ def confirm(
         LEGEND,
         answer_of,
         far_runs_line,
+        floor_answer,
         shrinkage_lines,
         verdict_table,
     )
     from relu_search.run_folder.folder import RunFolder
-    from relu_search.settings.resolved_config import changed_recipe
+    from relu_search.settings.option_files import changed_recipe
 
     folder = RunFolder.open(run)
     searched = folder.read_config()[0]
@@ -124,12 +125,13 @@ def confirm(
             report=say,
         )
     rows = outcome.verdicts
+    floor_lines = floor_answer(folder) if rows else []
     if as_json:
         print_json(
             {
                 "run": run,
                 "ending": outcome.ending,
-                "answer": answer_of(rows),
+                "answer": answer_of(rows) + floor_lines,
                 "verdicts": rows,
             }
         )
@@ -141,7 +143,13 @@ def confirm(
         ]
         far = far_runs_line(rows)
         print_parts(
-            *answer_of(rows), "", *tables, LEGEND, *([far] if far else []), *shrinkage_lines(rows)
+            *answer_of(rows),
+            *floor_lines,
+            "",
+            *tables,
+            LEGEND,
+            *([far] if far else []),
+            *shrinkage_lines(rows),
         )
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)

@@ -24,13 +24,14 @@ def report(
     from relu_search.analysis.answer import answer_numbers, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.confirmation.looks import OLD_VERDICTS
-    from relu_search.confirmation.verdict_table import answer_of, stored_verdicts
+    from relu_search.confirmation.verdict_table import answer_of, floor_answer, stored_verdicts
     from relu_search.run_folder.folder import RunFolder
 
     folder = RunFolder.open(run)
     table, caveat = report_text(folder)
     verdicts, is_old = stored_verdicts(folder)
     verdict_lines = answer_of(verdicts) + [OLD_VERDICTS] * is_old
+    verdict_lines += floor_answer(folder) if verdicts else []
     written = None
     if page:  # before anything is printed: it may find damage
         from relu_search.report.run_report import write_report

@@ -16,6 +16,7 @@ OPTIONS = (
     *("data", "data_dir", "download", "train_limit", "validation_images"),
     *("image_size", "augment"),
     *("recipe", "epochs", *RECIPE_OPTIONS, "precision", "seed", "deterministic"),
+    *("weights", "new_head", "distill", "distill_temperature"),
 )
 
 

@@ -33,7 +33,7 @@ COLUMNS = (
     *("difference", "spread", "t_low", "t_high", "bca_low", "bca_high", "p_t", "p_t_holm"),
     *("p_sign_flip", "hedges_g", "p_superior", "p_tost", "p_tost_holm", "margin", "look", "level"),
     *("least_seeds", "verdict", "more_seeds", "diverged"),
-    *("dropped_after", "search_accuracy", "confirmed_val_accuracy", "shrinkage"),
+    *("dropped_after", "search_accuracy", "confirmed_val_accuracy", "shrinkage", "start"),
 )
 RATIOS = {"paired": "1:1", "2:1": "2:1", "linear": "1:0", "trial 5": "6:5", "trial 3": "6:5"}
 SEARCH = {"paired": 0.50, "2:1": 0.60, "linear": 0.40, "trial 5": 0.70, "trial 3": 0.55}

@@ -69,3 +69,15 @@ def test_the_axis_shows_the_cost_of_the_objective():
     found = trials[(trials["module"] == "") & (trials["state"] == "COMPLETE")]
     assert set(drawn["found placements"].get_xdata()) == set(found["relu_elements"])
     assert accuracy_against_relus(trials, metric).axes[0].get_xlabel().startswith("ReLUs kept")
+
+
+def test_the_axis_of_latency_is_in_milliseconds_and_not_in_whole_numbers():
+    _, trials, _ = search_tables("plain-8")
+    trials["latency_ms"] = 0.5 + trials["relus"] / 10
+    figure = accuracy_against_relus(trials, METRICS["val_accuracy"], "latency")
+    (axes,) = figure.axes
+    assert axes.get_xlabel() == "Latency of the folded network (ms)"
+    drawn = {str(line.get_label()).split(" (")[0]: line for line in axes.lines}
+    found = trials[trials["module"] == ""]
+    assert set(drawn["found placements"].get_xdata()) == set(found["latency_ms"])
+    assert axes.get_xlim()[1] < 1.3

@@ -1,5 +1,7 @@
 """The Gaussian process against the textbook's formulas, written with explicit inverses."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 from scipy.stats import norm
@@ -106,3 +108,24 @@ def test_hypervolume_improvement_is_that_of_simulation():
                 gain += np.maximum(draws - level, 0) * (end - edge) / scale
         expected = gain.mean() * (1 - model.noise / np.hypot(sigma, model.noise))
         assert worth[i] == pytest.approx(expected, rel=0.02, abs=1e-6)
+
+
+def test_a_cost_under_a_floor_is_improved_where_the_score_is_likely_above_it():
+    """The formula by hand: what is saved against the cheapest known one, times its chance."""
+    rng = np.random.default_rng(2)
+    points = rng.integers(2, size=(12, 4))
+    scores = points @ np.array([0.4, 0.2, 0.1, 0.05]) + 0.02 * rng.standard_normal(12)
+    model = Surrogate.fit(points, scores)
+    everything = np.array(list(product((0, 1), repeat=4)))
+    costs, tried = everything.sum(axis=1).astype(float), points.sum(axis=1).astype(float)
+    floor = 0.45
+    worth = model.cost_improvement(everything, costs, tried, floor)
+    known, _ = model.predict(points)
+    best = min(cost for cost, mean in zip(tried, known, strict=True) if mean >= floor)
+    for point, cost, value in zip(everything, costs, worth, strict=True):
+        (mean,), (sd,) = model.predict(point[None])
+        assert value == pytest.approx(max(best - cost, 0) * (1 - norm.cdf(floor, mean, sd)))
+    assert worth.max() > 0
+    alone = model.cost_improvement(everything, costs, tried, 10.0)  # none is above
+    mean, sd = model.predict(everything)
+    assert alone == pytest.approx(norm.sf(10.0, mean, sd))

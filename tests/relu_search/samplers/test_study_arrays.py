@@ -74,3 +74,19 @@ def test_with_several_objectives_the_score_is_minus_the_number_of_dominating_tri
     assert arrays.scores.tolist() == expected
     assert arrays.costs.tolist() == [[cost] for _, cost in points]
     assert arrays.quality == pytest.approx([-np.log(loss) for loss, _ in points])
+
+
+def test_with_a_floor_the_cheapest_above_it_leads_and_below_it_the_most_accurate():
+    """Rules of Deb (2000): above before below; above by cost, below by how far."""
+    study = optuna.create_study(direction="minimize")
+    for key, value in (("metric", "val_accuracy"), ("costs", True), ("floor", 0.8)):
+        study.set_user_attr(key, value)
+    rows = [(0.95, 9.0), (0.85, 3.0), (0.60, 1.0), (0.79, 2.0), (0.80, 5.0), (0.99, 3.0)]
+    for accuracy, cost in rows:
+        history = [{"epoch": 1, "val_accuracy": accuracy}]
+        study.add_trial(trial("x", "y", value=cost, history=history, costs=[cost]))
+    arrays = StudyArrays.of(study, CHOICES)
+    assert arrays.quality.tolist() == [accuracy for accuracy, _ in rows]
+    assert arrays.costs.tolist() == [[cost] for _, cost in rows]
+    assert np.argsort(-arrays.scores).tolist() == [5, 1, 4, 0, 3, 2]
+    assert arrays.floor == 0.8

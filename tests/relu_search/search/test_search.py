@@ -21,8 +21,9 @@ from trials.data.splits import load_data
 
 COLUMNS = (
     *("trial", "state", "module", "placement", "ratio", "relus", "relu_elements", "params", "macs"),
-    *("seed", "epochs", "val_accuracy", "val_loss", "train_loss", "seconds", "back_end"),
-    "reason",
+    *("seed", "epochs", "val_accuracy", "val_loss", "train_loss", "seconds"),
+    *("latency_ms", "latency_q25_ms", "latency_q75_ms", "back_end"),
+    *("start", "reason"),
 )
 BUDGET, EPOCHS = 8, 3
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from relu_search import RunFolder, SearchConfig
-from relu_search.settings.resolved_config import changed_recipe
+from relu_search.settings.option_files import changed_recipe
 from search_spaces import InputError
 from trials import Recipe
 
@@ -113,6 +113,24 @@ def test_a_run_does_not_need_the_file_again(recipe_file, tmp_path):
         ({"weight_decay": -1.0}, "weight decay is -1.0"),
         ({"label_smoothing": 1.0}, "label smoothing is 1.0"),
         ({"clip_norm": 0.0}, "clip norm is 0.0; it must be above 0"),
+        ({"weights": "w.pt", "pack": 4}, "because packs train from scratch"),
+        ({"weights": "w.pt", "pack": "auto"}, "pack and weights exclude each other"),
+        ({"weights": "w.pt", "warm_start": "supernet"}, "a supernet is trained from scratch"),
+        ({"weights": "w.pt", "activation": "crelu"}, "activation crelu and weights exclude"),
+        ({"weights": "w.pt", "distill": 0.5, "new_head": True}, "its teacher has no head"),
+        ({"weights": "w.pt", "distill": 0.5, "compiled": True}, "distill and compiled"),
+        ({"weights": "w.pt", "distill": 0.5, "captured": True}, "distill and captured"),
+        ({"weights": "w.pt", "distill": 0.0}, "distill is 0.0; it must be above 0"),
+        ({"weights": "w.pt", "distill": 1.5}, "distill is 1.5; it must be at most 1"),
+        ({"weights": "w.pt", "distill_temperature": 2.0}, "give --distill, such as 0.5"),
+        (
+            {"weights": "w.pt", "distill": 0.5, "distill_temperature": 0.0},
+            "distill temperature is 0.0; it must be at least 0.01",
+        ),
+        ({"distill": 0.5}, "distill is for trainings that start from weights"),
+        ({"distill_temperature": 2.0}, "leave --distill-temperature out"),
+        ({"new_head": True}, "give --weights, or leave --new-head out"),
+        ({"weights": 3}, "weights is 3; it must be a text or left out"),
         ({"optimizer": "adamw", "pack": 4}, "packs cannot train with optimizer adamw"),
         ({"clip_norm": 1.0, "pack": "auto"}, "packs cannot train with a clip norm"),
     ],
@@ -139,6 +157,16 @@ def test_a_bad_recipe_file_is_named(content, rule, tmp_path):
     with pytest.raises(InputError, match=r"bad\.toml") as caught:
         SearchConfig(recipe=str(path))
     assert rule in str(caught.value)
+
+
+def test_weights_bring_the_recipe_for_them():
+    finetune = SearchConfig(weights="w.pt").resolve().training_recipe
+    assert finetune == Recipe.named("finetune")
+    assert (finetune.learning_rate, finetune.schedule) == (0.01, "cosine")
+    assert SearchConfig(weights="w.pt", recipe="short").resolve().recipe == Recipe.named("short")
+    assert SearchConfig().resolve().recipe == Recipe.named("short")
+    shorter = SearchConfig(weights="w.pt", epochs=2).resolve().training_recipe
+    assert shorter == Recipe.named("finetune", 2)
 
 
 def test_a_known_recipe_keeps_its_name():

@@ -45,6 +45,10 @@ EVERYTHING = {
     "spare_norms": True,
     "label_smoothing": 0.1,
     "clip_norm": 2.0,
+    "weights": "trained.pt",
+    "new_head": False,  # excludes distill
+    "distill": 0.5,
+    "distill_temperature": 2.0,
     "precision": "bf16",
     "seed": 3,
     "trials": 9,
@@ -60,7 +64,10 @@ EVERYTHING = {
     "activation": "elu",
     "sampler": "nsga2",
     "metric": "val_loss",
-    "objective": "loss,relu_elements",
+    "objective": "accuracy,relu_elements",
+    "at_least_accuracy": 0.9,
+    "latency_form": None,  # these two are for the objective latency
+    "latency_batch": None,
     "stop_on": "val-loss",
     "grace_epochs": 2,
     "reduction_factor": 2.5,
@@ -76,7 +83,7 @@ EVERYTHING = {
     "compiled": False,
     "captured": False,
     "deterministic": True,
-    "warm_start": "supernet",
+    "warm_start": None,  # excludes weights
     "out": "runs/a",
     "report": False,
 }
@@ -246,6 +253,7 @@ def without_new_options(config):
     assert table.pop("deterministic") is False
     assert table.pop("report") is True
     assert table.pop("protect") is False
+    assert table.pop("new_head") is False
     return table
 
 

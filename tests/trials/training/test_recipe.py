@@ -66,7 +66,7 @@ def test_named_changes_the_epochs_alone():
 @pytest.mark.parametrize("name", ["papers", "x" * 500])
 def test_an_unknown_recipe_names_the_known_ones(name):
     with pytest.raises(
-        InputError, match=r"use a file FILE.toml, or one of paper, short$"
+        InputError, match=r"use a file FILE.toml, or one of paper, short, finetune$"
     ) as caught:
         Recipe.named(name)
     assert len(str(caught.value)) < 200

@@ -13,10 +13,10 @@ from trials.data.augmentation import EpochDraws, crop_and_flip
 from trials.data.splits import load_data
 from trials.running.trial import run_trial
 from trials.training import supernet
-from trials.training.loop import DeviceData
+from trials.training.loop import RECALIBRATION_BATCHES, DeviceData
 from trials.training.recipe import Recipe
 from trials.training.spec import TrialSpec
-from trials.training.supernet import RECALIBRATION_BATCHES, Supernet, rank
+from trials.training.supernet import Supernet, rank
 
 
 @pytest.fixture(scope="module")

@@ -53,7 +53,7 @@ def replayed(folder, monkeypatch):
         (["table1", "--precision", "fp8"], "fp32"),
         (["table1", "--data", "mnist"], "'mnist' is unknown"),
         (["table1", "--data-dir", "given"], "--download"),
-        (["table1", "--data", "digits", "--train-limit", "0"], "train limit 0"),
+        (["table1", "--data", "digits", "--train-limit", "0"], "train limit is 0"),
         (["table1", *SMALL, "--concurrent", "0"], "concurrent is 0"),
         (["table1", *SMALL, "--out", "given/file/under"], "file"),
         (["table1", *SMALL, "--out", "given/old-run"], "has other content"),

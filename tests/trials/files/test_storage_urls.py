@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from relu_search.settings.storage_urls import require_encoded, without_password
 from search_spaces import InputError
+from trials.files.storage_urls import require_encoded, without_password
 
 SHOWN = {
     "postgresql://me:s3cret@db/name": "postgresql://me:***@db/name",

@@ -1,0 +1,1 @@
+"""How does a training start from trained weights?"""
