@@ -11,7 +11,7 @@ from trials import TrainingData, load_data
 from trials.data.held_out import load_test_split
 from trials.data.image_sets import ImageSet
 from trials.data.pixels import channel_statistics, pad_with_mean
-from trials.data.reading.images import Images
+from trials.data.reading.image_arrays import Images
 from trials.data.splits import split_rows
 
 

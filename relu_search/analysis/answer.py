@@ -80,7 +80,8 @@ def floor_line(trials: pd.DataFrame, config: ResolvedConfig) -> str:
     """How many placements are above the floor on accuracy, and which of them costs least."""
     metric = config.optimised
     whole = admitted(full_length(trials, metric), config)
-    known = estimates(trials, metric)["estimate"]
+    table = estimates(trials, metric)
+    known = table["estimate"]
     above = above_floor(trials, config)
     floor = config.at_least_accuracy
     assert floor is not None
@@ -93,8 +94,8 @@ def floor_line(trials: pd.DataFrame, config: ResolvedConfig) -> str:
     first, (cost,) = above[0], counted_costs(config.costs)
     name = first["module"] or first["placement"]
     return (
-        f"{line} accuracy ({estimate_words(estimates(whole, metric))}). The cheapest of them is "
-        f"{name} with {cost_text(cost, first[COLUMN_OF[cost]])}, at "
+        f"{line} accuracy ({estimate_words(table)}). The cheapest of them is {name} with "
+        f"{cost_text(cost, first[COLUMN_OF[cost]])}, at "
         f"{metric.text(known[first['placement']])}; only relu-search confirm decides."
     )
 

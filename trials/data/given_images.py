@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from search_spaces import InputError
 from search_spaces.errors import require_type, shown
 from trials.data.image_sets import PYTHON, GivenImages, ImageFacts, ImageSet, TrainingData
-from trials.data.reading.images import Images, decode_images, resized
+from trials.data.reading.image_arrays import Images
+from trials.data.reading.images import decode_images, resized
 from trials.data.reading.sources import MAX_CLASSES, Labels
 from trials.data.splits import check_options, splits_of
 

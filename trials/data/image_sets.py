@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from trials.data.reading.images import Images
+    from trials.data.reading.image_arrays import Images
     from trials.data.reading.sources import Labels
 
 PYTHON = "python"
@@ -16,8 +16,20 @@ PYTHON = "python"
 Augment = Literal["none", "crop-flip", "random-resized-crop"]
 
 
+class SentByFile:
+    """Is pickled with the name of a cache file in the place of images that are mapped from it."""
+
+    images: Images
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "images": _image_arrays().as_sent(self.images)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, images=_image_arrays().as_received(state["images"]))
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
-class ImageSet:
+class ImageSet(SentByFile):
     """Images and their classes. Two sets are equal if their arrays are the same memory.
 
     So copies of equal images differ, but all objects that Ray makes from one object of a node's
@@ -218,6 +230,10 @@ class ImageFacts:
     @property
     def num_classes(self) -> int:
         return len(self.classes)
+
+
+def _image_arrays() -> Any:
+    return import_module("trials.data.reading.image_arrays")
 
 
 def _given_images() -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
-from trials.data.reading.images import Images
+from trials.data.reading.image_arrays import Images, new_images
 
 _PIECE = 2**22  # bytes
 _ALIKE = 2
@@ -26,7 +26,8 @@ def pad_with_mean(
     """
     _, height, width, channels = images.shape
     count = len(images) if rows is None else len(rows)
-    padded = np.empty((count, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+    shape = (count, height + 2 * pad, width + 2 * pad, channels)
+    padded = new_images(shape, "padded training images")
     padded[...] = np.round(mean).astype(np.uint8)
     for start, part in _pieces(images, rows):
         padded[start : start + len(part), pad : pad + height, pad : pad + width] = part

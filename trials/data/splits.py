@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from search_spaces import InputError
 from search_spaces.errors import shown
-from trials.data.image_sets import Augment, GivenImages, ImageFacts, ImageSet, TrainingData
+from trials.data.image_sets import (
+    Augment,
+    GivenImages,
+    ImageFacts,
+    ImageSet,
+    SentByFile,
+    TrainingData,
+)
 from trials.data.pixels import channel_statistics, equal_images, pad_with_mean, require_varied
-from trials.data.reading.images import MAX_SIDE, Images, resized
+from trials.data.reading.image_arrays import Images
+from trials.data.reading.images import MAX_SIDE, resized
 from trials.data.reading.sources import Labels, open_source
 from trials.files.paths import data_directory
 
@@ -217,7 +225,7 @@ def shifts_of(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splits:
+class Splits(SentByFile):
     """A training set and its splits by several seeds. Do not write into the shared arrays.
 
     Attributes:

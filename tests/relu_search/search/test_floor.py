@@ -123,6 +123,16 @@ def test_the_cheapest_above_the_floor_is_the_best(tmp_path):
     assert [row["placement"] for row in floor["above"]] == above
 
 
+def test_the_line_names_the_estimate_of_the_leaderboard(tmp_path):
+    """Eight trials with the control: enough for the model, which learns from all of them."""
+    more = [("COMPLETE", "", text, 0.5) for text in ("1*4+0*2", "001*2", "0*2+1*4")]
+    run = searched_with_floor(tmp_path / "run", 0.3, trials=[*TRIALS, *more])
+    config, trials = run.read_config()[0], run.read_trials()
+    assert (trials["state"] == "COMPLETE").sum() == 8
+    line, *_ = answer_lines(trials, run.read_epochs(), config)
+    assert "validation accuracy (the model's estimate" in line
+
+
 def test_no_placement_above_the_floor_is_said(tmp_path):
     run = searched_with_floor(tmp_path / "run", 0.9)
     config, trials = run.read_config()[0], run.read_trials()

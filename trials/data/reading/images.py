@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import math
 import os
 import time
 import warnings
@@ -13,14 +12,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from search_spaces import InputError
+from trials.data.reading.image_arrays import Images, new_images
 from trials.data.reading.shown import as_shown, fitted
 from trials.files.given import open_given
-from trials.files.memory import require_memory
 
-Images = NDArray[np.uint8]
 AnyImage = Any
 """A path, bytes, a Pillow image or an array."""
 
@@ -35,9 +32,6 @@ USUAL_SCANS = 16
 """Scans that any progressive JPEG may have; encoders write 10 or 11."""
 MAX_SCANNED = 2**28
 """Most pixels, over all scans, of a progressive JPEG with more scans: seconds of time."""
-COPIES = 3
-"""Memory of loaded data, in sizes of the images: all images, padded training images, validation."""
-
 _SCAN = b"\xff\xda"
 _SAID_EVERY = 5.0  # seconds
 
@@ -68,7 +62,7 @@ def decode_images(
 
     Raises:
         InputError: an image that cannot be decoded or differs from the first one, a colour image
-            where 1 channel is asked for, or images that do not fit into memory.
+            where 1 channel is asked for, or images for which neither memory nor the disk has room.
     """
     images: Images | None = None
     last = time.monotonic()
@@ -77,14 +71,15 @@ def decode_images(
         for number, (source, where) in enumerate(encoded):
             pixels = _decode(source, where, size)
             if images is None:
-                images = _array((count, *pixels.shape[:2], channels or pixels.shape[2]), where)
+                shape = (count, *pixels.shape[:2], channels or pixels.shape[2])
+                images = new_images(shape, where, say)
             if pixels.shape[2] > images.shape[3]:
                 if channels is not None:
                     raise InputError(
                         f"{where}: image is in colour, and the other images of this data set are "
                         "grey; convert it, or bring all images to colour"
                     )
-                grey, images = images, _array((count, *images.shape[1:3], 3), where)
+                grey, images = images, new_images((count, *images.shape[1:3], 3), where)
                 images[:number] = grey[:number]
             if pixels.shape[:2] != images.shape[1:3]:
                 raise InputError(
@@ -133,15 +128,6 @@ def resized(images: Images, size: int | None) -> Images:
         image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
         out[number] = np.asarray(fitted(image, size)).reshape(size, size, -1)
     return out
-
-
-def _array(shape: tuple[int, ...], where: str) -> Images:
-    require_memory(
-        f"{where}: a data set of {shape[0]:,} such images",
-        COPIES * math.prod(shape),
-        "it is held in memory, so use fewer or smaller images (--image-size, --train-limit)",
-    )
-    return np.empty(shape, np.uint8)
 
 
 def _decode(source: AnyImage, where: str, size: int | None) -> Images:

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from search_spaces import InputError
 from search_spaces.errors import printable
-from trials.data.reading.images import Images, decode_images, first_line, image_sides
+from trials.data.reading.image_arrays import Images
+from trials.data.reading.images import decode_images, first_line, image_sides
 from trials.files.given import MOST_FILES, open_given
 
 _IMAGE_COLUMNS, _LABEL_COLUMNS = ("img", "image"), ("label", "fine_label", "labels")

@@ -15,7 +15,8 @@ from search_spaces import InputError
 from search_spaces.errors import require_type
 from trials.data.reading.folders import MissingSplitError, class_folders
 from trials.data.reading.idx_files import packed_split
-from trials.data.reading.images import Images, decode_images, first_line, image_sides, resized
+from trials.data.reading.image_arrays import Images
+from trials.data.reading.images import decode_images, first_line, image_sides, resized
 from trials.data.reading.parquet_images import ParquetImages
 from trials.data.reading.shards import split_files
 from trials.files.paths import user_path

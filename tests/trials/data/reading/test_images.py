@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import stat
 import tracemalloc
 
@@ -12,10 +13,11 @@ import pytest
 from PIL import Image
 
 from search_spaces import InputError
+from trials.data.reading import image_arrays
 from trials.data.reading import images as module
-from trials.data.reading.images import COPIES, FORMATS, decode_images
+from trials.data.reading.image_arrays import COPIES
+from trials.data.reading.images import FORMATS, decode_images
 from trials.data.splits import load_data
-from trials.files import memory
 
 EPS = b"""%!PS-Adobe-3.0 EPSF-3.0
 %%BoundingBox: 0 0 8 8
@@ -127,8 +129,10 @@ def test_images_that_do_not_fit_are_refused_after_the_first(tmp_path, monkeypatc
     opened = []
     decode = module._decode
     monkeypatch.setattr(module, "_decode", lambda *what: opened.append(what) or decode(*what))
-    monkeypatch.setattr(memory, "memory_limit", lambda: 60 * 256 * 256 * 3 * COPIES - 1)
-    with pytest.raises(InputError, match=r"60 such images would take .* GiB"):
+    monkeypatch.setattr(image_arrays, "memory_limit", lambda: 60 * 256 * 256 * 3 * COPIES - 1)
+    usage = shutil.disk_usage(tmp_path)._replace(free=10)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _path: usage)
+    with pytest.raises(InputError, match=r"60 such images take .* GiB, too much for memory"):
         load_data(f"folder:{tmp_path}", validation_images=2, train_limit=58)
     assert len(opened) == 1
 

@@ -214,3 +214,23 @@ def test_bytes_that_are_none_are_refused(good, values, refuse):
 def test_more_rows_than_a_data_set_can_have_are_refused(good, monkeypatch, refuse):
     monkeypatch.setattr("trials.data.reading.parquet_images.MOST_FILES", 11)
     assert "more than 11 rows" in refuse(good.name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_in_dictionary", [False, True])
+def test_a_row_group_of_more_than_2_gib_of_images_is_read(tmp_path, encode, is_in_dictionary):
+    """Each image has 64 MiB of zeros behind its end, which viewers ignore."""
+    rows, image = 36, np.full((8, 8, 3), 7, np.uint8)
+    padded = encode(image).ljust(2**26, b"\0")
+    one = pa.StructArray.from_arrays([pa.array([padded]), pa.array(["x"])], ["bytes", "path"])
+    labels = pa.array([row % 2 for row in range(rows)])
+    table = pa.table({"image": pa.chunked_array([one] * rows), "label": labels})
+    path = tmp_path / "train.parquet"
+    how = {"compression": "zstd", "use_dictionary": is_in_dictionary, "row_group_size": rows}
+    pq.write_table(table, path, **how)
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    assert group.num_rows * len(padded) > 2**31
+    source = open_source(f"parquet:{tmp_path}", "train", NOWHERE)
+    for chosen in ([0, 3], range(rows)):
+        images = source.read(np.array(chosen))
+        np.testing.assert_array_equal(images, np.stack([image] * len(chosen)))
