@@ -20,7 +20,7 @@ from trials.files.paths import absolute_data
 
 FIGURES = {
     *("accuracy-relus", "learning-curves", "placement-map", "site-influence", "site-importance"),
-    "early-prediction",
+    *("early-prediction", "ratios"),
 }
 
 
