@@ -67,6 +67,45 @@ def estimates(trials: pd.DataFrame, metric: Metric) -> pd.DataFrame:
     return table
 
 
+@dataclass(frozen=True, kw_only=True)
+class JointScores:
+    """The model's joint distribution of the scores of placements, normal, larger is better.
+
+    Attributes:
+        placements: their texts, without those that have a run far worse than all others.
+        mean: (n,) of their scores.
+        covariance: (n, n).
+    """
+
+    placements: list[str]
+    mean: NDArray[np.float64]
+    covariance: NDArray[np.float64]
+    _metric: Metric
+    _takes_log: bool
+
+    def values(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Scores as values of the metric."""
+        values = self._metric.sign * scores
+        return np.asarray(np.exp(values)) if self._takes_log else values
+
+
+def joint_scores(trials: pd.DataFrame, metric: Metric) -> JointScores | None:
+    """The joint distribution behind `estimates`; None where there is no model."""
+    known = estimates(trials, metric)
+    modelled = known[known["sd"].notna()]
+    if modelled.empty:
+        return None
+    whole = full_length(trials, metric)
+    mean, covariance = _fitted(whole, metric)[0].joint(_points(modelled.index))
+    return JointScores(
+        placements=[str(text) for text in modelled.index],
+        mean=mean,
+        covariance=covariance,
+        _metric=metric,
+        _takes_log=_takes_log(whole, metric),
+    )
+
+
 def _takes_log(whole: pd.DataFrame, metric: Metric) -> bool:
     return metric.log and bool((whole[metric.name] > 0).all())
 

@@ -107,12 +107,14 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
     """Print how a search ended: the leaderboard, or JSON, and where the best model is."""
     from relu_search.analysis.answer import answer_numbers, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
+    from relu_search.ratios.best_ratio import best_ratio
 
     run = outcome.run
     config, _ = run.read_config()
     trials = run.read_trials()
+    ratios = None if trials.empty else best_ratio(trials, config)
     if not as_json and not trials.empty:
-        print_parts(*report_text(run))
+        print_parts(*report_text(run), *([] if ratios is None else [ratios.sentence()]))
     wanted = config.report and outcome.ending != "interrupted" and not trials.empty
     report = _written_report(run) if wanted else None
     if as_json:
@@ -122,6 +124,7 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
                 "ending": outcome.ending,
                 "best": outcome.best_trial,
                 "answer": answer_numbers(trials, config),
+                "best_ratio": None if ratios is None else ratios.to_json(),
                 "trials": rows_of(ranked(trials, config.optimised)),
                 "report": None if report is None else str(report),
             }

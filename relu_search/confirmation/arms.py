@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from relu_search.analysis.leaderboard import (
     above_floor,
@@ -35,6 +35,7 @@ class Arm:
         origin: found by the search, a hand-designed module, or the control without any ReLU.
         placement: the placement that is trained.
         ratio: of convolutions to ReLUs, such as `2:1`.
+        for_ratio: whether it is the best placement of one of the ratios that are compared.
         search_trial, search_accuracy: the trial of the search that trained the placement to full
             length, and its validation accuracy in 0 to 1; None: there is no such trial.
     """
@@ -45,20 +46,26 @@ class Arm:
     ratio: str
     search_trial: int | None
     search_accuracy: float | None
+    for_ratio: bool = False
 
 
-def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> list[Arm]:
+def choose_arms(
+    run: RunFolder, *, top: int, modules: Sequence[str] | None, ratios: int | None = None
+) -> list[Arm]:
     """Paired, then the hand-designed modules, then the best found placements.
 
     With a floor on accuracy, the best are the cheapest above it, then the most accurate below.
 
     Args:
         top: number of found placements, within the search's ReLU limits.
+        ratios: instead, the best placement of each of so many ratios, spread evenly over the
+            ratios that the search has tried within its limits.
         modules: module names, placement texts, or names of placements that the user gave to the
             search; None: those of the search, and all of the user's. Paired is always added.
 
     Raises:
-        InputError: the search has no trial of full length, or a module does not exist.
+        InputError: the search has no trial of full length, or of fewer than two ratios; or a module
+            does not exist.
     """
     config = run.read_config()[0]
     trials = run.read_trials()
@@ -71,7 +78,10 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
         above = above_floor(trials, config)
         taken = {row["placement"] for row in above}
         rows = above + [row for row in rows if row["placement"] not in taken]
-    found = [row for row in rows if not row["module"]][:top]
+    if ratios is None:
+        found = [row for row in rows if not row["module"]][:top]
+    else:
+        found = _spread_over_ratios(run, rows, ratios)
     earlier = {row["placement"]: row for row in rows_of(order)}
 
     own = config.own_placements
@@ -91,7 +101,27 @@ def choose_arms(run: RunFolder, *, top: int, modules: Sequence[str] | None) -> l
         placement = Placement.parse(row["placement"])
         if placement not in taken:
             arms.append(_arm(config, f"trial {row['trial']}", placement, earlier))
-    return arms
+    if ratios is None:
+        return arms
+    compared = {Placement.parse(row["placement"]) for row in found}
+    return [replace(arm, for_ratio=arm.placement in compared) for arm in arms]
+
+
+def _spread_over_ratios(
+    run: RunFolder, rows: list[dict[str, Any]], count: int
+) -> list[dict[str, Any]]:
+    """The best row of each of `count` ratios, or of all if there are fewer."""
+    best: dict[int, dict[str, Any]] = {}
+    for row in rows:  # best first
+        best.setdefault(row["relus"], row)
+    if len(best) < 2:
+        raise InputError(
+            f"{run.path} has tried {len(best)} ratio{'s'[: len(best) != 1]} to full length within "
+            "its limits, and --ratios compares at least two; let the search run longer"
+        )
+    tried = sorted(best, reverse=True)
+    step = (len(tried) - 1) / (min(count, len(tried)) - 1)
+    return [best[tried[round(place * step)]] for place in range(min(count, len(tried)))]
 
 
 def _arm(

@@ -12,18 +12,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
 
 from relu_search.analysis.placement_facts import PlacementFacts
-from relu_search.confirmation.arms import choose_arms
+from relu_search.confirmation.arms import Arm, choose_arms
 from relu_search.confirmation.looks import FEWEST_SEEDS, OLD_VERDICTS, Looks
 from relu_search.confirmation.scoring import check_data, score_on_test_split
 from relu_search.confirmation.seeds_plan import MOST_SEEDS
 from relu_search.confirmation.trainings import RUNS, Trainings
 from relu_search.confirmation.verdict_rule import MARGIN
 from relu_search.confirmation.verdict_table import verdict_rows
+from relu_search.ratios.curve import RatioCurve, ratio_curve
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
 from relu_search.run_folder.time_spent import save_time, time_spent
@@ -43,6 +44,9 @@ from trials.running.time_budget import TimeBudget
 from trials.running.trial import TrialResult, run_trial
 from trials.training.recipe import Recipe
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 VERDICTS, SETTINGS = "verdict.csv", "confirm.toml"
 Report = Callable[[str], None]
 
@@ -57,18 +61,21 @@ class Confirmation:
         verdicts: rows of `verdict.csv`; empty when interrupted. When out of time, they are those of
             the seeds that are complete, empty if these are fewer than two.
         failed: number of trainings that failed; the next call trains them again.
+        curve: the ratios that were compared; None: none were.
     """
 
     run: RunFolder
     ending: Literal["complete", "out of time", "interrupted"]
     verdicts: list[dict[str, Any]]
     failed: int
+    curve: RatioCurve | None = None
 
 
 def confirm(
     folder: str | Path,
     *,
     top: int = 3,
+    ratios: int | None = None,
     modules: Sequence[str] | None = None,
     seeds: int = 6,
     first_seed: int | None = None,
@@ -99,6 +106,8 @@ def confirm(
     Args:
         folder: run folder of a search.
         top: number of found placements to retrain.
+        ratios: instead of the top, retrain the best placement of each of so many ratios, at least
+            two, spread over the ratios that the search has tried, and compare these ratios.
         modules: hand-designed modules; None: those of the search. Paired is always added.
         seeds: number of fresh seeds for each arm.
         first_seed: the first fresh seed; None: the search's seed plus one.
@@ -129,15 +138,10 @@ def confirm(
     budget = _time_budget(run, time_budget)
     config, record = run.read_config(backbone)
     config.network.require_runnable()
-    config = _moved(run, config, data, data_dir)
-    if weights is not None:
-        config = replace(config, weights=absolute_weights(weights))
+    config = _moved(run, config, data, data_dir, weights)
     seed_list = _fresh_seeds(config, seeds, first_seed)
-    if not 0 < margin < 1:
-        raise InputError(f"margin is {shown(margin)}; it must be between 0 and 1, such as 0.003")
-    if top < 0:
-        raise InputError(f"top is {shown(top)}; it must be at least 0")
-    arms = choose_arms(run, top=top, modules=modules)
+    _check_numbers(margin, top, ratios)
+    arms = choose_arms(run, top=top, modules=modules, ratios=ratios)
     with run.lock():
         chosen = None if recipe is None else changed_recipe(recipe, {})
         settled, deterministic = _settled(run, config, chosen, epochs, deterministic)
@@ -187,8 +191,9 @@ def confirm(
         looks, is_old = Looks.read(run)
         if is_old:
             report(OLD_VERDICTS)
+        runs = read_table(run.table(RUNS))
         rows = verdict_rows(
-            read_table(run.table(RUNS)),
+            runs,
             arms,
             margin=margin,
             dropped_after=trainings.dropped_after,
@@ -197,7 +202,33 @@ def confirm(
         )
         looks.write(run)  # first: a verdict that was read is a look
         write_table(run.table(VERDICTS), rows)
-    return Confirmation(run=run, ending=ending, verdicts=rows, failed=trainings.failed)
+    curve = None if ratios is None else _curve(runs, arms)
+    return Confirmation(run=run, ending=ending, verdicts=rows, failed=trainings.failed, curve=curve)
+
+
+def _check_numbers(margin: float, top: int, ratios: int | None) -> None:
+    if not 0 < margin < 1:
+        raise InputError(f"margin is {shown(margin)}; it must be between 0 and 1, such as 0.003")
+    if top < 0:
+        raise InputError(f"top is {shown(top)}; it must be at least 0")
+    if ratios is not None and ratios < 2:
+        raise InputError(f"ratios is {shown(ratios)}; it must be at least 2")
+
+
+def _curve(runs: pd.DataFrame, arms: Sequence[Arm]) -> RatioCurve | None:
+    """The ratios of the arms that stand for one, if two of them have a test accuracy."""
+    scored = runs[runs["test_accuracy"].notna()]
+    of_arms = {
+        arm.ratio: scored[scored["placement"] == arm.placement.text]
+        for arm in sorted(arms, key=lambda arm: -arm.placement.kept)
+        if arm.for_ratio
+    }
+    scores = {
+        ratio: dict(zip(table["seed"].astype(int), table["test_accuracy"], strict=True))
+        for ratio, table in of_arms.items()
+        if len(table)
+    }
+    return ratio_curve(scores) if len(scores) > 1 else None
 
 
 def _time_budget(run: RunFolder, text: str | None) -> TimeBudget:
@@ -215,8 +246,9 @@ def _moved(
     config: ResolvedConfig,
     data: str | TrainingData | None,
     data_dir: str | None,
+    weights: str | None,
 ) -> ResolvedConfig:
-    """The options of the search, with other places of its data.
+    """The options of the search, with other places of its data and weights.
 
     Raises:
         InputError: other data than those of the search are named.
@@ -225,6 +257,8 @@ def _moved(
     name = data.name if isinstance(data, TrainingData) else data
     place = absolute_data(name) if name else config.data
     moved = replace(config, data=place, given=given, data_dir=data_dir or config.data_dir)
+    if weights is not None:
+        moved = replace(moved, weights=absolute_weights(weights))
     if contradictions := contradicting_data(config, moved.data):
         raise InputError(
             f"{contradictions[0]} contradicts {run.path}; a confirmation uses the data of its "

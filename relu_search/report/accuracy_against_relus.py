@@ -14,12 +14,14 @@ from matplotlib.ticker import MaxNLocator
 
 from relu_search.analysis.estimates import estimates, full_length
 from relu_search.analysis.pareto import pareto_front
+from relu_search.ratios.best_ratio import BestRatio
 from relu_search.report.figure_style import (
     FAINT,
     FOUND,
     GREY,
     VERMILLION,
     empty_figure,
+    log_scale,
     named_placements,
     new_figure,
     styled,
@@ -101,6 +103,55 @@ def accuracy_against_relus(
     singles = zip(runs[column], runs[metric.name] * metric.factor, strict=True)
     obstacles = [*zip(cost_of, values, strict=True), *singles, *zip(on_front, steps, strict=True)]
     label_points(axes, notes, obstacles)
+    return figure
+
+
+@styled
+def metric_against_ratio(trials: pd.DataFrame, found: BestRatio) -> Figure:
+    """The estimate of the best placement of each ratio with its interval, and the modules.
+
+    Args:
+        trials: `trials.csv`.
+        found: what the search says of its ratios.
+    """
+    metric = found.metric
+    rows = [row for row in reversed(found.rows) if row.low is not None]
+    figure = new_figure(3.6)
+    axes = figure.add_subplot()
+    relus = [row.relus for row in rows]
+    low, middle, high = (
+        [float(getattr(row, name)) * metric.factor for row in rows]
+        for name in ("low", "estimate", "high")
+    )
+    band = axes.fill_between(relus, low, high, color=FAINT, alpha=0.5, label="95 % interval")
+    (line,) = axes.plot(relus, middle, "o-", color=VERMILLION, label="best placement of the ratio")
+    together = [(row.relus, row.estimate * metric.factor) for row in rows if row.in_set]
+    (inside,) = axes.plot(
+        *zip(*together, strict=True),
+        "s",
+        color=VERMILLION,
+        markerfacecolor="none",
+        markersize=11,
+        label="cannot be told apart from the best",
+    )
+    known = estimates(trials, metric)
+    of_placement = full_length(trials, metric).drop_duplicates("placement").set_index("placement")
+    notes = [(float(row.relus), row.estimate * metric.factor, row.ratio) for row in rows]
+    for named in named_placements(trials, metric):
+        if named.style not in FOUND:
+            x = float(of_placement["relus"][named.placement])
+            y = float(known["estimate"][named.placement]) * metric.factor
+            axes.plot(x, y, named.style.marker, color=named.style.color, markersize=8, zorder=4)
+            notes.append((x, y, named.name))
+    axes.margins(0.1, 0.15)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel=AXES["relus"], ylabel=f"{metric.axis_label}, estimate")
+    if metric.log and min(y for _, y, _ in notes) > 0:
+        log_scale(axes)
+    figure.legend(handles=[line, band, inside], loc="outside upper left", ncols=3)
+    along = np.linspace(relus[0], relus[-1], 100)
+    on_line = zip(along, np.interp(along, relus, middle), strict=True)
+    label_points(axes, notes, [*((x, y) for x, y, _ in notes), *on_line])
     return figure
 
 

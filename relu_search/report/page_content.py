@@ -23,6 +23,7 @@ from relu_search.analysis.leaderboard import (
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.confirmation.looks import OLD_VERDICTS
 from relu_search.confirmation.verdict_table import answer_of, floor_answer, verdict_words
+from relu_search.ratios.best_ratio import COLUMNS, BestRatio, best_ratio
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references, relus_text
 from relu_search.run_folder.folder import RunFolder
@@ -87,6 +88,7 @@ class PageContent:
         verdicts: one table per reference; empty without a confirmation.
         shrinkage: one line per confirmed placement: search result against fresh seeds.
         leaderboard: of the search.
+        ratios: which ratio is the best one; None if the search cannot tell anything of it.
         caveat: how noisy the leaderboard is.
         facts: names and values of what was searched.
         advice: how to read the page.
@@ -98,6 +100,7 @@ class PageContent:
     verdicts: list[PageTable]
     shrinkage: list[str]
     leaderboard: PageTable
+    ratios: PageTable | None
     caveat: str
     facts: list[tuple[str, str]]
     advice: list[str]
@@ -136,9 +139,19 @@ def page_content(
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts, start)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
         leaderboard=board,
+        ratios=None if (ratios := best_ratio(trials, config)) is None else _ratio_table(ratios),
         caveat=caveat(trials, config, images),
         facts=list(_facts(tables)),
         advice=[*_HOW_TO_READ, *(() if verdicts is None else _HOW_TO_READ_VERDICTS)],
+    )
+
+
+def _ratio_table(found: BestRatio) -> PageTable:
+    return PageTable(
+        f"{found.sentence()} P(best): probability that the best placement tried has this ratio. "
+        "Estimate and interval are those of the best placement of the ratio.",
+        COLUMNS,
+        found.cells(),
     )
 
 

@@ -13,7 +13,8 @@ from relu_search.analysis.early_stops import SIGNAL_NAMES, early_evidence_table
 from relu_search.analysis.estimates import estimate_text, estimates
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_influence
-from relu_search.report.accuracy_against_relus import accuracy_against_relus
+from relu_search.ratios.best_ratio import best_ratio
+from relu_search.report.accuracy_against_relus import accuracy_against_relus, metric_against_ratio
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
 from relu_search.report.curves import early_prediction, learning_curves
 from relu_search.report.figure_style import module_label, modules_and_found
@@ -64,6 +65,15 @@ def search_figures(
         f"with at most {no_more}. Placements whose bars overlap cannot be told apart.",
         accuracy_against_relus(trials, metric, cost),
     )
+    if (ratios := best_ratio(trials, config)) is not None:
+        yield PageFigure(
+            "ratios",
+            f"{metric.title.capitalize()} of the best placement of each ratio",
+            "The line is the estimate of the best placement tried of each ratio, the band its 95 % "
+            "interval. Large squares: ratios that cannot be told apart from the best one. "
+            "Hand-designed modules and the control are marked.",
+            metric_against_ratio(trials, ratios),
+        )
     yield PageFigure(
         "learning-curves",
         "Learning curves",

@@ -103,6 +103,14 @@ class Surrogate:
         explained = (solve_triangular(self._factor, cross.T, lower=True) ** 2).sum(axis=0)
         return mean, self._scale * np.sqrt(np.maximum(1.0 - explained, 1e-12))
 
+    def joint(self, points: Points) -> tuple[Floats, Floats]:
+        """(mean, covariance), (m,) and (m, m), of the true scores of points (m, units)."""
+        cross = _prior(_agreement(points, self.points), self._joint, self._length)
+        half = solve_triangular(self._factor, cross.T, lower=True)
+        prior = _prior(_agreement(points, points), self._joint, self._length)
+        covariance: Floats = self._scale**2 * (prior - half.T @ half)
+        return self._mean + cross @ self._weights, covariance
+
     def difference(self, points: Points, others: Points) -> tuple[Floats, Floats]:
         """(mean, sd), (m,) each, of the true scores of points minus those of others, (m, units)."""
         shared = np.array(

@@ -23,7 +23,10 @@ class TimeBudget:
 
     The time of a trial is predicted from its work, the product of its epochs and its sites: the
     seconds per work of the last trials, their upper quartile. Until a trial has ended, it is what
-    `expect` was told, or nothing.
+    `expect` was told, or nothing. The seconds before the end of a first epoch count only if there
+    is no further epoch, because they may be those in which a process starts. What a trial takes
+    beside its epochs does no harm if it is less than an epoch: a trial that ends within an epoch
+    after the budget is a whole one.
 
     Args:
         seconds: that the run may take; None: there is no limit.
@@ -47,7 +50,7 @@ class TimeBudget:
         self._began = clock() - spent
         self._expected = 0.0
         self._rates: deque[float] = deque(maxlen=_RECENT)
-        self._running: dict[int, tuple[float, int]] = {}  # when begun; epochs since then
+        self._running: dict[int, list[float]] = {}  # when begun, and when each epoch ended
         self._out_of_time: set[int] = set()
         self._saved = -math.inf
 
@@ -76,12 +79,11 @@ class TimeBudget:
 
     def started(self, number: int) -> None:
         """A trial has begun, or goes on after an interruption."""
-        self._running[number] = (self._clock(), 0)
+        self._running[number] = [self._clock()]
 
     def epoch_ended(self, number: int) -> bool:
         """A trial has finished an epoch; whether it must end now."""
-        began, epochs = self._running[number]
-        self._running[number] = (began, epochs + 1)
+        self._running[number].append(self._clock())
         if self.spent - self._saved >= _SAVED_EVERY:
             self.record()
         if self.left <= 0:
@@ -90,10 +92,11 @@ class TimeBudget:
 
     def ended(self, number: int, spec: TrialSpec) -> bool:
         """A trial has ended; whether the budget has ended it."""
-        began, epochs = self._running.pop(number)
-        if epochs:
-            share = epochs / spec.recipe.epochs
-            self._rates.append((self._clock() - began) / (share * _work(spec)))
+        times = self._running.pop(number)
+        first, *others = times[1:] if len(times) > 2 else times
+        if others:
+            per_epoch = (others[-1] - first) / len(others)
+            self._rates.append(per_epoch / len(spec.backbone.sites))
         return number in self._out_of_time
 
     def record(self) -> None:

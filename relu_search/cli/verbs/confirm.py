@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,11 @@ from relu_search.cli.shared_flags import BackboneOption, JsonOption
 from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from relu_search.ratios.curve import RatioCurve
 
 RESOURCES = ("concurrent", "cpus_per_trial", "gpus_per_trial", "max_failures")
 PLACES = ("niceness", "address", "exchange")
@@ -38,6 +43,13 @@ def confirm(
     given: Given,
     run: Annotated[str, typer.Argument(metavar="RUN", help="Run folder of a search.")],
     top: Annotated[int, typer.Option(help="Number of best found placements to retrain.")] = 3,
+    ratios: Annotated[
+        int | None,
+        typer.Option(
+            help="Instead of the top, retrain the best placement of each of so many ratios, spread "
+            "over the ratios that the search has tried, and say which ratio is the best.",
+        ),
+    ] = None,
     modules: Annotated[
         str | None,
         typer.Option(
@@ -110,6 +122,7 @@ def confirm(
         outcome = confirm_run(
             run,
             top=top,
+            ratios=ratios,
             modules=None if modules is None else modules.split(","),
             seeds=seeds,
             first_seed=first_seed,
@@ -133,6 +146,7 @@ def confirm(
                 "ending": outcome.ending,
                 "answer": answer_of(rows) + floor_lines,
                 "verdicts": rows,
+                "ratios": None if outcome.curve is None else outcome.curve.to_json(),
             }
         )
     elif rows:
@@ -151,6 +165,8 @@ def confirm(
             *([far] if far else []),
             *shrinkage_lines(rows),
         )
+        if outcome.curve is not None:
+            print_parts("", curve_table(outcome.curve), outcome.curve.sentence())
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.ending == "out of time":
@@ -164,3 +180,19 @@ def confirm(
     if outcome.failed:
         say(f"{outcome.failed} trainings failed (column reason); call again to repeat them.")
     say(f"Every run is in {run}/confirm.csv, the table in {run}/verdict.csv.")
+
+
+def curve_table(curve: RatioCurve) -> Table:
+    """The ratios with their intervals, which hold together."""
+    from rich.table import Table
+
+    table = Table(header_style="bold", box=None, pad_edge=False)
+    for name in ("ratio", "n", "test acc (%)", "95 % together", "in the set"):
+        table.add_column(name, justify="right")
+    for point in curve.points:
+        interval = "-"
+        if point.low is not None and point.high is not None:
+            interval = f"{100 * point.low:.2f} to {100 * point.high:.2f}"
+        inside = "yes" if point.in_set else "no"
+        table.add_row(point.ratio, str(point.n), f"{100 * point.mean:.2f}", interval, inside)
+    return table

@@ -25,6 +25,7 @@ def report(
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.confirmation.looks import OLD_VERDICTS
     from relu_search.confirmation.verdict_table import answer_of, floor_answer, stored_verdicts
+    from relu_search.ratios.best_ratio import best_ratio
     from relu_search.run_folder.folder import RunFolder
 
     folder = RunFolder.open(run)
@@ -32,20 +33,23 @@ def report(
     verdicts, is_old = stored_verdicts(folder)
     verdict_lines = answer_of(verdicts) + [OLD_VERDICTS] * is_old
     verdict_lines += floor_answer(folder) if verdicts else []
+    config, trials = folder.read_config()[0], folder.read_trials()
+    ratios = best_ratio(trials, config)
     written = None
     if page:  # before anything is printed: it may find damage
         from relu_search.report.run_report import write_report
 
         written = str(write_report(folder))
     if not as_json:
-        print_parts(*verdict_lines, *([""] if verdict_lines else []), table, caveat)
+        of_ratios = () if ratios is None else ("", ratios.table(), ratios.sentence())
+        print_parts(*verdict_lines, *([""] if verdict_lines else []), table, caveat, *of_ratios)
     if written is not None:
         say(f"Report: {written}")
     if as_json:
-        config, trials = folder.read_config()[0], folder.read_trials()
         print_json(
             {
                 "answer": answer_numbers(trials, config),
+                "best_ratio": None if ratios is None else ratios.to_json(),
                 "verdicts": verdicts,
                 "verdict_answer": verdict_lines,
                 "trials": rows_of(ranked(trials, config.optimised)),

@@ -49,7 +49,8 @@ def test_the_live_view_shows_names_and_reasons_as_they_are(terminal):
         view.finished(trial)
         done = optuna.trial.create_trial(
             value=1.0,
-            user_attrs=attributes | {"history": [{"val_accuracy": 1.0, "val_loss": 1.0}], "module": NASTY},
+            user_attrs=attributes
+            | {"history": [{"val_accuracy": 1.0, "val_loss": 1.0}], "module": NASTY},
         )
         view.finished(done)
         console.print(view._panel())

@@ -1,0 +1,1 @@
+"""Which ratio N:M is the best one?"""
