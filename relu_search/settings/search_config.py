@@ -160,18 +160,23 @@ def _check_start(options: SearchOptions) -> None:
         return
     if options.distill_temperature is not None and options.distill is None:
         raise InputError("distill_temperature has no distillation; give --distill, such as 0.5")
-    excluded = {
-        "pack": options.pack != 1 and "packs train from scratch",
-        "warm_start": options.warm_start and "a supernet is trained from scratch",
-        "activation crelu": options.activation == "crelu" and "it changes the shapes of weights",
-        "distill and new_head": options.distill and options.new_head and "its teacher has no head",
-        "distill and compiled": options.distill and options.compiled and "the teacher is not in it",
-        "distill and captured": options.distill and options.captured and "the teacher is not in it",
-    }
-    for name, reason in excluded.items():
-        if reason:
+    distills = options.distill is not None
+    for is_given, one, other, reason in (
+        (options.pack != 1, "pack", "weights", "packs train from scratch"),
+        (options.warm_start, "warm_start", "weights", "a supernet is trained from scratch"),
+        (
+            options.activation == "crelu",
+            "activation crelu",
+            "weights",
+            "it changes the shapes of weights",
+        ),
+        (distills and options.new_head, "distill", "new_head", "the teacher would have no head"),
+        (distills and options.compiled, "distill", "compiled", "its graph has no teacher"),
+        (distills and options.captured, "distill", "captured", "its graph has no teacher"),
+    ):
+        if is_given:
             raise InputError(
-                f"{name} and weights exclude each other, because {reason}; leave one of them out"
+                f"{one} and {other} exclude each other, because {reason}; leave one of them out"
             )
 
 

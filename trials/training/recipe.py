@@ -220,13 +220,12 @@ class FineTuning:
 
     def __post_init__(self) -> None:
         require_type("weights", self.weights, str, "the digest of weights")
-        for name, value, least in (
-            ("distill", self.distill, 0.0),
-            ("temperature", self.temperature, 0.01),
+        for name, value, least, most in (
+            ("distill", self.distill, 0, 1),
+            ("temperature", self.temperature, 0.01, 100),
         ):
-            most = 1.0 if name == "distill" else 100.0
             if type(value) not in (int, float) or not least <= value <= most:
-                raise InputError(f"{name} is {shown(value)}; it must be {least:g} to {most:g}")
+                raise InputError(f"{name} is {shown(value)}; it must be {least} to {most}")
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)

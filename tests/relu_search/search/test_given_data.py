@@ -6,6 +6,7 @@ import tomllib
 
 import numpy as np
 import pytest
+from PIL import Image
 from torch.utils.data import Dataset
 
 from relu_search import (
@@ -22,6 +23,7 @@ from relu_search.search.single_training import train_single
 from relu_search.settings.machines import Machines
 from search_spaces import InputError
 from trials import Recipe, TrainingData, load_data
+from trials.data.reading import image_arrays
 
 RECIPE = Recipe(
     name="mine",
@@ -161,3 +163,22 @@ def test_a_bad_value_of_each_option_ends_with_one_line_and_code_2(
     assert len(lines) == 1
     assert "must be" in lines[0] or "use" in lines[0] or "cannot be read" in lines[0]
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_workers_map_the_cache_file_and_train_as_from_memory(tmp_path, monkeypatch):
+    """The images are too large for the memory of this process; its workers get the file."""
+    for place in range(40):
+        pixels, label = Stripes(40, 0)[place]
+        folder = tmp_path / "set" / "train" / Stripes.classes[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{place}.png")
+    monkeypatch.setenv(image_arrays.CACHE_VARIABLE, str(tmp_path))
+    options = {**SMALL, "data": f"folder:{tmp_path / 'set'}", "trials": 2, "concurrent": 1}
+    losses = []
+    for name, limit in (("mapped", 100), ("whole", 2**40)):
+        monkeypatch.setattr(image_arrays, "memory_limit", lambda limit=limit: limit)
+        run = run_search(SearchConfig(**options, out=str(tmp_path / name))).run
+        losses.append(run.read_trials()["val_loss"].tolist())
+    assert losses[0] == losses[1]
+    assert not list(tmp_path.rglob("*.images"))

@@ -117,7 +117,7 @@ def test_a_run_does_not_need_the_file_again(recipe_file, tmp_path):
         ({"weights": "w.pt", "pack": "auto"}, "pack and weights exclude each other"),
         ({"weights": "w.pt", "warm_start": "supernet"}, "a supernet is trained from scratch"),
         ({"weights": "w.pt", "activation": "crelu"}, "activation crelu and weights exclude"),
-        ({"weights": "w.pt", "distill": 0.5, "new_head": True}, "its teacher has no head"),
+        ({"weights": "w.pt", "distill": 0.5, "new_head": True}, "the teacher would have no head"),
         ({"weights": "w.pt", "distill": 0.5, "compiled": True}, "distill and compiled"),
         ({"weights": "w.pt", "distill": 0.5, "captured": True}, "distill and captured"),
         ({"weights": "w.pt", "distill": 0.0}, "distill is 0.0; it must be above 0"),
