@@ -31,7 +31,7 @@ def test_search_has_a_flag_for_every_option_and_other_verbs_show_the_same_texts(
                 flag = FLAGS[verb][name]
                 assert flag.help.startswith(about.help)
                 assert flag.rich_help_panel == about.panel
-                assert flag.opts == [f"--{name.replace('_', '-')}"]
+                assert flag.opts == [f"--{about.flag or name.replace('_', '-')}"]
                 is_switch_off = flag.secondary_opts == [f"--no-{name.replace('_', '-')}"]
                 assert is_switch_off == (defaults[name] is True)
                 assert flag.default is None  # not typed; the dataclass knows the default
