@@ -75,11 +75,13 @@ class JointScores:
         placements: their texts, without those that have a run far worse than all others.
         mean: (n,) of their scores.
         covariance: (n, n).
+        noise: sd of one run's score around the true one.
     """
 
     placements: list[str]
     mean: NDArray[np.float64]
     covariance: NDArray[np.float64]
+    noise: float
     _metric: Metric
     _takes_log: bool
 
@@ -96,11 +98,13 @@ def joint_scores(trials: pd.DataFrame, metric: Metric) -> JointScores | None:
     if modelled.empty:
         return None
     whole = full_length(trials, metric)
-    mean, covariance = _fitted(whole, metric)[0].joint(_points(modelled.index))
+    model = _fitted(whole, metric)[0]
+    mean, covariance = model.joint(_points(modelled.index))
     return JointScores(
         placements=[str(text) for text in modelled.index],
         mean=mean,
         covariance=covariance,
+        noise=model.noise,
         _metric=metric,
         _takes_log=_takes_log(whole, metric),
     )

@@ -20,8 +20,11 @@ from relu_search.settings.resolved_config import ResolvedConfig
 if TYPE_CHECKING:
     from rich.table import Table
 
-WIDENING = 1.5
+WIDENING = 2.5
 """Factor on the standard deviations of the model, which is too certain without it."""
+OWN_SHARE = 8.0
+"""A placement with n runs deviates from the model by a variance of its own: this times the variance
+of the noise, over n + 1. The model has none, as it takes such deviations for noise."""
 LEVEL = 0.95
 """Probability with which the best ratio is in the set that is not told apart."""
 DRAWS = 4000
@@ -163,11 +166,13 @@ def best_ratio(trials: pd.DataFrame, config: ResolvedConfig) -> BestRatio | None
     if not kept:
         return None
     texts = [scores.placements[place] for place in kept]
-    mean, covariance = scores.mean[kept], scores.covariance[np.ix_(kept, kept)]
+    mean, covariance = scores.mean[kept], WIDENING**2 * scores.covariance[np.ix_(kept, kept)]
+    runs = known["n"][texts].to_numpy(dtype=np.float64)
+    covariance[np.diag_indices_from(covariance)] += OWN_SHARE * scores.noise**2 / (runs + 1)
     relus = of_placement["relus"][texts].to_numpy(dtype=np.int64)
     chances = _chances(mean, covariance, relus, config.seed)
     chosen = _set_of(chances)
-    half = _Z * WIDENING * np.sqrt(np.diag(covariance))
+    half = _Z * np.sqrt(np.diag(covariance))
     ends = {
         text: tuple(sorted(float(v) for v in scores.values(np.array([m - h, m + h]))))
         for text, m, h in zip(texts, mean, half, strict=True)
@@ -205,7 +210,7 @@ def _chances(
     values, vectors = np.linalg.eigh(covariance)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
     noise = np.random.default_rng(seed).standard_normal((len(mean), DRAWS))
-    leaders = relus[np.argmax(mean[:, None] + WIDENING * (root @ noise), axis=0)]
+    leaders = relus[np.argmax(mean[:, None] + root @ noise, axis=0)]
     counts = dict.fromkeys(map(int, relus), 0.0)
     found, times = np.unique(leaders, return_counts=True)
     return counts | {int(r): float(n) / DRAWS for r, n in zip(found, times, strict=True)}

@@ -14,9 +14,10 @@ from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.record import WEIGHTS
 from relu_search.run_folder.study import finished_trials, has_study, new_study_name, open_study
 from relu_search.search.proposer import choices_of
+from relu_search.settings.option_fields import options_of
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
-from relu_search.settings.search_options import PLACES
+from relu_search.settings.search_options import PLACES, SearchOptions
 from search_spaces import FunctionBackbone, InputError, Placement, SearchSpace
 from trials.files.durable import StorageError
 from trials.files.paths import absolute_path
@@ -205,4 +206,4 @@ def _value(config: ResolvedConfig, name: str) -> Any:
 
 
 def _option(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
+    return f"--{options_of(SearchOptions)[name].flag or name.replace('_', '-')}"

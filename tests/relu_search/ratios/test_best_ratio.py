@@ -70,12 +70,13 @@ def test_the_probabilities_are_those_of_the_model_with_wider_deviations():
     found = best_ratio(trials, config())
     scores = joint_scores(trials, METRICS["val_loss"])
     (a, b), cov = scores.mean, scores.covariance
-    sd = 1.5 * math.sqrt(cov[0, 0] + cov[1, 1] - 2 * cov[0, 1])
+    own = 8 * scores.noise**2 / (4 + 1)
+    sd = math.sqrt(2.5**2 * (cov[0, 0] + cov[1, 1] - 2 * cov[0, 1]) + 2 * own)
     chance = 0.5 * (1 + math.erf((a - b) / sd / math.sqrt(2)))
     by_text = {row.placement: row for row in found.rows}
     first = by_text[scores.placements[0]]
     assert first.probability == pytest.approx(chance, abs=0.03)
-    half = 1.96 * 1.5 * math.sqrt(cov[0, 0])
+    half = 1.96 * math.sqrt(2.5**2 * cov[0, 0] + own)
     assert (first.low, first.high) == pytest.approx((math.exp(-a - half), math.exp(-a + half)))
 
 
