@@ -9,6 +9,8 @@ from collections.abc import Iterator
 
 INTERRUPTS = (signal.SIGINT, signal.SIGUSR1)
 """Both end a run of Ray Tune early. The command line uses the second one."""
+_DEFERRED = (*INTERRUPTS, signal.SIGALRM)
+"""By SIGALRM the command line repeats an interrupt that came at a bad moment."""
 
 
 @contextlib.contextmanager
@@ -20,7 +22,7 @@ def uninterrupted() -> Iterator[None]:
     waiting: list[int] = []
     with handlers_kept():
         if threading.current_thread() is threading.main_thread():
-            for number in INTERRUPTS:
+            for number in _DEFERRED:
                 if callable(signal.getsignal(number)):  # what is ignored stays ignored
                     signal.signal(number, lambda received, _frame: waiting.append(received))
         yield
@@ -37,7 +39,7 @@ def handlers_kept() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = {number: signal.getsignal(number) for number in (*INTERRUPTS, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in (*_DEFERRED, signal.SIGTERM)}
     if before[signal.SIGTERM] == signal.SIG_DFL:
         del before[signal.SIGTERM]
     try:

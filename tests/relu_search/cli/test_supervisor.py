@@ -113,6 +113,31 @@ def test_what_the_work_cleans_up_is_cleaned_up(program, tmp_path):
     assert (tmp_path / "clean").exists()
 
 
+def test_an_interruption_that_is_lost_comes_again(program, tmp_path):
+    lost = "try:\n    wait()\nexcept KeyboardInterrupt:\n    pass\n"
+    process = program(lost + "try:\n    wait()\nfinally:\n    Path('clean').touch()")
+    process.stdout.readline()
+    process.terminate()
+    assert end(process) == (143, f"relu-search: stopped by SIGTERM; {AGAIN}\n")
+    assert (tmp_path / "clean").exists()
+
+
+def test_a_clean_up_is_not_interrupted_again(program, tmp_path):
+    slow = "    select.select([], [], [], 1.5)\n    Path('clean').touch()"
+    process = program(f"import select\ntry:\n    wait()\nfinally:\n{slow}")
+    process.stdout.readline()
+    process.terminate()
+    end(process)
+    assert (tmp_path / "clean").exists()
+
+
+def test_work_that_is_done_in_spite_of_a_signal_says_so(program):
+    process = program("try:\n    wait()\nexcept KeyboardInterrupt:\n    pass")
+    process.stdout.readline()
+    process.terminate()
+    assert end(process) == (0, "relu-search: stopped by SIGTERM, but all was done\n")
+
+
 def test_work_that_does_not_answer_is_killed_by_a_second_signal(program):
     ask = "signal.signal(signal.SIGUSR1, lambda *_: print('asked', flush=True))"
     process = program(f"{ask}\nwait()")

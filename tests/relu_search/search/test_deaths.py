@@ -199,20 +199,25 @@ def test_reports_and_exports_survive_deaths(finished, temporary, tmp_path):
     whole_files(tmp_path)
 
 
-def test_ctrl_c_at_forty_moments_of_the_start(temporary, tmp_path):
+@pytest.mark.parametrize(
+    ("number", "code", "moments"),
+    [(signal.SIGINT, 130, 40), (signal.SIGTERM, 143, 15), (signal.SIGHUP, 129, 15)],
+    ids=["Ctrl-C", "SIGTERM", "SIGHUP"],
+)
+def test_a_signal_at_many_moments_of_the_start(number, code, moments, temporary, tmp_path):
     """From the moment when Python has found the program, until the first epochs of training."""
     codes, folder = [], tmp_path / "run"
-    for number in range(40):
+    for moment in range(moments):
         run = Run(*SEARCH, "--out", folder, temporary=temporary)
-        end = time.monotonic() + 0.15 + 0.15 * number
+        end = time.monotonic() + 0.15 + 6 * moment / moments
         run.wait_for(lambda end=end: time.monotonic() > end)
-        run.interrupt((signal.SIGINT, signal.SIGTERM, signal.SIGHUP)[number % 3])
-        code, text = run.finish()
-        codes.append(code)
+        run.interrupt(number)
+        ended, text = run.finish()
+        codes.append(ended)
         written = [line for line in text.strip().splitlines() if line.startswith(LINE)]
         assert len(written) == 1, text
         assert "Traceback" not in text, text
         assert "***" not in text, text
         assert list(temporary.iterdir()) == []
         shutil.rmtree(folder, ignore_errors=True)
-    assert codes == [(130, 143, 129)[number % 3] for number in range(40)]
+    assert codes == [code] * moments
