@@ -104,12 +104,12 @@ def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
     table = estimates(whole, metric)
     name = best["module"] or best["placement"]
     own = float(table["estimate"][best["placement"]])
-    parts = [f"The best ratio found is {best['ratio']} ({name}) at {metric.text(own)}"]
+    parts = [f"The best placement found is {name} (ratio {best['ratio']}), at {metric.text(own)}"]
     for module, placement in _compared(whole, best["placement"]):
         parts.append(
             _gap_words(module, gap_between(whole, metric, best["placement"], placement), metric)
         )
-    return f"{'; '.join(parts)} ({estimate_words(table)}; only relu-search confirm decides)."
+    return f"{'. '.join(parts)}. This makes a short list; only relu-search confirm decides."
 
 
 def _compared(whole: pd.DataFrame, best: str) -> Iterator[tuple[str, str]]:
@@ -130,7 +130,7 @@ def _gap_words(module: str, gap: Gap, metric: Metric) -> str:
     size = f"{number(abs(gap.behind))}{unit} {'behind' if gap.behind >= 0 else 'ahead'}"
     if gap.low is None or gap.high is None:
         n = " and ".join(map(str, gap.seeds))
-        return f"{module} is {size}, with no interval (runs: {n})"
+        return f"{module} is {size}; {n} runs are too few for an interval"
     interval = f"95 % between {number(gap.low)} and {number(gap.high)}"
     if not gap.low <= gap.measured <= gap.high:
         interval += f"; measured: {number(gap.measured)}"

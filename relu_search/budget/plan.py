@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
@@ -53,12 +54,14 @@ class Plan:
         return 3600 * self.at_once / self.trial_seconds
 
     def trials_in(self, seconds: float) -> int:
-        """Trials that can start and end in this time."""
-        return self.at_once * math.floor(max(0.0, seconds) / self.trial_seconds)
+        """Trials that can start and end in this time, in which the processes start, too."""
+        left = max(0.0, seconds - self.needs.start_seconds)
+        return self.at_once * math.floor(left / self.trial_seconds)
 
     def seconds_for(self, trainings: int) -> float:
-        """Time for so many trainings."""
-        return math.ceil(trainings / self.at_once) * self.trial_seconds
+        """Time for so many trainings, with the start of the processes."""
+        rounds = math.ceil(trainings / self.at_once)
+        return self.needs.start_seconds + rounds * self.trial_seconds
 
     @property
     def expected(self) -> int:
@@ -183,15 +186,18 @@ def needs_at_once(call: Callable[..., TrialNeeds], workers: int, *how: Any, say:
         workers: that train at the same time; at most `_MOST_MEASURED` measure.
         how: arguments of `measured_needs`.
     """
-    count = min(_MOST_MEASURED, workers)
+    count, began = min(_MOST_MEASURED, workers), time.monotonic()
     with ThreadPoolExecutor(count) as pool:
         asked = [pool.submit(call, measured_needs, *how, say=say) for _ in range(count)]
         found = [one.result() for one in asked]
+    slowest = max(one.measured_seconds for one in found)
     return replace(
         found[0],
         epoch_seconds=fmean(one.epoch_seconds for one in found),
         other_seconds=fmean(one.other_seconds for one in found),
         memory=max(one.memory for one in found),
+        measured_seconds=slowest,
+        start_seconds=max(0.0, time.monotonic() - began - slowest),
     )
 
 

@@ -112,7 +112,8 @@ def _expect(
     seconds = needs.seconds(spec.recipe.epochs)
     budget.expect(spec, seconds)
     left = max(0.0, budget.left)
-    fit = min(len(trainings), at_once * int(left / seconds))
+    in_time = max(0.0, left - needs.start_seconds)
+    fit = min(len(trainings), at_once * int(in_time / seconds))
     say(estimate_text(f"{fit} of {len(trainings)} trainings", left, seconds, at_once))
 
 

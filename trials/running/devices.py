@@ -132,6 +132,8 @@ class TrialNeeds:
         other_seconds: of a trial beside its epochs.
         memory: bytes of the process, and on a GPU those of the GPU.
         weights, checkpoint: bytes of the two files of one trial.
+        measured_seconds: that the measurement took in its process.
+        start_seconds: until a process begins its first trial.
     """
 
     epoch_seconds: float
@@ -139,6 +141,8 @@ class TrialNeeds:
     memory: int
     weights: int
     checkpoint: int
+    measured_seconds: float = 0.0
+    start_seconds: float = 0.0
 
     def seconds(self, epochs: int) -> float:
         """Of a trial that trains to the end."""
@@ -201,14 +205,15 @@ def measured_needs(
         else:
             with deterministic_algorithms(deterministic):
                 seconds = _epochs_of_pack(shorter, short, device, captured, files)
-        other = max(0.0, time.perf_counter() - started - sum(seconds))
+        whole = time.perf_counter() - started
         sizes = weights.stat().st_size, checkpoint.path.stat().st_size
     return TrialNeeds(
         epoch_seconds=seconds[-1] / share,
-        other_seconds=other,
+        other_seconds=max(0.0, whole - sum(seconds)),
         memory=_memory(device),
         weights=sizes[0],
         checkpoint=sizes[1],
+        measured_seconds=whole,
     )
 
 

@@ -34,7 +34,7 @@ def test_the_headline_has_the_number_of_the_first_row_also_when_another_run_is_l
     _, rows = leaderboard(trials, metric)
     _, first = rows[0]
     number = metric.text(estimates(trials, metric)["estimate"][first[1]])
-    assert f"({first[1]}) at {number} " in line
+    assert f"is {first[1]} (ratio 2:1), at {number}." in line
     assert first[7].split()[0] == number.split()[0]
     assert first[1] != worst
 
@@ -50,7 +50,7 @@ def test_how_far_a_module_is_behind_is_the_difference_of_the_estimates_with_an_i
     line = next(answer_lines(trials, NO_EPOCHS, config))
     gap = gap_between(trials, METRICS["val_loss"], within.idxmin(), paired)
     assert gap.is_told_apart
-    assert f"; paired is {known[paired] - within.min():.3f} behind (95 % between " in line
+    assert f". paired is {known[paired] - within.min():.3f} behind (95 % between " in line
     assert f"between {gap.low:.3f} and {gap.high:.3f}" in line
 
 
@@ -61,7 +61,7 @@ def test_a_module_whose_interval_contains_zero_cannot_be_told_apart():
     second = known[[text for text in known.index if "1" in text]].sort_values().index[1]
     trials.loc[trials["placement"] == second, "module"] = "2:1"
     config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
-    assert "; 2:1 cannot be told apart from it (" in next(answer_lines(trials, NO_EPOCHS, config))
+    assert ". 2:1 cannot be told apart from it (" in next(answer_lines(trials, NO_EPOCHS, config))
 
 
 def test_the_answer_as_numbers_is_that_of_the_sentences():

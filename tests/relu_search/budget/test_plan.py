@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import replace
 
-from relu_search.budget.plan import Plan
+import pytest
+from helpers.clock import Clock
+
+import relu_search.budget.plan as plan_module
+from relu_search.budget.plan import Plan, needs_at_once
 from trials.running.devices import TrialNeeds
 
 MIB = 2**20
@@ -58,6 +62,21 @@ def test_the_estimate_is_one_line_and_the_plan_has_every_number():
     assert found.to_json()["confirm_seconds"] == 21 * 160
 
 
+def test_the_start_of_the_processes_is_what_a_measurement_takes_beside_its_own_time(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(plan_module.time, "monotonic", clock)
+
+    def call(function, *how, say):
+        clock.now += 25
+        return replace(plan().needs, measured_seconds=20)
+
+    needs = needs_at_once(call, 1, "how", say=print)
+    assert (needs.start_seconds, needs.epoch_seconds) == (5, 30)
+    found = replace(plan(), needs=needs)
+    assert [found.trials_in(s) for s in (164, 165, 325)] == [0, 2, 4]
+    assert found.seconds_for(3) == 325
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("pack", [1, 2])
 def test_a_measured_plan_has_the_sizes_of_the_files_that_a_search_writes(
@@ -73,6 +92,8 @@ def test_a_measured_plan_has_the_sizes_of_the_files_that_a_search_writes(
     assert found["weights"] == weights.stat().st_size
     assert found["checkpoint"] > found["weights"]
     assert found["at_once"] == 1
-    assert found["seconds_for_trials"] == pytest.approx(8 * found["trial_seconds"])
+    whole = found["start_seconds"] + 8 * found["trial_seconds"]
+    assert found["seconds_for_trials"] == pytest.approx(whole)
     assert found["epoch_seconds"] > 0
+    assert found["start_seconds"] > 0
     assert list(tmp_path.iterdir()) == []
