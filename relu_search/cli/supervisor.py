@@ -149,22 +149,12 @@ def _child(parent: int, pipe: int, work: Callable[[], tuple[int, str]]) -> NoRet
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
-    """Raise `KeyboardInterrupt`; after an import if there is one, as it may be lost in it.
-
-    Compiled code of a library may lose it, too. So it is raised again until the work ends, but not
-    while one is on its way: what must be closed is closed then.
-    """
+    """Raise `KeyboardInterrupt`; after an import if there is one, as it may be lost in it."""
     while frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             signal.setitimer(signal.ITIMER_REAL, 0.02)
             return
         frame = frame.f_back
-    signal.setitimer(signal.ITIMER_REAL, 1)
-    handled = sys.exc_info()[1]
-    while handled is not None:
-        if isinstance(handled, KeyboardInterrupt):
-            return
-        handled = handled.__context__
     raise KeyboardInterrupt
 
 

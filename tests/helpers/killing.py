@@ -21,6 +21,12 @@ SEARCH = (
 )
 
 
+def signals_as_usual() -> None:
+    """A shell starts its background jobs with SIGINT ignored, and `nohup` with SIGHUP."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 class Run:
     """`relu-search` with some arguments, in a process of its own, started by `under` if given.
 
@@ -37,6 +43,7 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
+            preexec_fn=signals_as_usual,
             env={**os.environ, **({} if temporary is None else {"TMPDIR": str(temporary)})},
         )
 

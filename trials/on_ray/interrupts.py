@@ -10,7 +10,7 @@ from collections.abc import Iterator
 INTERRUPTS = (signal.SIGINT, signal.SIGUSR1)
 """Both end a run of Ray Tune early. The command line uses the second one."""
 _DEFERRED = (*INTERRUPTS, signal.SIGALRM)
-"""By SIGALRM the command line repeats an interrupt that came at a bad moment."""
+"""By SIGALRM the command line repeats an interrupt that came in an import."""
 
 
 @contextlib.contextmanager

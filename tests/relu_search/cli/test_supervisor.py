@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from helpers.killing import born
+from helpers.killing import born, signals_as_usual
 
 ROOT = Path(__file__).parents[3]
 PROGRAM = """
@@ -41,12 +41,6 @@ begin(Progress(begun="config.toml", table="trials.csv", command="this"), verbose
 """
 AGAIN = "no file is incomplete. Give the same command again"
 GO_ON = "2 finished trainings are safe in .. Go on with: this"
-
-
-def signals_as_usual():
-    """A shell starts its background jobs with SIGINT ignored, and `nohup` with SIGHUP."""
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -107,24 +101,6 @@ def test_the_line_says_how_many_trainings_are_safe_and_how_to_go_on(program):
 
 def test_what_the_work_cleans_up_is_cleaned_up(program, tmp_path):
     process = program("try:\n    wait()\nfinally:\n    Path('clean').touch()")
-    process.stdout.readline()
-    process.terminate()
-    end(process)
-    assert (tmp_path / "clean").exists()
-
-
-def test_an_interruption_that_is_lost_comes_again(program, tmp_path):
-    lost = "try:\n    wait()\nexcept KeyboardInterrupt:\n    pass\n"
-    process = program(lost + "try:\n    wait()\nfinally:\n    Path('clean').touch()")
-    process.stdout.readline()
-    process.terminate()
-    assert end(process) == (143, f"relu-search: stopped by SIGTERM; {AGAIN}\n")
-    assert (tmp_path / "clean").exists()
-
-
-def test_a_clean_up_is_not_interrupted_again(program, tmp_path):
-    slow = "    select.select([], [], [], 1.5)\n    Path('clean').touch()"
-    process = program(f"import select\ntry:\n    wait()\nfinally:\n{slow}")
     process.stdout.readline()
     process.terminate()
     end(process)
