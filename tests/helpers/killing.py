@@ -43,7 +43,7 @@ class Run:
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            preexec_fn=signals_as_usual,
+            preexec_fn=signals_as_usual,  # noqa: PLW1509  it takes no lock
             env={**os.environ, **({} if temporary is None else {"TMPDIR": str(temporary)})},
         )
 
