@@ -249,7 +249,7 @@ def _regret(
     whole = admitted(full_length(trials, metric), one.config)
     scores = metric.sign * whole[metric.name].astype(float)
     led = whole["placement"].to_numpy()[scores.expanding().apply(np.argmax, raw=True).astype(int)]
-    behind = metric.sign * (reference - known["estimate"].reindex(led).to_numpy())
+    behind = metric.sign * (reference - known["estimate"].reindex(led).to_numpy()) + 0.0  # no -0
     rows = zip(whole.index + 1, hours[whole.index], behind, strict=True)
     return pd.DataFrame(rows, columns=["trials", "hours", "regret"])
 
