@@ -68,34 +68,43 @@ def supervise(work: Callable[[], tuple[int, str]]) -> NoReturn:
         work: returns the exit code and the last line, or an empty text.
     """
     open_closed_streams()
-    received: list[int] = []
+    waited = {*STOPS, signal.SIGALRM, signal.SIGCHLD}
+    signal.pthread_sigmask(signal.SIG_BLOCK, waited)
     before = _children()
     _prctl(_SUBREAPER, 1)
     reading, writing = os.pipe()
     parent, child = os.getpid(), os.fork()
     if child == 0:
         os.close(reading)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, waited - STOPS.keys())
         _child(parent, writing, work)
     os.close(writing)
-
-    def stop(number: int, _frame: FrameType | None) -> None:
-        received.append(number)
-        os.kill(child, _TO_CHILD if len(received) == 1 else signal.SIGKILL)
-        if len(received) == 1:
-            signal.alarm(_PATIENCE)
-
-    handled = [number for number in STOPS if signal.getsignal(number) != signal.SIG_IGN]
-    for number in handled:  # `nohup` has chosen that one is ignored
-        signal.signal(number, stop)
-    signal.signal(signal.SIGALRM, lambda *_: os.kill(child, signal.SIGKILL))
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, STOPS)
-    os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)
-    for number in (*handled, signal.SIGALRM):
-        signal.signal(number, signal.SIG_IGN)  # from here it takes no time
+    received = _signals_until_end_of(child, waited)
     _, status = os.waitpid(child, 0)
     _end(_children() - before, before)
     sweep_everywhere()
     sys.exit(_last_words(_told(reading), os.waitstatus_to_exitcode(status), received))
+
+
+def _signals_until_end_of(child: int, waited: set[signal.Signals]) -> list[int]:
+    """Wait until the child has ended; returns the signals that came to end the command.
+
+    The first one is passed on to the child, which is killed at the second one, or if it needs more
+    time than it has. The signals are blocked and fetched one by one, so none is lost.
+
+    Args:
+        waited: `STOPS`, and those that tell of the end of the child and of its time.
+    """
+    received: list[int] = []
+    while os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT | os.WNOHANG) is None:
+        number = signal.sigwait(waited)
+        if number == signal.SIGALRM:
+            os.kill(child, signal.SIGKILL)
+        elif number in STOPS and signal.getsignal(number) != signal.SIG_IGN:  # `nohup` ignores one
+            received.append(number)
+            os.kill(child, _TO_CHILD if len(received) == 1 else signal.SIGKILL)
+            signal.alarm(_PATIENCE)
+    return received
 
 
 def tell(progress: Progress) -> None:

@@ -123,13 +123,11 @@ class RunRecorder:
             self._exported = self.best_trial["trial"]
 
 
-def _latency(trial: FrozenTrial) -> dict[str, float]:
-    """The columns of the latency; none without the objective."""
-    timing = trial.user_attrs.get(LATENCY_ATTRIBUTE)
-    if timing is None:
-        return {}
+def _latency(trial: FrozenTrial) -> dict[str, float | None]:
+    """The columns of the latency; None without the objective."""
+    timing = trial.user_attrs.get(LATENCY_ATTRIBUTE, {})
     names = {"latency_ms": "median_ms", "latency_q25_ms": "q25_ms", "latency_q75_ms": "q75_ms"}
-    return {column: timing[name] for column, name in names.items()}
+    return {column: timing.get(name) for column, name in names.items()}
 
 
 def _reason(trial: FrozenTrial) -> str:

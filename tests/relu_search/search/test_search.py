@@ -68,6 +68,7 @@ def test_the_run_folder_holds_the_files_of_the_contract(folder, trials):
     assert {p.name for p in folder.iterdir()} == {
         "config.toml",
         "study.journal",
+        "time.toml",
         "trials.csv",
         "epochs.csv",
         "weights",
