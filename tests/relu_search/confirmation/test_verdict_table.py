@@ -323,7 +323,7 @@ def made_up_arms(rng):
 
 def contradictions(count, seed, monkeypatch):
     """How many of `count` random confirmations show a pair of arms twice."""
-    judge_quickly = functools.partial(verdict_table.judge, resamples=9)
+    judge_quickly = functools.partial(verdict_table.judge, resamples=99)
     monkeypatch.setattr(verdict_table, "judge", judge_quickly)
     rng = np.random.default_rng(seed)
     twice = 0
