@@ -142,7 +142,8 @@ def metric_against_ratio(trials: pd.DataFrame, found: BestRatio) -> Figure:
             x = float(of_placement["relus"][named.placement])
             y = float(known["estimate"][named.placement]) * metric.factor
             axes.plot(x, y, named.style.marker, color=named.style.color, markersize=8, zorder=4)
-            notes.append((x, y, named.name))
+            is_ratio = named.name in {row.ratio for row in rows}
+            notes.append((x, y, f"{named.name} (hand-designed)" if is_ratio else named.name))
     axes.margins(0.1, 0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel=AXES["relus"], ylabel=f"{metric.axis_label}, estimate")
