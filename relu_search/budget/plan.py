@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from relu_search.settings.limits import bytes_text, duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say, TrialNeeds, measured_needs
+
+if TYPE_CHECKING:
+    from trials.fine_tuning.weights import StartingWeights
 
 TOP, SEEDS = 3, 6
 """Placements and seeds of a confirmation with its default options."""
@@ -167,8 +171,9 @@ def measured_plan(
     kept = config.all_kept
     specs = [config.trial_spec(kept)] * config.pack
     how = specs, data, config.compiled, config.captured, config.deterministic
+    workers = math.ceil(at_once / config.pack)
     return Plan(
-        needs=needs_at_once(call, math.ceil(at_once / config.pack), *how, say=say),
+        needs=needs_at_once(call, workers, *how, weights=config.start, say=say),
         epochs=config.epochs,
         pack=config.pack,
         at_once=at_once,
@@ -178,17 +183,25 @@ def measured_plan(
     )
 
 
-def needs_at_once(call: Callable[..., TrialNeeds], workers: int, *how: Any, say: Say) -> TrialNeeds:
+def needs_at_once(
+    call: Callable[..., TrialNeeds],
+    workers: int,
+    *how: Any,
+    say: Say,
+    weights: StartingWeights | None = None,
+) -> TrialNeeds:
     """What a trial needs while others run: means of as many measurements at the same time.
 
     Args:
         call: calls `measured_needs` where a trial would run.
         workers: that train at the same time; at most `_MOST_MEASURED` measure.
         how: arguments of `measured_needs`.
+        weights: from which the trials start.
     """
+    measure = partial(measured_needs, weights=weights)
     count, began = min(_MOST_MEASURED, workers), time.monotonic()
     with ThreadPoolExecutor(count) as pool:
-        asked = [pool.submit(call, measured_needs, *how, say=say) for _ in range(count)]
+        asked = [pool.submit(call, measure, *how, say=say) for _ in range(count)]
         found = [one.result() for one in asked]
     slowest = max(one.measured_seconds for one in found)
     return replace(

@@ -132,6 +132,7 @@ def plan_search(config: SearchConfig, *, say: Say, verbose: bool = False) -> Pla
     """
     resolved = config.resolve()
     setting = _Setting.of(resolved, say)
+    resolved = resolved.with_weights(setting.data)
     with contextlib.ExitStack() as stack:
         cluster = connect(resolved, stack, dashboard=False, verbose=verbose)
         resolved, places = measured_places(resolved, setting.data, cluster, say)

@@ -55,7 +55,8 @@ def run_trainings(
         runner = partial(runner, weights=weights)
     if machines.in_process:
         device = device_here(machines)
-        _expect(trainings, data, partial(_call_here, device), at_once=1, say=say)
+        call = partial(_call_here, device)
+        _expect(trainings, data, call, at_once=1, weights=weights, say=say)
         run_in_process(trainings, data, device=device, files=files, runner=runner)
         return
     from trials.on_ray.one_worker import call_in_worker, with_share_measured
@@ -73,7 +74,7 @@ def run_trainings(
         )
         per_trial, at_once = plan_resources(resources, cluster)
         call = partial(call_in_worker, per_trial)
-        _expect(trainings, data, call, at_once=at_once, say=say)
+        _expect(trainings, data, call, at_once=at_once, weights=weights, say=say)
         run_trials(
             trainings,
             data,
@@ -96,6 +97,7 @@ def _expect(
     call: Callable[..., Any],
     *,
     at_once: int,
+    weights: StartingWeights | None,
     say: Say,
 ) -> None:
     """Tell the time budget of a list, if it has a limit, what its largest training takes.
@@ -108,7 +110,8 @@ def _expect(
     if not budget.is_limited or budget.left <= 0:
         return
     split = data.of(spec.seed) if isinstance(data, Splits) else data
-    needs = needs_at_once(call, at_once, [spec], split, False, False, False, say=say)
+    how = [spec], split, False, False, False
+    needs = needs_at_once(call, at_once, *how, weights=weights, say=say)
     seconds = needs.seconds(spec.recipe.epochs)
     budget.expect(spec, seconds)
     left = max(0.0, budget.left)

@@ -158,6 +158,7 @@ def measured_needs(
     *,
     device: str,
     say: Say,
+    weights: StartingWeights | None = None,
 ) -> TrialNeeds:
     """What a trial needs, by two epochs of which the second is timed.
 
@@ -169,6 +170,7 @@ def measured_needs(
         data: to train on.
         compiled, captured, deterministic: how the trials are trained.
         device: `cpu` or `cuda`.
+        weights: from which the trials start.
 
     Raises:
         InputError: the training fails.
@@ -185,19 +187,20 @@ def measured_needs(
     with scratch_folder() as folder:
         files = TrialFiles(weights=folder / "weights", checkpoints=folder / "checkpoints")
         files.make_folders()
-        weights, checkpoint = files.weights_of(0), files.checkpoint_of(shorter[0], short)
-        assert weights is not None
+        written, checkpoint = files.weights_of(0), files.checkpoint_of(shorter[0], short)
+        assert written is not None
         assert checkpoint is not None
         if len(specs) == 1:
             result = run_trial(
                 shorter[0],
                 short,
                 device=device,
-                save_to=weights,
+                save_to=written,
                 checkpoint=checkpoint,
                 compiled=compiled,
                 captured=captured,
                 deterministic=deterministic,
+                weights=weights,
             )
             if result.failure is not None:
                 raise InputError(f"the training that is measured fails: {result.failure}")
@@ -206,7 +209,7 @@ def measured_needs(
             with deterministic_algorithms(deterministic):
                 seconds = _epochs_of_pack(shorter, short, device, captured, files)
         whole = time.perf_counter() - started
-        sizes = weights.stat().st_size, checkpoint.path.stat().st_size
+        sizes = written.stat().st_size, checkpoint.path.stat().st_size
     return TrialNeeds(
         epoch_seconds=seconds[-1] / share,
         other_seconds=max(0.0, whole - sum(seconds)),

@@ -12,14 +12,18 @@ import torch
 from helpers.command_line import check_refused
 from helpers.judging import Runner, make_search
 
+import relu_search.search.run_search as run_search_module
 from relu_search import RunFolder, SearchConfig, confirm, resume_search
 from relu_search.export.card import read_card
 from relu_search.report.page_content import page_content
 from relu_search.report.run_report import write_report
+from relu_search.search.back_ends import Places
+from relu_search.search.run_search import plan_search
 from relu_search.search.single_training import train_single
 from relu_search.settings.machines import Machines
 from search_spaces import InputError, build
 from trials import read_weights
+from trials.running.resources import Resources
 from trials.training.checkpoint import save_weights
 
 NET = ("--backbone", "plain-8", "--width", "2", "--train-limit", "40", "--epochs", "1")
@@ -43,6 +47,20 @@ def digest_of(path):
 def rows(path):
     with path.open(newline="") as file:
         return list(csv.DictReader(file))
+
+
+def call_here(function, *arguments, say):
+    return function(*arguments, device="cpu", say=say)
+
+
+def test_an_estimate_measures_trainings_from_the_weights(weights, monkeypatch):
+    places = Places(resources=Resources(), call=call_here, at_once=1)
+    monkeypatch.setattr(run_search_module, "connect", lambda *_, **__: [])
+    monkeypatch.setattr(run_search_module, "measured_places", lambda config, *_: (config, places))
+    config = SearchConfig(
+        backbone="plain-8", width=2, train_limit=40, weights=str(weights), distill=0.5
+    )
+    assert plan_search(config, say=lambda _line: None).trial_seconds > 0
 
 
 def test_the_model_of_a_training_is_where_the_next_one_starts(tmp_path, weights):
@@ -121,6 +139,14 @@ def test_a_confirmation_takes_the_weights_of_the_search(tmp_path, weights):
     assert {row["start"] for row in rows(run / "confirm.csv")} == {said}
     assert {row["start"] for row in rows(run / "verdict.csv")} == {said}
     assert {row["start"] for row in outcome.verdicts} == {said}
+
+
+def test_a_confirmation_from_weights_may_have_a_time_budget(tmp_path, weights):
+    run, said = fine_tuned_search(tmp_path / "run", weights), []
+    how = {"modules": [], "seeds": 2, "compute": HERE, "runner": Runner()}
+    outcome = confirm(run, top=1, time_budget="1h", report=said.append, **how)
+    assert outcome.verdicts
+    assert any("of 4 trainings" in line for line in said)
 
 
 def test_moved_weights_are_found_and_others_are_refused(tmp_path, weights):
