@@ -67,6 +67,11 @@ class Architecture(ABC):
         """Every ReLU site, in forward order."""
 
     @property
+    def paired(self) -> Placement:
+        """The placement of the ordinary network, which keeps every ReLU."""
+        return Placement("1" * len(self.sites))
+
+    @property
     @abstractmethod
     def blocks_per_stage(self) -> tuple[int, ...]:
         """Blocks in each stage."""

@@ -82,7 +82,7 @@ class PlacementFacts:
         Raises:
             InputError: its weights, gradients and momenta do not fit into memory.
         """
-        params = self.complexity(Placement("1" * len(self.backbone.sites))).params
+        params = self.complexity(self.backbone.paired).params
         require_memory(
             f"training {self.backbone.label}",
             _WHILE_TRAINED * params,

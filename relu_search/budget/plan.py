@@ -168,7 +168,7 @@ def measured_plan(
         InputError: a training fails.
     """
     assert config.pack != "auto"
-    kept = config.all_kept
+    kept = config.network.paired
     specs = [config.trial_spec(kept)] * config.pack
     how = specs, data, config.compiled, config.captured, config.deterministic
     workers = math.ceil(at_once / config.pack)

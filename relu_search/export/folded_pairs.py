@@ -158,8 +158,7 @@ def fold_saving_pairs(network: nn.Module, image_shape: tuple[int, int, int]) -> 
     Raises:
         InputError: `torch.fx` cannot trace the network.
     """
-    folded = fold_norms(network)
-    reports = [_report(folded, pair, shape) for pair, shape in _with_shapes(folded, image_shape)]
+    folded, reports = _reported(network, image_shape)
     for report in reports:
         if report.macs_after < report.macs_before:
             fold_pair(folded, report.pair)
@@ -175,8 +174,7 @@ def macs_after_fold(network: nn.Module, image_shape: tuple[int, int, int]) -> in
     Raises:
         InputError: `torch.fx` cannot trace the network.
     """
-    folded = fold_norms(network)
-    reports = [_report(folded, pair, shape) for pair, shape in _with_shapes(folded, image_shape)]
+    folded, reports = _reported(network, image_shape)
     saved = sum(max(0, report.macs_before - report.macs_after) for report in reports)
     return _macs(folded, image_shape) - saved
 
@@ -199,6 +197,14 @@ def _with_shapes(
     for handle in handles:
         handle.remove()
     return [(pair, shapes[pair.first]) for pair in pairs]
+
+
+def _reported(
+    network: nn.Module, image_shape: tuple[int, int, int]
+) -> tuple[fx.GraphModule, list[PairReport]]:
+    """The network with every BatchNorm folded, and what folding each pair in it would save."""
+    plain = fold_norms(network)
+    return plain, [_report(plain, pair, shape) for pair, shape in _with_shapes(plain, image_shape)]
 
 
 def _report(network: fx.GraphModule, pair: Pair, shape: tuple[int, ...]) -> PairReport:

@@ -160,7 +160,7 @@ def measured_places(
     per_trial, _ = plan_resources(config.resources, cluster)
     config = with_pack_chosen(config, data, partial(call_in_worker, per_trial), say)
     assert config.pack != "auto"
-    paired = config.trial_spec(config.all_kept)
+    paired = config.trial_spec(config.network.paired)
     resources = with_share_measured(
         config.resources,
         cluster,

@@ -94,7 +94,7 @@ class Costs:
         import numpy as np
 
         count = len(self.facts.backbone.sites)
-        whole, linear = Placement("1" * count), Placement("0" * count)
+        whole, linear = self.facts.backbone.paired, Placement("0" * count)
         rows = []
         for name in self.names:
             if name == "latency":
@@ -145,7 +145,7 @@ class LatencyMeter:
 
         if self.form == "onnx":
             require_onnx()
-        paired = self._paired
+        paired = self.facts.backbone.paired
         require_room(_network(self.facts, paired), self.facts.image_size, self.batch)
         return replace(
             self, paired_ms=_fastest(self._timed({"paired": paired}), "paired").median_ms
@@ -165,7 +165,7 @@ class LatencyMeter:
     def of(self, placement: Placement) -> dict[str, float]:
         """Milliseconds of a call: `median_ms`, `q25_ms`, `q75_ms`, and `n`, the samples."""
         if placement.text not in self.known:
-            timed = self._timed({"paired": self._paired, "this": placement})
+            timed = self._timed({"paired": self.facts.backbone.paired, "this": placement})
             factor = self.paired_ms / _fastest(timed, "paired").median_ms
             this = _fastest(timed, "this")
             self.known[placement.text] = {
@@ -175,10 +175,6 @@ class LatencyMeter:
                 "n": this.n,
             }
         return self.known[placement.text]
-
-    @property
-    def _paired(self) -> Placement:
-        return Placement("1" * len(self.facts.backbone.sites))
 
     def _timed(self, placements: Mapping[str, Placement]) -> dict[str, Timing]:
         """(name, number of a form) as text -> timing, all timed in turn."""

@@ -132,7 +132,7 @@ class StudyProposer:
                     study.set_user_attr(key, value)
         self._trials = trials
         self._budget = budget or TimeBudget()
-        self._typical = spec_of(Placement("1" * len(space.backbone.sites)), 0)
+        self._typical = spec_of(space.backbone.paired, 0)
         self._listeners = listeners
         self._distributions = distributions(space)
         self._open: dict[int, _OpenTrial] = {}

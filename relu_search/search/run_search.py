@@ -229,7 +229,7 @@ def _plan_in_time(
     if config.time_limit is None:
         return None
     plan = places.plan(config, setting.data, say)
-    budget.expect(config.trial_spec(config.all_kept), plan.trial_seconds)
+    budget.expect(config.trial_spec(config.network.paired), plan.trial_seconds)
     plan = replace(plan, limit=max(0.0, budget.left))
     say(plan.estimate())
     return plan

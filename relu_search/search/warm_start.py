@@ -56,7 +56,7 @@ def advised_placements(
         placements = scored_placements(space, config.seed)
         named = [*config.references.values(), *config.own_placements.values()]
         placements += [p for p in named if p not in placements]
-        spec = config.trial_spec(Placement("1" * len(space.backbone.sites)))
+        spec = config.trial_spec(space.backbone.paired)
         how = spec, data, space, placements, config.deterministic
         ranking, reason = call(_ranking, *how, say=say)
         write_table(file, ranking)

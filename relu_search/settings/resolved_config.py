@@ -236,11 +236,6 @@ class ResolvedConfig(SearchOptions):
         """The placements of the user by name, which the search trains after the modules."""
         return {name: Placement.parse(text) for name, text in (self.own or {}).items()}
 
-    @property
-    def all_kept(self) -> Placement:
-        """The placement of the ordinary network."""
-        return Placement("1" * len(self.network.sites))
-
     def name_of(self, placement: Placement) -> str:
         """The name of a placement of the user, or of a module; empty if it has none."""
         canonical = self.network.canonical(placement)
