@@ -32,8 +32,13 @@ from relu_search.search.resuming import contradicting_data, require_same_weights
 from relu_search.search.training_lists import check_machines
 from relu_search.settings.limits import seconds_of
 from relu_search.settings.machines import Machines
-from relu_search.settings.option_files import changed_recipe, read_toml, recipe_of_table
-from relu_search.settings.resolved_config import ResolvedConfig, absolute_weights
+from relu_search.settings.option_files import (
+    absolute_weights,
+    changed_recipe,
+    read_toml,
+    recipe_of_table,
+)
+from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import MAX_SEED
 from search_spaces import InputError
 from search_spaces.errors import shown

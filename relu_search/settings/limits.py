@@ -1,4 +1,4 @@
-"""Limits as users write and read them: a ratio `2:1`, a share `60%` of the ReLUs, a time `2h`."""
+"""Numbers as users write and read them: a ratio `2:1`, a share `60%` of the ReLUs, a time `2h`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ import re
 from fractions import Fraction
 
 from search_spaces import Architecture, InputError, module_placement
+from trials.data.image_sets import Statistics
+from trials.training.recipe import PRETRAINED
+
+BY_DATA = "data"
+"""Value of the option `normalise`: by the statistics of the training images."""
 
 _SECONDS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
 _PATTERN = "".join(rf"(?:(?P<{unit}>\d{{1,9}}(?:\.\d{{1,9}})?){unit})?" for unit in _SECONDS)
@@ -106,6 +111,42 @@ def seconds_of(text: str, name: str) -> float:
             f"{name} is {text!r:.60}; write a time from 1s to {_LONGEST}d, such as 90m, 2h or 1d12h"
         )
     return seconds
+
+
+def normalise_text(typed: str, backbone: Architecture) -> str:
+    """The option `normalise` as `data` or as numbers; `pretrained` becomes those of the library.
+
+    Raises:
+        InputError: it cannot be read, or the library of the backbone does not say its numbers.
+    """
+    if typed == PRETRAINED:
+        from trials.fine_tuning.weights import pretrained_statistics  # loads torch
+
+        parts = pretrained_statistics(backbone)
+        return "/".join(",".join(f"{one:.9g}" for one in part) for part in parts)
+    if typed != BY_DATA:
+        statistics_of(typed)
+    return typed
+
+
+def statistics_of(text: str) -> Statistics:
+    """Mean and std per channel, in 0-255, of a text such as `0.485,0.456,0.406/0.229,0.224,0.225`.
+
+    Raises:
+        InputError: another form, another number of means than of standard deviations, or numbers
+            that are not in 0 to 1.
+    """
+    try:
+        mean, std = (tuple(float(number) for number in part.split(",")) for part in text.split("/"))
+    except ValueError:
+        mean, std = (), ()
+    fits = len(mean) == len(std) > 0
+    if not fits or not all(0 <= one <= 1 for one in mean) or not all(0 < one <= 1 for one in std):
+        raise InputError(
+            f"normalise is {text!r:.80}; write data, pretrained, or as many means as standard "
+            "deviations in 0 to 1, such as 0.485,0.456,0.406/0.229,0.224,0.225"
+        )
+    return tuple(255 * one for one in mean), tuple(255 * one for one in std)
 
 
 def duration_text(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Files that options name: TOML files of options and of recipes, files of placements."""
+"""Files and folders that options name: of options, of recipes, of placements; absolute paths."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from relu_search.settings.search_options import RECIPE_OPTIONS
+from relu_search.settings.network_options import SMALL_DATA
+from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 from search_spaces import (
     Architecture,
     DroppedNorm,
@@ -20,8 +21,9 @@ from search_spaces import (
 )
 from search_spaces.errors import printable
 from trials.files.given import read_given
-from trials.files.paths import user_path
-from trials.training.recipe import Recipe
+from trials.files.paths import absolute_data, absolute_path, data_directory, user_path
+from trials.files.storage_urls import with_absolute_file
+from trials.training.recipe import PRETRAINED, Recipe
 
 _MAX_TOML_BYTES = 4_000_000
 _MAX_PLACEMENTS_BYTES = 50_000_000
@@ -206,3 +208,28 @@ def _lines_of(file: str) -> Iterator[tuple[str, str, str]]:
         words = line.partition("#")[0].split(maxsplit=1)
         if words:
             yield f"{file}, line {number}: ", words[0], words[1].strip() if words[1:] else ""
+
+
+def places_of(typed: SearchOptions) -> dict[str, str]:
+    """The options that name a place, as absolute paths."""
+    name = typed.data if isinstance(typed.data, str) else typed.data.name
+    places = {"data": absolute_data(name)}
+    if typed.data_dir is not None:
+        places["data_dir"] = absolute_path(typed.data_dir)
+    elif name != SMALL_DATA and ":" not in name:
+        folder = data_directory(None)
+        if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
+            places["data_dir"] = absolute_path(folder)
+    if typed.exchange is not None:
+        url = "://" in typed.exchange
+        places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
+    if typed.weights is not None:
+        places["weights"] = absolute_weights(typed.weights)
+    if typed.storage is not None:
+        places["storage"] = with_absolute_file(typed.storage)
+    return places
+
+
+def absolute_weights(weights: str) -> str:
+    """The option `weights` such that it names the same file from any working directory."""
+    return weights if weights == PRETRAINED else absolute_path(weights)

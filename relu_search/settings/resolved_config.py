@@ -8,7 +8,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from relu_search.settings.limits import default_grace, relu_limits, seconds_of
+from relu_search.settings.limits import (
+    BY_DATA,
+    default_grace,
+    normalise_text,
+    relu_limits,
+    seconds_of,
+    statistics_of,
+)
 from relu_search.settings.metrics import (
     METRICS,
     Cost,
@@ -18,8 +25,13 @@ from relu_search.settings.metrics import (
     latency_options,
     parse_objective,
 )
-from relu_search.settings.network_options import SMALL_DATA, names_of, network_of
-from relu_search.settings.option_files import changed_recipe, options_of_recipe, own_placements
+from relu_search.settings.network_options import names_of, network_of
+from relu_search.settings.option_files import (
+    changed_recipe,
+    options_of_recipe,
+    own_placements,
+    places_of,
+)
 from relu_search.settings.search_options import (
     COARSE_TO_FINE,
     DEFAULT_TRIALS,
@@ -37,8 +49,7 @@ from search_spaces import (
 )
 from trials.data.image_sets import PYTHON, ImageFacts, TrainingData
 from trials.early_stopping.rule import EarlyStopping
-from trials.files.paths import absolute_data, absolute_path, data_directory
-from trials.files.storage_urls import with_absolute_file, without_password
+from trials.files.storage_urls import without_password
 from trials.running.resources import Resources
 from trials.training.recipe import (
     DISTILL_TEMPERATURE,
@@ -75,6 +86,7 @@ class ResolvedConfig(SearchOptions):
         network: the backbone.
         width: channels of the first stage; None: the backbone is not defined by a width.
         data: name of the data.
+        normalise: `data`, or numbers for `statistics_of`.
         given: the data themselves, where they were given in Python.
         start: the weights themselves, once they are read (`with_weights`).
         recipe: how a network is trained.
@@ -93,6 +105,7 @@ class ResolvedConfig(SearchOptions):
     given: TrainingData | None = field(default=None, repr=False, compare=False)
     start: StartingWeights | None = field(default=None, repr=False, compare=False)
     recipe: Recipe = field()
+    normalise: str = field()
     epochs: int = field()
     precision: Precision = field()
     own: dict[str, str] | None = field()
@@ -143,8 +156,10 @@ class ResolvedConfig(SearchOptions):
         values["min_relus"], values["max_relus"] = relu_limits(
             network, typed.min_relus, typed.max_relus, typed.ratio
         )
+        usual = PRETRAINED if typed.weights == PRETRAINED else BY_DATA
+        values["normalise"] = normalise_text(typed.normalise or usual, network)
         given = typed.data if isinstance(typed.data, TrainingData) else None
-        return cls(**values | _places(typed), given=given)
+        return cls(**values | places_of(typed), given=given)
 
     def resolve(self) -> ResolvedConfig:
         """Itself: there is nothing left to fill in."""
@@ -313,6 +328,7 @@ class ResolvedConfig(SearchOptions):
             "validation_images": self.validation_images,
             "image_size": self.image_size,
             "augment": self.augment,
+            "normalise": None if self.normalise == BY_DATA else statistics_of(self.normalise),
             "say": say,
         }
         if self.given is not None:
@@ -367,28 +383,3 @@ class ResolvedConfig(SearchOptions):
         if self.storage is not None:
             values["storage"] = without_password(self.storage, shown=False)
         return {name: value for name, value in values.items() if value is not None}
-
-
-def _places(typed: SearchOptions) -> dict[str, str]:
-    """The options that name a place, as absolute paths."""
-    name = typed.data if isinstance(typed.data, str) else typed.data.name
-    places = {"data": absolute_data(name)}
-    if typed.data_dir is not None:
-        places["data_dir"] = absolute_path(typed.data_dir)
-    elif name != SMALL_DATA and ":" not in name:
-        folder = data_directory(None)
-        if not folder.is_absolute():  # else RELU_SEARCH_DATA may differ between machines
-            places["data_dir"] = absolute_path(folder)
-    if typed.exchange is not None:
-        url = "://" in typed.exchange
-        places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
-    if typed.weights is not None:
-        places["weights"] = absolute_weights(typed.weights)
-    if typed.storage is not None:
-        places["storage"] = with_absolute_file(typed.storage)
-    return places
-
-
-def absolute_weights(weights: str) -> str:
-    """The option `weights` such that it names the same file from any working directory."""
-    return weights if weights == PRETRAINED else absolute_path(weights)

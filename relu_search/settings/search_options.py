@@ -85,6 +85,13 @@ class SearchOptions(NetworkOptions):
         "random-resized-crop.",
         default_text="shifted, and mirrored where that keeps the label; digits are not varied",
     )
+    normalise: str | None = option(
+        None,
+        "Data",
+        "Mean and std per channel to normalise by, such as 0.485,0.456,0.406/0.229,0.224,0.225; "
+        "data; or pretrained, those of the network's library.",
+        default_text="data; pretrained with --weights pretrained",
+    )
     recipe: str | Recipe | None = option(
         None,
         "Training",

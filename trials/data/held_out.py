@@ -15,9 +15,9 @@ from search_spaces import InputError
 from search_spaces.errors import shown
 from trials.data.given_images import given_test_set
 from trials.data.image_sets import PYTHON, Augment, ImageFacts, ImageSet, TrainingData
-from trials.data.pixels import channel_statistics, pad_with_mean, require_varied
+from trials.data.pixels import channel_statistics, pad_with_mean, require_varied, shifts_of
 from trials.data.reading.sources import Labels, Source, open_source
-from trials.data.splits import Say, check_options, shifts_of, split_rows
+from trials.data.splits import Say, check_options, split_rows
 from trials.files.paths import data_directory
 
 

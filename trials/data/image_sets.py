@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 PYTHON = "python"
 """Kind of the name of data that were given in Python, `python:NAME`."""
 Augment = Literal["none", "crop-flip", "random-resized-crop"]
+Statistics = tuple[tuple[float, ...], tuple[float, ...]]
+"""Mean and standard deviation per channel, in 0-255."""
 
 
 class SentByFile:
@@ -105,6 +107,7 @@ class TrainingData:
         split_digest: SHA-256 over rows, labels and validation pixels; identifies data and split.
         augment: how training images are varied, where the user has said it; None: as usual for
             this data set.
+        own_statistics: whether mean and std are those that the user has said.
         resized: whether the images were brought to one size as they were read.
         given: all images from which the splits are drawn, where they were given in Python; None:
             the data are read by their name.
@@ -121,6 +124,7 @@ class TrainingData:
     split_seed: int
     split_digest: str
     augment: Augment | None = None
+    own_statistics: bool = False
     resized: bool = False
     given: GivenImages | None = field(default=None, repr=False, compare=False)
 
@@ -152,8 +156,8 @@ class TrainingData:
             classes: names of the classes; None: their numbers.
             name: of the data, in tables and cards.
             flip: whether a mirrored image keeps its label.
-            options: `seed`, `train_limit`, `validation_images`, `image_size`, `augment`, as in
-                `load_data`.
+            options: `seed`, `train_limit`, `validation_images`, `image_size`, `augment`,
+                `normalise`, as in `load_data`.
 
         Raises:
             InputError: arrays of other shapes, types or values.

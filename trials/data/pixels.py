@@ -1,14 +1,17 @@
-"""What is computed over the pixels of whole sets: padding, statistics, equal images."""
+"""What whole sets need: padding, statistics of pixels, equal images."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_spaces import InputError
+from search_spaces.errors import shown
+from trials.data.image_sets import Augment, Statistics
 from trials.data.reading.image_arrays import Images, new_images
 
 _PIECE = 2**22  # bytes
@@ -53,6 +56,43 @@ def channel_statistics(
         for count, mean in zip(counts, means, strict=True)
     ]
     return tuple(means), tuple(max(variance**0.5, 1.0) for variance in variances)
+
+
+def checked_statistics(
+    normalise: Statistics | None, images: Images, name: str
+) -> Statistics | None:
+    """The mean and standard deviation that the user has said, which fit the images.
+
+    Raises:
+        InputError: no such pair, or the images have another number of channels.
+    """
+    if normalise is None:
+        return None
+    try:
+        mean, std = (tuple(float(one) for one in part) for part in normalise)
+    except (TypeError, ValueError):
+        mean, std = (), ()
+    channels = images.shape[3]
+    if not len(mean) == len(std) == channels or not min(std) > 0:
+        raise InputError(
+            f"normalise is {shown(normalise)}, and images of {name!r:.200} have {channels} "
+            "channels; give one mean and one std above 0 per channel"
+        )
+    return mean, std
+
+
+def shifts_of(
+    augment: Augment | None, images: Images, pad: int | None, flip: bool
+) -> dict[str, Any]:
+    """The largest shift of a crop in pixels, and whether images are mirrored."""
+    eighth = min(images.shape[1:3]) // 8
+    if augment == "crop-flip":
+        return {"pad": pad or eighth, "flip": True}
+    if augment == "none":
+        return {"pad": 0, "flip": False}
+    if augment == "random-resized-crop":
+        return {"pad": 0, "flip": flip}
+    return {"pad": eighth if pad is None else pad, "flip": flip}
 
 
 def _pieces(images: Images, rows: NDArray[np.int64] | None) -> Iterator[tuple[int, Images]]:

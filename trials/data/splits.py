@@ -19,9 +19,17 @@ from trials.data.image_sets import (
     ImageFacts,
     ImageSet,
     SentByFile,
+    Statistics,
     TrainingData,
 )
-from trials.data.pixels import channel_statistics, equal_images, pad_with_mean, require_varied
+from trials.data.pixels import (
+    channel_statistics,
+    checked_statistics,
+    equal_images,
+    pad_with_mean,
+    require_varied,
+    shifts_of,
+)
 from trials.data.reading.image_arrays import Images
 from trials.data.reading.images import MAX_SIDE, resized
 from trials.data.reading.sources import Labels, open_source
@@ -44,6 +52,7 @@ def load_data(
     validation_images: int | None = None,
     image_size: int | None = None,
     augment: Augment | None = None,
+    normalise: Statistics | None = None,
     seed: int = 0,
     download: bool = False,
     say: Say = lambda _line: None,
@@ -66,6 +75,8 @@ def load_data(
         augment: `none`; `crop-flip`, a random shift and a random mirror image; or
             `random-resized-crop`, torchvision's with its scales and ratios; None: shift, and mirror
             image where it keeps the label.
+        normalise: mean and standard deviation per channel, in 0-255; None: the published ones of
+            the data set if the images keep their size, else those of the training images.
         seed: of the split and of the draw under `train_limit`.
         download: let torchvision download a missing data set.
         say: is told the progress of reading, and what is odd about the data.
@@ -81,6 +92,7 @@ def load_data(
         validation_images=validation_images,
         image_size=image_size,
         augment=augment,
+        normalise=normalise,
         download=download,
         say=say,
     )
@@ -96,6 +108,7 @@ def load_splits(
     validation_images: int | None = None,
     image_size: int | None = None,
     augment: Augment | None = None,
+    normalise: Statistics | None = None,
     download: bool = False,
     say: Say = lambda _line: None,
 ) -> Splits:
@@ -121,8 +134,8 @@ def load_splits(
     needed = np.unique(np.concatenate([part for pair in rows.values() for part in pair]))
     images = source.read(needed, size=image_size, say=say)
     require_varied(images, name)
-    statistics = None
-    if source.mean is not None and source.std is not None and image_size is None:
+    statistics = checked_statistics(normalise, images, name)
+    if statistics is None and source.mean and source.std and image_size is None:
         statistics = source.mean, source.std
     splits = Splits(
         name=name,
@@ -133,6 +146,7 @@ def load_splits(
         statistics=statistics,
         classes=source.classes,
         augment=augment,
+        own_statistics=normalise is not None,
         resized=image_size is not None,
         **shifts_of(augment, images, source.pad, source.flip),
     )
@@ -148,6 +162,7 @@ def splits_of(
     validation_images: int | None = None,
     image_size: int | None = None,
     augment: Augment | None = None,
+    normalise: Statistics | None = None,
     say: Say = lambda _line: None,
 ) -> Splits:
     """Images that were given in Python, split by several seeds; options as in `load_data`.
@@ -185,9 +200,10 @@ def splits_of(
         labels=given.labels,
         rows=np.arange(count),
         split=rows,
-        statistics=None,
+        statistics=checked_statistics(normalise, images, given.name),
         classes=given.classes,
         augment=augment,
+        own_statistics=normalise is not None,
         resized=given.resized or image_size is not None,
         **shifts_of(augment, images, None, given.flip),
     )
@@ -210,32 +226,17 @@ def check_options(image_size: int | None, augment: Augment | None) -> None:
         )
 
 
-def shifts_of(
-    augment: Augment | None, images: Images, pad: int | None, flip: bool
-) -> dict[str, Any]:
-    """The largest shift of a crop in pixels, and whether images are mirrored."""
-    eighth = min(images.shape[1:3]) // 8
-    if augment == "crop-flip":
-        return {"pad": pad or eighth, "flip": True}
-    if augment == "none":
-        return {"pad": 0, "flip": False}
-    if augment == "random-resized-crop":
-        return {"pad": 0, "flip": flip}
-    return {"pad": eighth if pad is None else pad, "flip": flip}
-
-
 @dataclass(frozen=True, kw_only=True)
 class Splits(SentByFile):
     """A training set and its splits by several seeds. Do not write into the shared arrays.
 
     Attributes:
-        name, pad, flip, classes, augment, resized: as in `TrainingData`.
+        name, pad, flip, classes, augment, own_statistics, resized: as in `TrainingData`.
         images: uint8 (N, H, W, C), not padded: all rows that at least one split uses.
         rows: their row numbers in the data set, sorted; int64 (N,).
         labels: of the whole data set.
         split: seed -> row numbers of its training and of its validation images.
-        statistics: published mean and std per channel, in 0-255; None: each split uses those of
-            its training images.
+        statistics: by which all splits normalise; None: each uses those of its training images.
     """
 
     name: str
@@ -245,9 +246,10 @@ class Splits(SentByFile):
     split: Mapping[int, tuple[NDArray[np.int64], NDArray[np.int64]]]
     pad: int
     flip: bool
-    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None
+    statistics: Statistics | None
     classes: tuple[str, ...]
     augment: Augment | None = None
+    own_statistics: bool = False
     resized: bool = False
 
     def say_what_is_odd(self, name_of: Callable[[int], str], say: Say) -> None:
@@ -287,6 +289,7 @@ class Splits(SentByFile):
             split_seed=seed,
             split_digest=_digest(validation_rows, self.labels, validation),
             augment=self.augment,
+            own_statistics=self.own_statistics,
             resized=self.resized,
         )
 

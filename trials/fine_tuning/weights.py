@@ -24,7 +24,8 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from search_spaces import Activation, Architecture, FunctionBackbone, InputError, Placement, build
-from search_spaces.any_network.source import described
+from search_spaces.any_network.source import Source, described
+from trials.data.image_sets import Statistics
 from trials.files.given import open_given
 from trials.files.paths import user_path
 from trials.training.checkpoint import PLACEMENT, Shape, check_header, mismatches
@@ -230,21 +231,58 @@ def _from_pt(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def _pretrained(backbone: Architecture) -> dict[str, Tensor]:
-    """The weights that the library of a backbone offers. They are downloaded if necessary."""
+def pretrained_statistics(backbone: Architecture) -> Statistics:
+    """Mean and standard deviation by which the pretrained weights of a backbone expect images.
+
+    Nothing is downloaded.
+
+    Returns:
+        Per channel, in 0 to 1, as the library says them.
+
+    Raises:
+        InputError: the network is of no library, or the library does not say them.
+    """
+    source = _library_source(backbone)
+    try:
+        if source.kind == "timm":
+            said: Any = _timm().get_pretrained_cfg(source.function)
+        else:
+            said = _offered(source).transforms()
+        return tuple(map(float, said.mean)), tuple(map(float, said.std))
+    except Exception as error:  # both libraries have their own types
+        raise InputError(
+            f"{backbone.name} has no known mean and std of its pretrained weights "
+            f"({described(error)}); give numbers: --normalise MEANS/STDS"
+        ) from error
+
+
+def _library_source(backbone: Architecture) -> Source:
     source = backbone.choice.source if isinstance(backbone, FunctionBackbone) else None
     if source is None or source.kind not in ("torchvision", "timm"):
         raise InputError(
-            f"weights {PRETRAINED} are those of a library, and {backbone.name} is no network of "
-            "torchvision: or timm:; give a file"
+            f"{PRETRAINED} is for networks of a library, and {backbone.name} is no network of "
+            "torchvision: or timm:; give a file of weights, and numbers to normalise by"
         )
+    return source
+
+
+def _timm() -> Any:
+    return import_module("timm.models")
+
+
+def _offered(source: Source) -> Any:
+    """The weights that torchvision offers for a network."""
+    models: Any = import_module("torchvision.models")
+    return models.get_model_weights(source.function).DEFAULT
+
+
+def _pretrained(backbone: Architecture) -> dict[str, Tensor]:
+    """The weights that the library of a backbone offers. They are downloaded if necessary."""
+    source = _library_source(backbone)
     try:
         if source.kind == "timm":
-            timm: Any = import_module("timm")
-            return dict(timm.create_model(source.function, pretrained=True).state_dict())
-        models: Any = import_module("torchvision.models")
-        offered = models.get_model_weights(source.function).DEFAULT
-        return dict(offered.get_state_dict(progress=False, check_hash=True))
+            return dict(_timm().create_model(source.function, pretrained=True).state_dict())
+        return dict(_offered(source).get_state_dict(progress=False, check_hash=True))
     except Exception as error:  # networks, file systems and both libraries have their own types
         raise InputError(
             f"weights {PRETRAINED} of {backbone.name} cannot be fetched ({described(error)}); "

@@ -57,8 +57,10 @@ class TrialFiles:
         """The checkpoint of a training; its key holds for this spec and these images only."""
         if self.checkpoints is None:
             return None
-        augmented = [] if data.augment is None else [data.augment]
-        key = _digest(spec.to_json(), data.name, data.split_digest, len(data.train), *augmented)
+        images = [data.name, data.split_digest, len(data.train)]
+        images += [] if data.augment is None else [data.augment]
+        images += [[data.mean, data.std]] if data.own_statistics else []
+        key = _digest(spec.to_json(), *images)
         return Checkpoint(self.checkpoints / self.checkpoint_name(spec, data.name), key)
 
     def remove_checkpoint(self, spec: TrialSpec, data_name: str) -> None:

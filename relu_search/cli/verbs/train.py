@@ -14,7 +14,7 @@ from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 OPTIONS = (
     *("backbone", "width", "backbone_args", "sites", "exclude", "norm", "activation"),
     *("data", "data_dir", "download", "train_limit", "validation_images"),
-    *("image_size", "augment"),
+    *("image_size", "augment", "normalise"),
     *("recipe", "epochs", *RECIPE_OPTIONS, "precision", "seed", "deterministic"),
     *("weights", "new_head", "distill", "distill_temperature"),
 )

@@ -104,6 +104,8 @@ def test_the_model_of_a_training_is_where_the_next_one_starts(tmp_path, weights)
         ("train", ["--weights", "w.bin"], "no file of .safetensors"),
         ("search", ["--weights", "other.safetensors"], "mismatches, first"),
         ("search", ["--weights", "pretrained"], "no network of torchvision: or timm:"),
+        ("train", ["--normalise", "pretrained"], "no network of torchvision: or timm:"),
+        ("search", ["--normalise", "0.5,0.5/0.5,0.5"], "give one mean and one std above 0"),
         ("train", ["--distill", "0.5"], "start from weights"),
         ("search", ["--new-head"], "start from weights"),
         ("search", ["--weights", "w.pt", "--pack", "4"], "packs train from scratch"),

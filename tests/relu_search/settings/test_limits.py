@@ -5,8 +5,14 @@ from __future__ import annotations
 import pytest
 
 from relu_search import SearchConfig
-from relu_search.settings.limits import least_count, most_count, relus_at_ratio
-from search_spaces import Backbone, InputError, module_placement
+from relu_search.settings.limits import (
+    least_count,
+    most_count,
+    normalise_text,
+    relus_at_ratio,
+    statistics_of,
+)
+from search_spaces import Backbone, InputError, module_placement, parse_backbone
 
 
 @pytest.mark.parametrize(
@@ -76,3 +82,38 @@ def test_other_digits_and_too_many_digits_are_no_limit(text):
 def test_other_digits_and_too_many_digits_are_no_ratio(text):
     with pytest.raises(InputError, match="is no N:M"):
         relus_at_ratio(Backbone.parse("plain-20"), text)
+
+
+def test_means_and_stds_are_written_in_0_to_1():
+    assert statistics_of("0.2,0.4,0.6/0.1,0.2,1") == ((51.0, 102.0, 153.0), (25.5, 51.0, 255.0))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "0.5",
+        "0.5/",
+        "0.5/0",
+        "0.5,0.5/0.5",
+        "1.1/0.5",
+        "nan/0.5",
+        "0.5/nan",
+        "-1/1",
+        "a/b",
+        "1/1/1",
+    ],
+)
+def test_other_texts_are_no_means_and_stds(text):
+    with pytest.raises(InputError, match=r"write data, pretrained, or as many means"):
+        normalise_text(text, parse_backbone("plain-5", 2))
+
+
+def test_with_pretrained_weights_their_means_and_stds_are_the_default():
+    options = {"backbone": "torchvision:resnet18", "weights": "pretrained"}
+    numbers = "0.485,0.456,0.406/0.229,0.224,0.225"
+    assert SearchConfig(**options).resolve().normalise == numbers
+    assert SearchConfig(**options, normalise="data").resolve().normalise == "data"
+    assert SearchConfig(backbone="torchvision:resnet18").resolve().normalise == "data"
+    named = SearchConfig(backbone="torchvision:resnet18", normalise="pretrained").resolve()
+    assert named.normalise == numbers

@@ -32,6 +32,7 @@ EVERYTHING = {
     "validation_images": 50,
     "image_size": 24,
     "augment": "random-resized-crop",
+    "normalise": "0.5,0.5,0.5/0.25,0.25,0.25",
     "recipe": "paper",
     "epochs": 7,
     "batch_size": 16,
@@ -254,6 +255,7 @@ def without_new_options(config):
     assert table.pop("report") is True
     assert table.pop("protect") is False
     assert table.pop("new_head") is False
+    assert table.pop("normalise") == "data"
     return table
 
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from search_spaces import InputError
-from trials import load_data
-from trials.data.image_sets import ImageSet
+from search_spaces import Backbone, InputError, Placement
+from trials import Recipe, TrialSpec, load_data
+from trials.data.image_sets import ImageSet, TrainingData
 from trials.data.pixels import pad_with_mean
 from trials.data.reading import sources
 from trials.data.splits import data_directory, load_splits, split_rows
+from trials.running.trial_files import TrialFiles
 
 # unequal classes, shuffled: 200, 120, 60 and 20 images
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(4), [200, 120, 60, 20]))
@@ -266,3 +267,38 @@ def test_image_sets_are_equal_if_they_are_the_same_memory():
     ):
         assert one != ImageSet(images=others[0], labels=others[1])
     assert one != images.tolist()
+
+
+def test_means_and_stds_of_the_user_hold_for_all_splits():
+    own = ((10.0,), (20.0,))
+    splits = load_splits("digits", (0, 1), normalise=own)
+    for seed in (0, 1):
+        data, facts = splits.of(seed), splits.facts_of(seed)
+        assert (data.mean, data.std) == (facts.mean, facts.std) == own
+        assert data.own_statistics
+    assert not load_data("digits").own_statistics
+    images, labels = np.random.default_rng(0).integers(0, 256, (40, 8, 8, 3)), np.arange(40) % 2
+    colour = ((1.0, 2.0, 3.0), (4.0, 5.0, 6.0))
+    given = TrainingData.from_tensors(images.astype(np.uint8), labels, normalise=colour)
+    assert (given.mean, given.std) == colour
+    assert given.train.images[0, 0, 0].tolist() == [1, 2, 3]  # the border has the mean colour
+
+
+@pytest.mark.parametrize(
+    "normalise",
+    [((1.0, 2.0), (3.0, 4.0)), ((1.0,), (0.0,)), ((1.0,),), "0.5/0.5", 5, ((None,), (1,))],
+)
+def test_means_and_stds_that_do_not_fit_are_refused(normalise):
+    with pytest.raises(InputError, match=r"digits' have 1 channels; give one mean and one std"):
+        load_data("digits", normalise=normalise)
+
+
+def test_a_checkpoint_is_of_images_normalised_alike(tmp_path):
+    network, placement = Backbone("plain", 5, width=2), Placement("1" * 3)
+    spec = TrialSpec(backbone=network, placement=placement, recipe=Recipe(epochs=1))
+    files = TrialFiles(checkpoints=tmp_path)
+    keys = [
+        files.checkpoint_of(spec, load_data("digits", normalise=own)).key
+        for own in (None, ((10.0,), (20.0,)), ((10.0,), (21.0,)))
+    ]
+    assert len(set(keys)) == 3

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import pickle
 import zipfile
+from types import SimpleNamespace
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from search_spaces import Backbone, FunctionBackbone, InputError, build
+from search_spaces import Backbone, FunctionBackbone, InputError, build, parse_backbone
 from trials import read_weights
 from trials.fine_tuning import weights as module
 from trials.training.checkpoint import save_weights
@@ -235,6 +236,17 @@ def test_pretrained_weights_are_those_that_torchvision_offers(monkeypatch):
     assert "fc.weight" not in weights.tensors
     expected = torchvision.models.ResNet18_Weights.DEFAULT
     assert asked == [(expected, {"progress": False, "check_hash": True})]
+
+
+def test_pretrained_statistics_are_those_that_the_libraries_state(monkeypatch):
+    """The constants of ImageNet, as torchvision's documentation states them."""
+    mean, std = module.pretrained_statistics(FunctionBackbone("torchvision:resnet18"))
+    assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    with pytest.raises(InputError, match=r"plain-5 is no network of torchvision: or timm:"):
+        module.pretrained_statistics(parse_backbone("plain-5", 4))
+    monkeypatch.setattr(module, "import_module", lambda _name: SimpleNamespace())
+    with pytest.raises(InputError, match=r"give numbers: --normalise MEANS/STDS"):
+        module.pretrained_statistics(FunctionBackbone("torchvision:resnet18"))
 
 
 def test_a_failed_download_is_one_line(monkeypatch):
