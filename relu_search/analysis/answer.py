@@ -23,6 +23,7 @@ from relu_search.analysis.leaderboard import (
     admitted,
     best_trial,
     caveat,
+    is_control,
     leaderboard_note,
     leaderboard_table,
 )
@@ -41,7 +42,6 @@ from relu_search.settings.resolved_config import ResolvedConfig
 if TYPE_CHECKING:
     from rich.table import Table
 
-_COMPARED = ("2:1", "paired")
 _FRONT_SHOWN = 8
 
 
@@ -66,7 +66,7 @@ def answer_lines(
     if best is None:
         return
     if config.at_least_accuracy is None:
-        yield _best(best, whole, metric)
+        yield _best(best, whole, config)
     if config.costs:
         yield _front(whole, config)
     if supernet is not None:
@@ -100,24 +100,31 @@ def floor_line(trials: pd.DataFrame, config: ResolvedConfig) -> str:
     )
 
 
-def _best(best: dict[str, Any], whole: pd.DataFrame, metric: Metric) -> str:
+def _best(best: dict[str, Any], whole: pd.DataFrame, config: ResolvedConfig) -> str:
+    metric = config.optimised
     table = estimates(whole, metric)
     name = best["module"] or best["placement"]
     own = float(table["estimate"][best["placement"]])
     parts = [f"The best placement found is {name} (ratio {best['ratio']}), at {metric.text(own)}"]
-    for module, placement in _compared(whole, best["placement"]):
+    for module, placement in _compared(whole, config, best["placement"]):
         parts.append(
             _gap_words(module, gap_between(whole, metric, best["placement"], placement), metric)
         )
     return f"{'. '.join(parts)}. This makes a short list; only relu-search confirm decides."
 
 
-def _compared(whole: pd.DataFrame, best: str) -> Iterator[tuple[str, str]]:
-    """The modules that the best placement is compared with, and their placements."""
-    for module in _COMPARED:
-        placements = whole.loc[whole["module"] == module, "placement"]
-        if not placements.empty and placements.iloc[0] != best:
-            yield module, placements.iloc[0]
+def _compared(whole: pd.DataFrame, config: ResolvedConfig, best: str) -> Iterator[tuple[str, str]]:
+    """The best other hand-designed module, and paired: their names and placements.
+
+    The all-linear control is not compared, and neither is the placement `best` with itself.
+    """
+    values = config.optimised.sign * estimates(whole, config.optimised)["estimate"]
+    names = config.references.keys()
+    rows = whole.drop_duplicates("placement")[["placement", "module"]].to_numpy()
+    modules = {one: name for one, name in rows if name in names and not is_control(name)}
+    others = [one for one, name in modules.items() if name != "paired"]
+    chosen = [*sorted(others, key=lambda one: -values[one])[:1], *(modules.keys() - others)]
+    yield from ((modules[one], one) for one in chosen if one != best)
 
 
 def _gap_words(module: str, gap: Gap, metric: Metric) -> str:
@@ -146,7 +153,8 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
         `metric`; `has_model`; `estimates`, one row per placement with a full-length trial: its
         seeds, mean, estimate and interval (None without the model); `best`, such a row with its
         ratio, or None; `floor`, None, or the least accuracy and the rows above it, the cheapest
-        first; `differences`, how far paired and 2:1 are behind the best; `front`, the Pareto front
+        first; `differences`, how far paired and the best other hand-designed module are
+        behind the best; `front`, the Pareto front
         of estimate and ReLUs, or of the search's objectives.
     """
     metric = config.optimised
@@ -171,7 +179,7 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
     leader: str | None = None if best is None else best["placement"]
     differences = []
     if leader is not None:
-        for module, placement in _compared(whole, leader):
+        for module, placement in _compared(whole, config, leader):
             gap = gap_between(whole, metric, leader, placement)
             told = {"told_apart": gap.is_told_apart, "seeds": list(gap.seeds)}
             differences.append({"module": module, "placement": placement, **asdict(gap), **told})

@@ -28,7 +28,7 @@ from relu_search.run_folder.study import (
 )
 from relu_search.samplers.by_name import make_sampler
 from relu_search.samplers.distinct import distributions
-from relu_search.settings.metrics import MetricName
+from relu_search.settings.metrics import METRICS, MetricName
 from search_spaces import Placement, SearchSpace, module_name_of
 from trials.early_stopping.rule import PastTrial
 from trials.running.proposals import Proposal
@@ -38,6 +38,10 @@ from trials.training.spec import TrialSpec
 
 REFERENCE = "reference"
 """User attribute of the trials of hand-designed modules: the module's name."""
+MODULE_SEEDS = 3
+"""Trainings that a search gives paired and the best other module."""
+_MODULE_SHARE = 10
+"""At most one in so many trials of the budget is a further seed of a module."""
 PASSED = "passed"
 """User attribute of a trial with several objectives: its last finished epoch."""
 
@@ -69,6 +73,7 @@ class StudyProposer:
 
     A placement that the sampler proposes again is trained with another seed, to the end: a further
     seed is a measurement. Once all placements were tried, the rest of the budget goes to seeds.
+    Before, its last trials can be further seeds of the modules with which the result is compared.
 
     With a study that has trials, the search continues: finished trials count towards the budget,
     and trials that were running are proposed again first, with their own numbers.
@@ -79,6 +84,8 @@ class StudyProposer:
         references: module name -> placement, trained first and protected from early stopping.
         own: name -> placement of the user, trained after them.
         protect_own: whether these are protected, too.
+        module_seeds: trainings of paired and of the best other module, for which at most the last
+            tenth of the budget is used; 0: no further seeds of modules.
         first: placements to try after them, without protection.
         spec_of: takes a placement and how often it was proposed before; returns what to train.
         metric: first objective of the study.
@@ -104,6 +111,7 @@ class StudyProposer:
         references: Mapping[str, Placement],
         own: Mapping[str, Placement] | None = None,
         protect_own: bool = False,
+        module_seeds: int = 0,
         first: Sequence[Placement] = (),
         spec_of: Callable[[Placement, int], TrialSpec],
         metric: MetricName,
@@ -131,6 +139,9 @@ class StudyProposer:
                 if key not in study.user_attrs and value is not None:
                     study.set_user_attr(key, value)
         self._trials = trials
+        self._planned = planned or trials
+        self._references = references
+        self._module_seeds = module_seeds
         self._budget = budget or TimeBudget()
         self._typical = spec_of(space.backbone.paired, 0)
         self._listeners = listeners
@@ -149,7 +160,7 @@ class StudyProposer:
             sampler,
             space,
             tried=self._tried,
-            trials=planned or trials,
+            trials=self._planned,
             seed=seed,
             site_costs=site_costs,
             floor=floor,
@@ -199,6 +210,8 @@ class StudyProposer:
             earlier = self._cut_off.pop(0)
             trial, reported = self._reopened(earlier), _reported(earlier)
         else:
+            if not self._waiting and (module := self._module_in_need()) is not None:
+                self._study.enqueue_trial(module)
             trial = self._study.ask(self._distributions)
             self._waiting = max(0, self._waiting - 1)
         placement = self._space.decode(trial.params)
@@ -228,6 +241,28 @@ class StudyProposer:
         for listener in self._listeners:
             listener.started(proposal)
         return proposal
+
+    def _module_in_need(self) -> dict[str, str] | None:
+        """The choices of a module that the end of the budget trains again; None: of none."""
+        left = self._planned - self._spent - len(self._open)
+        if left > self._planned // _MODULE_SHARE or self._planned >= self._space.size:
+            return None
+        seeds = {one: len(self._tried[self._space.canonical(one)]) for one in self._compared()}
+        fewest = min(seeds, key=lambda one: seeds[one], default=None)
+        if fewest is None or seeds[fewest] >= self._module_seeds:
+            return None
+        return self._space.encode(fewest)
+
+    def _compared(self) -> list[Placement]:
+        """Paired, and the best other module by its first run; without the all-linear control."""
+        scores: dict[Placement, float] = {}
+        for trial in self._study.get_trials(deepcopy=False):
+            placement = self._references.get(trial.user_attrs.get(REFERENCE, ""))
+            if placement and placement.kept and trial.state == TrialState.COMPLETE:
+                value = history_of(trial)[-1][self._metric]
+                scores[placement] = METRICS[self._metric].sign * value
+        paired = {one for one in scores if "0" not in one.bits}
+        return sorted(scores, key=lambda one: (one not in paired, -scores[one]))[:2]
 
     def observe(self, number: int, metrics: EpochMetrics) -> bool:
         running = self._open[number]

@@ -23,7 +23,7 @@ from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
 from relu_search.search.costs import Costs
-from relu_search.search.proposer import SearchListener, StudyProposer
+from relu_search.search.proposer import MODULE_SEEDS, SearchListener, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import (
     changed_config,
@@ -265,6 +265,7 @@ def _search(
             references=config.references,
             own=config.own_placements,
             protect_own=config.protect,
+            module_seeds=MODULE_SEEDS,
             first=advised_placements(
                 run,
                 replace(config, trials=planned),

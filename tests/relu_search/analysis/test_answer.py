@@ -14,7 +14,7 @@ from relu_search.analysis.answer import answer_lines, answer_numbers, report_tex
 from relu_search.analysis.estimates import estimates, gap_between
 from relu_search.analysis.leaderboard import caveat, leaderboard
 from relu_search.settings.metrics import METRICS
-from search_spaces import InputError
+from search_spaces import InputError, Placement
 
 NO_EPOCHS = pd.DataFrame(columns=["trial", "epoch", "val_accuracy", "val_loss"])
 
@@ -62,6 +62,21 @@ def test_a_module_whose_interval_contains_zero_cannot_be_told_apart():
     trials.loc[trials["placement"] == second, "module"] = "2:1"
     config = SearchConfig(backbone="plain-8", granularity="site", grace_epochs=1).resolve()
     assert ". 2:1 cannot be told apart from it (" in next(answer_lines(trials, NO_EPOCHS, config))
+
+
+def test_the_best_hand_designed_module_and_paired_are_compared():
+    rows = {"1*18": "paired", "01*9": "2:1/first", "10*9": "2:1/second", "0*18": "linear"}
+    losses = [0.9, 0.5, 0.6, 0.3, 0.2]
+    trials = loss_table([Placement.parse(one).bits for one in [*rows, "0*17+1"]], losses)
+    trials["placement"], trials["module"] = [*rows, "0*17+1"], [*rows.values(), ""]
+    config = SearchConfig(backbone="preresnet-20", granularity="site", grace_epochs=1).resolve()
+    compared = answer_numbers(trials, config)["differences"]
+    assert [(one["module"], round(one["behind"], 9)) for one in compared] == [
+        ("2:1/first", 0.3),
+        ("paired", 0.7),
+    ]
+    line = next(answer_lines(trials, NO_EPOCHS, config))
+    assert "2:1/first is 0.300 behind; 1 and 1 runs are too few for an interval. paired is" in line
 
 
 def test_the_answer_as_numbers_is_that_of_the_sentences():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 import pytest
 from helpers.replay import (
@@ -19,7 +20,7 @@ from helpers.replay import (
 from optuna.trial import TrialState
 
 from relu_search.settings.search_options import SAMPLERS
-from search_spaces import Placement, SearchSpace, module_placement
+from search_spaces import Placement, SearchSpace, module_placement, reference_modules
 from trials.running.proposals import Proposal
 
 
@@ -190,3 +191,41 @@ def test_a_budget_below_the_references_trains_the_first_of_them(budget):
     proposer = new_proposer(trials=budget)
     texts = [p.spec.placement.text for p in drive(proposer)]
     assert texts == list(REFERENCES.values())[:budget]
+
+
+@pytest.mark.parametrize("sampler", ["local", "random", "tpe"])
+@pytest.mark.parametrize(("trials", "extra"), [(40, 4), (30, 3), (19, 1), (9, 0)])
+def test_the_last_tenth_of_the_budget_is_seeds_of_paired_and_of_the_best_module(
+    sampler, trials, extra
+):
+    space = SearchSpace("preresnet-20", "block")
+    proposals = drive(
+        new_proposer(trials=trials, space=space, sampler=sampler, module_seeds=3), stop=stop_half
+    )
+    modules = reference_modules(space.backbone)
+    firsts = ("2:1/first", "2:1/second")
+    best = max(firsts, key=lambda n: metrics(modules[n].text, RECIPE.epochs).val_accuracy)
+    expected = [modules[n].text for n in ("paired", best, "paired", best)][:extra]
+    last = proposals[trials - extra :]
+    assert [p.spec.placement.text for p in last] == expected
+    assert all(p.protected for p in last)
+    assert [p.spec.seed for p in last] == [5, 5, 6, 6][:extra]
+    texts = [p.spec.placement.text for p in proposals[: trials - extra]]
+    assert [texts.count(module.text) for module in modules.values()] == [1] * 4
+
+
+def test_seeds_of_modules_leave_room_for_all_placements():
+    """The budget is enough for each of the 15 placements, and the three modules beside them."""
+    space = SearchSpace("plain-8", "stage", min_relus=2, max_relus=2)
+    proposals = drive(new_proposer(space=space, trials=18, module_seeds=3))
+    assert len({bits_of(p) for p in proposals}) == 18
+
+
+def test_after_a_resume_a_module_gets_no_seed_too_many():
+    study, space = new_study(), SearchSpace("preresnet-20", "block")
+    options = {"trials": 40, "space": space, "sampler": "random", "module_seeds": 3}
+    drive(new_proposer(study, **options), limit=38)
+    drive(new_proposer(study, **options))
+    seeds = Counter(trial.user_attrs["placement"] for trial in study.trials)
+    assert sorted(seeds.values())[-3:] == [1, 3, 3]
+    assert seeds["1*18"] == 3
