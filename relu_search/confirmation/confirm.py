@@ -11,7 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from numbers import Integral, Real
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal
 
 import tomli_w
@@ -41,7 +43,7 @@ from relu_search.settings.option_files import (
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import MAX_SEED
 from search_spaces import InputError
-from search_spaces.errors import shown
+from search_spaces.errors import require_type, shown
 from trials.data.image_sets import TrainingData
 from trials.files.durable import write_whole
 from trials.files.paths import absolute_data
@@ -54,6 +56,21 @@ if TYPE_CHECKING:
 
 VERDICTS, SETTINGS = "verdict.csv", "confirm.toml"
 Report = Callable[[str], None]
+
+
+_Kind = type | tuple[type, ...]
+_TYPES: Mapping[str, tuple[_Kind, str]] = {
+    **dict.fromkeys(("top", "seeds"), (Integral, "a whole number")),
+    **dict.fromkeys(("ratios", "first_seed", "epochs"), ((Integral, NoneType), "a whole number")),
+    "modules": ((list, tuple, NoneType), "a list of texts, such as ['2:1', '01*18']"),
+    "margin": (Real, "a number between 0 and 1"),
+    "recipe": ((str, Recipe, NoneType), "a Recipe, its name or a file"),
+    "time_budget": ((str, NoneType), "a text such as '2h'"),
+    "data": ((str, TrainingData, NoneType), "a name such as 'digits', or TrainingData"),
+    **dict.fromkeys(("data_dir", "weights"), ((str, Path, NoneType), "a path")),
+    "backbone": ((str, NoneType), "a text such as 'my_models.py:make_model'"),
+    "compute": ((Machines, NoneType), "Machines"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +156,22 @@ def confirm(
             that contradict earlier ones, data that have changed, or a network that does not fit
             into memory.
     """
+    _check_types(
+        top=top,
+        ratios=ratios,
+        modules=modules,
+        seeds=seeds,
+        first_seed=first_seed,
+        epochs=epochs,
+        recipe=recipe,
+        margin=margin,
+        time_budget=time_budget,
+        data=data,
+        data_dir=data_dir,
+        weights=weights,
+        backbone=backbone,
+        compute=compute,
+    )
     run = RunFolder.open(folder)
     budget = _time_budget(run, time_budget)
     config, record = run.read_config(backbone)
@@ -209,6 +242,15 @@ def confirm(
         write_table(run.table(VERDICTS), rows)
     curve = None if ratios is None else _curve(runs, arms)
     return Confirmation(run=run, ending=ending, verdicts=rows, failed=trainings.failed, curve=curve)
+
+
+def _check_types(**arguments: Any) -> None:
+    """Check the types of arguments of `confirm`, which a program may give in any type."""
+    for name, value in arguments.items():
+        kind, rule = _TYPES[name]
+        require_type(name, value, kind, rule)
+    for one in arguments["modules"] or ():
+        require_type("an item of modules", one, str, "a text such as '2:1'")
 
 
 def _check_numbers(margin: float, top: int, ratios: int | None) -> None:

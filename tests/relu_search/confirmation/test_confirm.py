@@ -49,6 +49,34 @@ def test_the_default_seeds_follow_the_largest_seed_that_a_search_accepts(tmp_pat
             confirmed(folder, refuse, first_seed=wrong)
 
 
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"seeds": "6"}, "seeds is '6'; it must be a whole number"),
+        ({"seeds": None}, "seeds is None; it must be a whole number"),
+        ({"top": 1.5}, "top is 1.5; it must be a whole number"),
+        ({"ratios": "5"}, "ratios is '5'; it must be a whole number"),
+        ({"first_seed": 1.0}, "first_seed is 1.0; it must be a whole number"),
+        ({"epochs": "2"}, "epochs is '2'; it must be a whole number"),
+        ({"margin": "1"}, "margin is '1'; it must be a number between 0 and 1"),
+        ({"modules": "2:1"}, r"modules is '2:1'; it must be a list of texts"),
+        ({"modules": [21]}, "an item of modules is 21; it must be a text"),
+        ({"recipe": {}}, "recipe is {}; it must be a Recipe, its name or a file"),
+        ({"time_budget": 60}, "time_budget is 60; it must be a text such as '2h'"),
+        ({"data": 5}, "data is 5; it must be a name"),
+        ({"data_dir": 5}, "data_dir is 5; it must be a path"),
+        ({"weights": 5}, "weights is 5; it must be a path"),
+        ({"backbone": 5}, "backbone is 5; it must be a text"),
+        ({"compute": "cpu"}, "compute is 'cpu'; it must be Machines"),
+    ],
+)
+def test_arguments_of_other_types_are_refused(wrong, says, folder):
+    before = files_under(folder)
+    with pytest.raises(InputError, match=f"^{says}"):
+        confirm(folder, runner=refuse, **wrong)
+    assert files_under(folder) == before
+
+
 def test_arms_of_one_seed_share_their_split_and_seeds_differ(folder):
     runner = Runner()
     confirmed(folder, runner, seeds=4)
