@@ -106,19 +106,24 @@ def _best(best: dict[str, Any], whole: pd.DataFrame, config: ResolvedConfig) -> 
     name = best["module"] or best["placement"]
     own = float(table["estimate"][best["placement"]])
     parts = [f"The best placement found is {name} (ratio {best['ratio']}), at {metric.text(own)}"]
-    for module, placement in _compared(whole, config, best["placement"]):
+    for module, placement in _compared(whole, table, config, best["placement"]):
         parts.append(
             _gap_words(module, gap_between(whole, metric, best["placement"], placement), metric)
         )
     return f"{'. '.join(parts)}. This makes a short list; only relu-search confirm decides."
 
 
-def _compared(whole: pd.DataFrame, config: ResolvedConfig, best: str) -> Iterator[tuple[str, str]]:
+def _compared(
+    whole: pd.DataFrame, known: pd.DataFrame, config: ResolvedConfig, best: str
+) -> Iterator[tuple[str, str]]:
     """The best other hand-designed module, and paired: their names and placements.
 
     The all-linear control is not compared, and neither is the placement `best` with itself.
+
+    Args:
+        known: the estimates of the full-length trials.
     """
-    values = config.optimised.sign * estimates(whole, config.optimised)["estimate"]
+    values = config.optimised.sign * known["estimate"]
     names = config.references.keys()
     rows = whole.drop_duplicates("placement")[["placement", "module"]].to_numpy()
     modules = {one: name for one, name in rows if name in names and not is_control(name)}
@@ -179,7 +184,7 @@ def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, An
     leader: str | None = None if best is None else best["placement"]
     differences = []
     if leader is not None:
-        for module, placement in _compared(whole, config, leader):
+        for module, placement in _compared(whole, known, config, leader):
             gap = gap_between(whole, metric, leader, placement)
             told = {"told_apart": gap.is_told_apart, "seeds": list(gap.seeds)}
             differences.append({"module": module, "placement": placement, **asdict(gap), **told})
