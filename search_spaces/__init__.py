@@ -33,21 +33,21 @@ from search_spaces.space import GRANULARITIES, Granularity, NormChoice, SearchSp
 
 if TYPE_CHECKING:
     from search_spaces.any_network.function_network import FunctionNetwork as FunctionNetwork
-    from search_spaces.complexity import Complexity as Complexity
-    from search_spaces.complexity import measure_complexity as measure_complexity
-    from search_spaces.networks import Network as Network
-    from search_spaces.networks import build as build
-    from search_spaces.sites import apply_placement as apply_placement
-    from search_spaces.sites import relu_sites as relu_sites
+    from search_spaces.networks.build import Network as Network
+    from search_spaces.networks.build import build as build
+    from search_spaces.networks.complexity import Complexity as Complexity
+    from search_spaces.networks.complexity import measure_complexity as measure_complexity
+    from search_spaces.networks.sites import apply_placement as apply_placement
+    from search_spaces.networks.sites import relu_sites as relu_sites
 
 _NEEDS_TORCH = {
-    "Complexity": "complexity",
-    "measure_complexity": "complexity",
+    "Complexity": "networks.complexity",
+    "measure_complexity": "networks.complexity",
     "FunctionNetwork": "any_network.function_network",
-    "Network": "networks",
-    "build": "networks",
-    "apply_placement": "sites",
-    "relu_sites": "sites",
+    "Network": "networks.build",
+    "build": "networks.build",
+    "apply_placement": "networks.sites",
+    "relu_sites": "networks.sites",
 }
 
 __all__ = [

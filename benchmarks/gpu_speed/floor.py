@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from search_spaces.networks import Network
+from search_spaces.networks.build import Network
 
 _HEAD_KERNELS = 6
 

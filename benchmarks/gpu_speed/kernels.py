@@ -13,7 +13,7 @@ from benchmarks.gpu_speed.scale import Scale
 from benchmarks.gpu_speed.ways import Way, warm_epoch
 from benchmarks.speed.colour_images import colour_images
 from benchmarks.speed.rows import Row, seconds_of
-from search_spaces.networks import Network
+from search_spaces.networks.build import Network
 from trials.fast.cuda_graphs import WARM_UP, Replay
 from trials.training.spec import TrialSpec, untrained_network
 

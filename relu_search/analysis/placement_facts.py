@@ -21,8 +21,8 @@ from search_spaces import (
     ratio_text,
     resolve_placement,
 )
-from search_spaces.complexity import Complexity
 from search_spaces.errors import shown
+from search_spaces.networks.complexity import Complexity
 from trials.data.image_sets import TrainingData
 from trials.files.memory import require_memory
 

@@ -12,7 +12,7 @@ from relu_search.search.training_lists import calls_on
 from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError, build
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
 from trials.data.held_out import check_test_split, load_test_split
 from trials.data.image_sets import ImageFacts, ImageSet
 from trials.data.splits import Splits

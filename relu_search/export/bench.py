@@ -21,8 +21,8 @@ from relu_search.export.timing import WARM_UP, time_side_by_side
 from relu_search.run_folder.folder import RunFolder
 from search_spaces import InputError, build, measure_complexity
 from search_spaces.errors import shown
-from search_spaces.folding import find_pairs, fold_norms
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
+from search_spaces.networks.folding import find_pairs, fold_norms
 from trials.files.durable import write_whole
 from trials.files.paths import user_path
 from trials.files.scratch import scratch_folder

@@ -41,7 +41,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.errors import require_type, shown
-from search_spaces.networks import AnyNetwork, Network
+from search_spaces.networks.build import AnyNetwork, Network
 from trials.files.memory import require_memory
 from trials.files.paths import user_path
 from trials.files.scratch import STAGING, owned_folder

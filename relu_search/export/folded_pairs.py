@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from relu_search.export.formats import export_graph, has_onnx, run_module, run_onnx, write_onnx
 from relu_search.export.timing import Timing, time_side_by_side
 from search_spaces import InputError
-from search_spaces.folding import FoldedPair, Pair, find_pairs, fold_norms, fold_pair
+from search_spaces.networks.folding import FoldedPair, Pair, find_pairs, fold_norms, fold_pair
 from trials.files.scratch import scratch_folder
 
 BATCHES = (1, 128)

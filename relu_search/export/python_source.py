@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from relu_search.export.equivalence import Forward
-from search_spaces.blocks import batch_norm, conv1x1, conv3x3
+from search_spaces.networks.blocks import batch_norm, conv1x1, conv3x3
 from trials.files.scratch import scratch_folder
 
 _LINE = 100

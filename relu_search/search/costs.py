@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from relu_search.export.timing import Timing
-    from search_spaces.networks import AnyNetwork
+    from search_spaces.networks.build import AnyNetwork
 
 ROUNDS = 30
 """Samples of each call in a measurement of latency."""
@@ -183,7 +183,7 @@ class LatencyMeter:
         from relu_search.export.folded_pairs import fold_saving_pairs
         from relu_search.export.formats import export_graph, run_module, run_onnx, write_onnx
         from relu_search.export.timing import time_side_by_side
-        from search_spaces.folding import FoldedPair, fold_norms
+        from search_spaces.networks.folding import FoldedPair, fold_norms
         from trials.files.scratch import scratch_folder
         from trials.training.process import one_thread
 

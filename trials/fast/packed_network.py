@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search_spaces.activations import ACTIVATIONS
-from search_spaces.networks import Network
-from search_spaces.sites import relu_sites, replace_module
+from search_spaces.networks.activations import ACTIVATIONS
+from search_spaces.networks.build import Network
+from search_spaces.networks.sites import relu_sites, replace_module
 from trials.compat import training_format
 from trials.fast.weight_copies import require_same_names
 from trials.training.checkpoint import Checkpoint

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 
 from search_spaces.errors import InputError
-from search_spaces.gates import require_gates_fit
-from search_spaces.networks import Network
+from search_spaces.networks.build import Network
+from search_spaces.networks.gates import require_gates_fit
 from trials.data.augmentation import EpochDraws
 from trials.data.image_sets import TrainingData
 from trials.fast.packed_epoch import PackedEpochs

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from search_spaces.architecture import Architecture
 from search_spaces.backbones import Activation
-from search_spaces.gates import insert_gates, require_gates_fit, set_gates
-from search_spaces.networks import AnyNetwork, build
+from search_spaces.networks.build import AnyNetwork, build
+from search_spaces.networks.gates import insert_gates, require_gates_fit, set_gates
 from search_spaces.placement import Placement
 from trials.compat import compiled_once, training_format
 from trials.data.augmentation import EpochDraws

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from search_spaces import InputError, build
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
 from trials.compat import training_format
 from trials.data.image_sets import TrainingData
 from trials.fine_tuning.weights import StartingWeights

@@ -10,7 +10,7 @@ import torch
 
 from search_spaces import InputError
 from search_spaces.errors import require_type
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
 from trials.data.image_sets import TrainingData
 from trials.fast.stand_in import stand_in_epochs
 from trials.fine_tuning.start import distilling_epochs, network_at_start

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from search_spaces import InputError
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
 from trials.files.durable import write_whole
 from trials.files.given import open_given
 from trials.files.memory import require_memory

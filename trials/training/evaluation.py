@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
 from trials.data.augmentation import Normalise
 from trials.data.image_sets import ImageFacts, ImageSet, TrainingData
 from trials.data.uploads import upload

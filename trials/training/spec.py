@@ -19,7 +19,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.errors import require_type, shown
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
 from trials.data.augmentation import stream
 from trials.data.image_sets import TrainingData
 from trials.training.recipe import FineTuning, Recipe

@@ -15,8 +15,8 @@ from functools import cached_property
 from torch import Tensor, nn
 
 from search_spaces import Placement
-from search_spaces.networks import AnyNetwork
-from search_spaces.sites import relu_sites, replace_module
+from search_spaces.networks.build import AnyNetwork
+from search_spaces.networks.sites import relu_sites, replace_module
 from trials.data.augmentation import EpochDraws
 from trials.data.image_sets import TrainingData
 from trials.training.evaluation import evaluate, recalibrate

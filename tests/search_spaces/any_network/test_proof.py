@@ -12,7 +12,7 @@ from helpers.odd_networks import Functional, Looped, OneReluForAll, SharedRelu
 from torch import Tensor, nn
 
 from search_spaces import FunctionBackbone, InputError, Placement, build
-from search_spaces.gates import insert_gates, set_gates
+from search_spaces.networks.gates import insert_gates, set_gates
 
 SIZE = (12, 12)
 

@@ -10,7 +10,7 @@ import torch._dynamo
 from torch._dynamo.utils import counters
 
 from search_spaces import InputError
-from search_spaces.gates import insert_gates
+from search_spaces.networks.gates import insert_gates
 from trials import Recipe, TrialSpec, load_data, run_trial
 from trials.data.augmentation import EpochDraws
 from trials.fast import stand_in

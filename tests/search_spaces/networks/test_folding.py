@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from search_spaces import Backbone, Placement, build
-from search_spaces.folding import FoldedPair, find_pairs, fold_norms, fold_pair
+from search_spaces.networks.folding import FoldedPair, find_pairs, fold_norms, fold_pair
 
 SMALLEST = ("plain-8", "preplain-8", "resnet-8", "preresnet-8", "preresnet-bottleneck-11", "dfn-14")
 

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from search_spaces import Backbone, InputError, Placement, apply_placement, build, relu_sites
-from search_spaces.blocks import PreBottleneckBlock
-from search_spaces.sites import current_placement
+from search_spaces.networks.blocks import PreBottleneckBlock
+from search_spaces.networks.sites import current_placement
 
 SMALL = ["plain-9", "preplain-9", "resnet-12", "preresnet-12", "preresnet-bottleneck-17", "dfn-22"]
 

@@ -21,7 +21,7 @@ from search_spaces import (
     relu_sites,
     resolve_placement,
 )
-from search_spaces.sites import current_placement
+from search_spaces.networks.sites import current_placement
 
 # The BatchNorm directly before each ReLU of a block, in forward order, with its channels in
 # units of the block's width or of the block's input; None after a sum.

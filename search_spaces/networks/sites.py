@@ -9,11 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from search_spaces.activations import ACTIVATIONS, activation_name
 from search_spaces.any_network.function_network import FunctionNetwork
 from search_spaces.backbones import Activation, check_activation
-from search_spaces.blocks import AbsentNorm, PreBasicBlock, PreBottleneckBlock, Sites, batch_norm
 from search_spaces.errors import InputError, require_type
+from search_spaces.networks.activations import ACTIVATIONS, activation_name
+from search_spaces.networks.blocks import (
+    AbsentNorm,
+    PreBasicBlock,
+    PreBottleneckBlock,
+    Sites,
+    batch_norm,
+)
 from search_spaces.placement import Placement
 
 

@@ -19,8 +19,8 @@ from search_spaces import (
     relu_sites,
     resolve_placement,
 )
-from search_spaces.activations import ACTIVATIONS
-from search_spaces.gates import Gate, insert_gates, require_gates_fit, set_gates
+from search_spaces.networks.activations import ACTIVATIONS
+from search_spaces.networks.gates import Gate, insert_gates, require_gates_fit, set_gates
 
 BACKBONES = (
     "plain-8",

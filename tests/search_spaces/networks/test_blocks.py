@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from search_spaces.blocks import (
+from search_spaces.networks.blocks import (
     BasicBlock,
     Fork,
     MergeRunBlock,

@@ -18,7 +18,7 @@ from search_spaces import (
     measure_complexity,
     relu_sites,
 )
-from search_spaces.sites import current_activation
+from search_spaces.networks.sites import current_activation
 
 OTHERS = ["leaky_relu", "prelu", "rrelu", "elu"]
 NAMES = ["relu", *OTHERS, "crelu"]

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 from torch.func import functional_call
 
-from search_spaces.activations import ACTIVATIONS
 from search_spaces.any_network.function_backbone import FunctionBackbone
 from search_spaces.architecture import Architecture
 from search_spaces.backbones import LARGEST_SIDE, SMALLEST_IMAGE, Activation, Backbone
 from search_spaces.errors import InputError, require_type, shown
-from search_spaces.networks import Network
+from search_spaces.networks.activations import ACTIVATIONS
+from search_spaces.networks.build import Network
+from search_spaces.networks.sites import apply_placement, relu_sites
 from search_spaces.placement import Placement
-from search_spaces.sites import apply_placement, relu_sites
 
 
 @dataclass(frozen=True, kw_only=True)

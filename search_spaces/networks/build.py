@@ -8,13 +8,15 @@ from typing import TypeAlias
 import torch
 from torch import Tensor, nn
 
-from search_spaces.activations import ACTIVATIONS
 from search_spaces.any_network.function_backbone import FunctionBackbone
 from search_spaces.any_network.function_network import FunctionNetwork
 from search_spaces.architecture import Architecture
 from search_spaces.backbone_names import parse_backbone
 from search_spaces.backbones import Activation, Backbone
-from search_spaces.blocks import (
+from search_spaces.errors import InputError, shown
+from search_spaces.named_placements import resolve_placement
+from search_spaces.networks.activations import ACTIVATIONS
+from search_spaces.networks.blocks import (
     BasicBlock,
     Fork,
     MergeRunBlock,
@@ -26,10 +28,8 @@ from search_spaces.blocks import (
     batch_norm,
     conv3x3,
 )
-from search_spaces.errors import InputError, shown
-from search_spaces.named_placements import resolve_placement
+from search_spaces.networks.sites import apply_placement, current_activation, current_placement
 from search_spaces.placement import Placement
-from search_spaces.sites import apply_placement, current_activation, current_placement
 
 BLOCKS: dict[str, type[nn.Module]] = {
     "plain": PlainBlock,

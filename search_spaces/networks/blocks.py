@@ -1,9 +1,9 @@
 """One class per block of the paper. The docstring of a block gives its order of operations.
 
 Every block is built paired. Each ReLU is an `nn.ReLU` of its own, not in-place. `sites` names them
-in forward order, each with the BatchNorm directly before it (None after a sum).
-`search_spaces.sites` replaces a dropped ReLU by `nn.Identity`, so all placements that keep their
-norms have the same parameters and `state_dict` keys.
+in forward order, each with the BatchNorm directly before it (None after a sum). The module `sites`
+replaces a dropped ReLU by `nn.Identity`, so all placements that keep their norms have the same
+parameters and `state_dict` keys.
 
 Shapes: x is (N, C_in, H, W); a block returns (N, C_out, ceil(H/stride), ceil(W/stride)).
 """

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from search_spaces.backbones import GATED_ACTIVATIONS, Activation
 from search_spaces.errors import InputError
-from search_spaces.networks import AnyNetwork
+from search_spaces.networks.build import AnyNetwork
+from search_spaces.networks.sites import relu_sites, replace_module
 from search_spaces.placement import END_NORM, Placement
-from search_spaces.sites import relu_sites, replace_module
 
 
 class Gate(nn.Module):

@@ -1,0 +1,1 @@
+"""How is a network built, changed and measured?"""
