@@ -21,10 +21,11 @@ from search_spaces.backbones import Activation
 from search_spaces.errors import InputError
 from search_spaces.placement import Placement
 
-_MODULE_OF: dict[str, Callable[[], nn.Module]] = {
+_MODULE_OF: dict[str, Callable[..., nn.Module]] = {
     "relu": nn.ReLU,
     "relu6": nn.ReLU6,
     "silu": nn.SiLU,
+    "gelu": nn.GELU,
     "hardswish": nn.Hardswish,
 }
 """Kind of a functional activation -> the module that takes its place."""
@@ -235,12 +236,10 @@ def _functions_as_modules(
         if kind is None:
             continue
         owner = _owner_of(node, owners)
-        number, made = seen[owner], _MODULE_OF.get(kind)
+        number = seen[owner]
         seen[owner] += 1
-        if made is None:
-            continue
         path = f"{owner}.{kind}_{number}" if owner else f"{kind}_{number}"
-        graph.add_submodule(path, made())
+        graph.add_submodule(path, _MODULE_OF[kind](**_options(node)))
         with graph.graph.inserting_after(node):
             new = graph.graph.call_module(path, (node.args or (node.kwargs["input"],))[:1])
         node.replace_all_uses_with(new)
@@ -256,6 +255,11 @@ def _function_kind(node: fx.Node) -> str | None:
     if node.op == "call_method" and node.target in ("relu", "relu_"):
         return "relu"
     return None
+
+
+def _options(node: fx.Node) -> dict[str, Any]:
+    """The form of a GELU; no other activation has one beside `inplace`."""
+    return {name: value for name, value in node.kwargs.items() if name == "approximate"}
 
 
 def _owners(model: nn.Module) -> set[str]:

@@ -189,6 +189,23 @@ class Smooth(Odd):
         return self.head(F.silu(torch.tanh(self.stem(x))))
 
 
+class Gelus(Odd):
+    """Both forms of GELU, as functions and as a module of the user's own."""
+
+    def __init__(self, *args: int) -> None:
+        super().__init__(*args)
+        self.own = _OwnGelu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.gelu(self.stem(x), approximate="tanh")
+        return self.head(self.own(F.gelu(x)) - F.gelu(input=x))
+
+
+class _OwnGelu(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return F.gelu(x)
+
+
 # The networks below are refused.
 
 

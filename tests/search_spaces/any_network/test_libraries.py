@@ -13,7 +13,11 @@ pytestmark = pytest.mark.slow
 
 EVERY_KIND = "relu,relu6,silu,gelu,hardswish"
 SIZES = (32, 64, 96, 128, 224, 256, 384, 448)
-SMALL = ("atto", "femto", "pico", "nano", "tiny", "small", "micro", "18", "26", "b0")
+SMALL = (
+    *("atto", "femto", "pico", "xxs", "nano", "tiny", "micro", "_xs", "_t0", "_t8", "_ti_", "_s0"),
+    *("small", "050", "b0", "_s_", "_s1", "_s2", "_s", "18", "26", "m0", "121", "_m_", "_m"),
+)
+"""Parts of the names of small models, the smallest first."""
 REFUSED: dict[str, str] = {}
 """Name -> part of the reason."""
 
@@ -25,11 +29,12 @@ def of_timm() -> list[str]:
     import timm
 
     families = [timm.list_models(module=module) for module in timm.list_modules()]
-    return [
-        next((name for name in names if any(word in name for word in SMALL)), names[0])
-        for names in families
-        if names
-    ]
+    return [min(names, key=_size) for names in families if names]
+
+
+def _size(name: str) -> int:
+    """The place of a name in the order of `SMALL`."""
+    return next((place for place, word in enumerate(SMALL) if word in name), len(SMALL))
 
 
 def proved(name: str) -> FunctionBackbone:

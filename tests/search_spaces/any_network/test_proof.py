@@ -60,6 +60,21 @@ def test_a_network_without_a_site_is_refused_and_says_what_could_be_one():
     assert [site.name for site in backbone("Smooth", sites="silu").sites] == ["silu()"]
 
 
+def test_both_forms_of_gelu_become_modules():
+    made = backbone("Gelus", sites="gelu", exclude="none")
+    made.prove(10, 3, SIZE)
+    names = [site.name for site in made.sites]
+    assert names == ["gelu()#1", "gelu()#2", "own.gelu()", "gelu()#3"]
+    net, x = made.build(10, 3), torch.randn(2, 3, *SIZE, generator=torch.Generator().manual_seed(0))
+    net.place(Placement("1001"))
+    own = odd_networks.Gelus()
+    own.load_state_dict(net.model.state_dict())
+    y = own.stem(x)
+    y = 0.5 * y * (1 + torch.tanh((2 / torch.pi) ** 0.5 * (y + 0.044715 * y**3)))
+    exact = y * torch.special.ndtr(y)
+    torch.testing.assert_close(net(x), own.head(y - exact))
+
+
 # Twins: the same networks written by hand, with a choice in place of each ReLU.
 
 
