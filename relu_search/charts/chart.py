@@ -12,7 +12,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from relu_search.settings.metrics import CountedCost, Metric
+from relu_search.settings.metrics import CountedCost
 
 COST_AXES: dict[CountedCost, str] = {
     "relus": "ReLUs kept in the blocks",
@@ -20,8 +20,9 @@ COST_AXES: dict[CountedCost, str] = {
     "latency": "Latency of the folded network (ms)",
 }
 """Titles of the axes of costs, with their units."""
-SHADE = "rgba(128, 128, 128, 0.35)"
-"""Of what stands behind the marks; it can be seen on white and on black."""
+SHADE = "rgba(128, 128, 128, 0.4)"
+FAINT = "rgba(128, 128, 128, 0.7)"
+"""Of bars and of single runs; both can be seen on white and on black."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +89,11 @@ def empty(reason: str) -> dict[str, Any]:
     }
 
 
-def metric_title(metric: Metric) -> str:
-    """Title and unit, for an axis: `Validation loss (nats)`."""
-    return metric.axis_label[:1].upper() + metric.axis_label[1:]
+def metric_axis(title: str, *, is_log: bool) -> dict[str, Any]:
+    """The axis of a metric; a logarithmic one has plain numbers."""
+    return {"title": title} | ({"type": "log", "tickformat": ",~g"} if is_log else {})
+
+
+def capital(text: str) -> str:
+    """The text with a capital letter first."""
+    return text[:1].upper() + text[1:]

@@ -8,7 +8,15 @@ from typing import Any
 
 import pandas as pd
 
-from relu_search.charts.chart import SHADE, Chart, empty, layout, metric_title, plotly_text
+from relu_search.charts.chart import (
+    SHADE,
+    Chart,
+    capital,
+    empty,
+    layout,
+    metric_axis,
+    plotly_text,
+)
 from relu_search.charts.placement_marks import Mark
 from relu_search.charts.series import Style, named_series
 from relu_search.settings.metrics import Metric
@@ -150,10 +158,9 @@ def curves_chart(curves: Curves) -> Chart:
     if not data:
         plotly = empty("No epoch is finished yet.")
     else:
-        y: dict[str, Any] = {"title": metric_title(curves.metric)}
-        if curves.is_log:
-            y |= {"type": "log", "tickformat": ",~g"}
-        x = {"title": "Epoch", "tickformat": "d", "rangemode": "normal"}
+        last = max(epoch for curve in (*curves.named, *curves.faint) for epoch in curve.epochs)
+        x = {"title": "Epoch", "tickformat": "d", "tick0": 0, "dtick": -(-last // 10)}
+        y = metric_axis(capital(curves.metric.axis_label), is_log=curves.is_log)
         plotly = {"data": data, "layout": layout(x=x, y=y)}
     return Chart(
         name="learning-curves", title="Learning curves", sentence=curves.sentence, plotly=plotly

@@ -10,7 +10,7 @@ from typing import Any
 from relu_search.charts.chart import Chart, empty, layout, lines, plotly_text
 from relu_search.charts.placement_marks import Mark
 from relu_search.charts.series import BLUE, GREY, label
-from relu_search.settings.metrics import Metric, cost_text
+from relu_search.settings.metrics import Metric
 from search_spaces import Architecture, Placement
 
 MAPPED = 8
@@ -21,7 +21,7 @@ CHARTED = 20
 
 @dataclass(frozen=True)
 class MapRow:
-    """One row of a placement map: `name` at the left, `value` beside it."""
+    """One row of a placement map: its name and its estimate."""
 
     name: str
     placement: Placement
@@ -40,8 +40,7 @@ def map_groups(
     def row_of(mark: Mark) -> MapRow:
         placement = Placement.parse(mark.placement)
         backbone.check(placement)
-        relus = cost_text("relus", placement.kept)
-        return MapRow(mark.name, placement, f"{mark.value}, {relus}")
+        return MapRow(mark.name, placement, mark.value)
 
     modules = [mark for mark in marks if mark.module]
     others = [mark for mark in marks if not mark.module][:found]
@@ -54,7 +53,7 @@ def map_sentence(metric: Metric) -> str:
         "Each row is one placement, from the input of the network at the left to its output at the "
         "right: a filled box is a ReLU that is kept, an empty one a ReLU that is dropped. "
         "Hand-designed modules come first, then the best found placements, each with its estimated "
-        f"{metric.title} (mean ± 1 sd) and its number of ReLUs."
+        f"{metric.title} (± one standard deviation). Dashed lines separate the stages."
     )
 
 
@@ -99,7 +98,7 @@ def _heat_map(groups: Sequence[Sequence[MapRow]], backbone: Architecture) -> dic
             edges.append(edges[-1] + 0.55)
         edges[-1] += 0.6
     names = [
-        lines(plotly_text(label(row.name, 20)), f"<i>{plotly_text(row.value)}</i>")
+        lines(plotly_text(label(row.name, 16)), f"<i>{plotly_text(row.value)}</i>")
         for group in groups
         for row in group
     ]
@@ -128,7 +127,7 @@ def _heat_map(groups: Sequence[Sequence[MapRow]], backbone: Architecture) -> dic
         "zeroline": False,
     }
     x = {
-        "title": f"{what}, from input to output",
+        "title": what,
         "showgrid": False,
         "zeroline": False,
         "tickformat": "d",
@@ -162,7 +161,7 @@ def _stage_names(backbone: Architecture) -> list[dict[str, Any]]:
     starts = _starts(backbone)
     return [
         {
-            "text": f"stage {stage}",
+            "text": f"stage {stage}" if stage == 1 else str(stage),
             "x": (low + high) / 2,
             "y": 1,
             "yref": "paper",

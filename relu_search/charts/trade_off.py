@@ -9,11 +9,13 @@ from typing import Any
 
 from relu_search.charts.chart import (
     COST_AXES,
+    FAINT,
     SHADE,
     Chart,
+    capital,
     empty,
     layout,
-    metric_title,
+    metric_axis,
     plotly_text,
 )
 from relu_search.charts.hover import mark_hover
@@ -72,7 +74,7 @@ class TradeOff:
     @property
     def title(self) -> str:
         """Such as `Validation loss against ReLUs kept`."""
-        return f"{metric_title(self.metric)} against {COST_WORDS[self.cost]}"
+        return f"{capital(self.metric.title)} against {COST_WORDS[self.cost]}"
 
     @property
     def sentence(self) -> str:
@@ -88,6 +90,17 @@ class TradeOff:
             f"{better} is better, and the line joins the best placements with at most so {much} "
             f"{COST_WORDS[self.cost]}, within the limits of the search."
         )
+
+    @property
+    def y_title(self) -> str:
+        """Of the axis of the metric."""
+        return f"{capital(self.metric.axis_label)}, estimate"
+
+    @property
+    def is_log(self) -> bool:
+        """Whether the axis of the metric is logarithmic: where ratios count, above zero."""
+        lowest = [min(mark.estimate - (mark.sd or 0), *mark.runs) for mark in self.marks]
+        return self.metric.log and min(lowest, default=0) > 0
 
     @property
     def _has_bars(self) -> bool:
@@ -133,7 +146,7 @@ def trade_off_chart(trade: TradeOff, backbone: Architecture) -> Chart:
     others = [mark for mark in trade.marks if mark.placement not in of_legend]
     data: list[dict[str, Any]] = []
     if singles := trade.singles():
-        look = {"color": SHADE, "symbol": "x-thin", "size": 6, "line": {"width": 1, "color": SHADE}}
+        look = {"color": FAINT, "symbol": "x-thin", "size": 6, "line": {"width": 1, "color": FAINT}}
         data.append(_points(singles, name="single runs", marker=look, hoverinfo="skip"))
     if others:
         look = {"color": "rgba(0, 0, 0, 0)", "line": {"color": VERMILLION, "width": 1.4}, "size": 8}
@@ -157,8 +170,8 @@ def trade_off_chart(trade: TradeOff, backbone: Architecture) -> Chart:
     else:
         shapes = [] if trade.floor is None else [_floor_line(trade.floor * trade.metric.factor)]
         axes = {
-            "x": {"title": COST_AXES[trade.cost], "tickformat": ",~r"},
-            "y": {"title": f"{metric_title(trade.metric)}, estimate"},
+            "x": {"title": COST_AXES[trade.cost], "tickformat": ",~r", "zeroline": False},
+            "y": metric_axis(trade.y_title, is_log=trade.is_log),
         }
         plotly = {"data": data, "layout": layout(**axes, shapes=shapes)}
     return Chart(name=trade.name, title=trade.title, sentence=trade.sentence, plotly=plotly)
