@@ -33,6 +33,7 @@ function drawChart(place, chart) {
     // A chart that is drawn again keeps what the reader has zoomed to and hidden.
     uirevision: place.dataset.chart,
   }, { displayModeBar: false, responsive: true });
+  place.classList.add("drawn"); // a picture behind it, for print, is now hidden
 }
 
 drawCharts();

@@ -25,9 +25,10 @@ from relu_search.confirmation.looks import OLD_VERDICTS
 from relu_search.confirmation.verdict_table import answer_of, floor_answer, verdict_words
 from relu_search.ratios.best_ratio import COLUMNS, BestRatio, best_ratio
 from relu_search.report.confirmation_figures import points, rows_against
-from relu_search.report.page_figures import references, relus_text
+from relu_search.report.page_figures import references
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.record import WEIGHTS
+from relu_search.settings.metrics import cost_text
 from trials.early_stopping.rung_evidence import RungEvidence
 from trials.running.time_budget import OUT_OF_TIME
 
@@ -206,10 +207,11 @@ def _best_found(candidates: pd.DataFrame, value: Callable[[str], str]) -> Iterat
     # Not `best_trial` of the found ones: without the modules, their estimates would be others.
     found = rows_of(candidates[candidates["module"] == ""].head(1))
     chosen = found[0] if found else best
+    relus = cost_text("relus", chosen["relus"])
     yield Statement(
         "Best placement found: " if found else "Nothing found yet; best hand-designed module: ",
         chosen["placement"] if found else best["module"],
-        f" ({chosen['ratio']}, {relus_text(chosen['relus'])}): {value(chosen['placement'])}.",
+        f" ({chosen['ratio']}, {relus}): {value(chosen['placement'])}.",
     )
     if best["module"] and found:
         yield Statement(

@@ -11,16 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from relu_search.analysis.site_effects import FEWEST
-from relu_search.report.figure_style import (
-    BLACK,
-    BLUE,
-    GREY,
-    VERMILLION,
-    Style,
-    empty_figure,
-    new_figure,
-    styled,
-)
+from relu_search.charts.series import BLUE, VERMILLION, Style
+from relu_search.report.figure_style import BLACK, GREY, empty_figure, new_figure, styled
 from relu_search.settings.metrics import Metric
 from search_spaces import Architecture
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from relu_search.report.figure_style import BLACK, BLUE, GREY, VERMILLION, module_styles, styled
+from relu_search.charts.series import BLUE, VERMILLION, module_styles
+from relu_search.report.figure_style import BLACK, GREY, styled
 from relu_search.reproduce.agreement import ComparisonRow, short_name
 from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import Influence
