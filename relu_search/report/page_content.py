@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from relu_search.analysis.answer import answer_lines
+from relu_search.analysis.answer import answer_lines, best_drawing
 from relu_search.analysis.early_stops import SIGNAL_NAMES, early_stopping_text
 from relu_search.analysis.estimates import estimate_text, estimates, full_length
 from relu_search.analysis.leaderboard import (
@@ -88,6 +88,7 @@ class PageContent:
         note: what early stopping did; may be empty.
         verdicts: one table per reference; empty without a confirmation.
         shrinkage: one line per confirmed placement: search result against fresh seeds.
+        best: name and drawing of the best placement of the search; None while there is none.
         leaderboard: of the search.
         ratios: which ratio is the best one; None if the search cannot tell anything of it.
         caveat: how noisy the leaderboard is.
@@ -100,6 +101,7 @@ class PageContent:
     note: str
     verdicts: list[PageTable]
     shrinkage: list[str]
+    best: tuple[str, str] | None
     leaderboard: PageTable
     ratios: PageTable | None
     caveat: str
@@ -139,6 +141,7 @@ def page_content(
         note=early_stopping_text(trials, evidence, config),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts, start)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
+        best=best_drawing(trials, config),
         leaderboard=board,
         ratios=None if (ratios := best_ratio(trials, config)) is None else _ratio_table(ratios),
         caveat=caveat(trials, config, images),

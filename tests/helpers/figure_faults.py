@@ -19,7 +19,6 @@ _TOUCH = 1.0  # pixels that two boxes may share: a box is larger than its letter
 def drawn_texts(figure: Figure) -> list[tuple[str, Bbox]]:
     """Each text that a reader sees, and its box in pixels of the figure."""
     canvas = FigureCanvasAgg(figure)
-    canvas.draw()  # the layout is settled only after it was drawn once
     texts: list[Text] = []
     draw = Text.draw
 
