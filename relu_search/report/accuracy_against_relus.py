@@ -9,7 +9,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from relu_search.charts.chart import COST_AXES
 from relu_search.charts.placement_marks import Mark
@@ -24,6 +24,8 @@ from relu_search.report.figure_style import (
     new_figure,
     styled,
 )
+
+_BAR = "#9a9a9a"
 
 
 @styled
@@ -51,9 +53,9 @@ def accuracy_against_relus(trade: TradeOff) -> Figure:
     for mark in barred:
         if mark.sd is not None:
             reach = mark.sd * trade.metric.factor
-            axes.errorbar(*trade.point(mark), reach, color=FAINT, linewidth=0.8, zorder=1)
+            axes.errorbar(*trade.point(mark), reach, color=_BAR, linewidth=0.9, zorder=1)
     if any(mark.sd is not None for mark in barred):
-        axes.plot([], [], color=FAINT, label="±1 sd of the estimate")
+        axes.plot([], [], color=_BAR, label="±1 sd of the estimate")
     if others:
         look = {"color": VERMILLION, "markerfacecolor": "white", "markersize": 5}
         more = f"other placements (n = {len(others)})"
@@ -67,6 +69,7 @@ def accuracy_against_relus(trade: TradeOff) -> Figure:
         axes.axhline(floor, color=GREY, linestyle="--", linewidth=1, label="asked for at least")
     axes.margins(0.12, 0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=is_count))
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.set(xlabel=COST_AXES[trade.cost], ylabel=trade.y_title)
     if trade.is_log:
         log_scale(axes)
@@ -154,6 +157,7 @@ def label_points(
     renderer = canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
     marks = [axes.transData.transform(obstacle) for obstacle in obstacles]
+    radius = 4  # pixels of a mark
     taken: list[Any] = []
     for x, y, text in points:
         best: tuple[int, Any, Any] | None = None
@@ -163,7 +167,7 @@ def label_points(
             )
             box = note.get_window_extent(renderer).padded(2)
             cost = sum(box.overlaps(other) for other in taken) * 4
-            cost += sum(box.contains(*mark) for mark in marks)
+            cost += sum(box.padded(radius).contains(*mark) for mark in marks)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
             cost += 8 * (not (inside and frame.y0 <= box.y0 and box.y1 <= frame.y1))
             if best is None or cost < best[0]:

@@ -50,7 +50,8 @@ def learning_curves(curves: Curves) -> Figure:
     if curves.faint:
         others = [np.column_stack([curve.epochs, curve.values]) for curve in curves.faint]
         axes.add_collection(LineCollection(others, colors=FAINT, linewidths=0.8, zorder=1))
-        axes.plot([], [], color=FAINT, linewidth=0.8, label=f"{len(others)} other placements")
+        more = f"{len(others)} other placement{'' if len(others) == 1 else 's'}"
+        axes.plot([], [], color=FAINT, linewidth=0.8, label=more)
     axes.autoscale_view()
     if curves.is_log:
         log_scale(axes)

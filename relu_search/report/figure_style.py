@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from relu_search.charts.series import label
 
@@ -89,7 +89,10 @@ def log_scale(axes: Axes) -> None:
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     decades = float(np.log10(high / low))
-    marks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0) if decades > 1 else tuple(range(1, 10))
-    axes.yaxis.set_major_locator(LogLocator(subs=marks, numticks=12))
+    if decades > 1:
+        marks = (1.0,) if decades > 3 else (1.0, 2.0, 5.0)
+        axes.yaxis.set_major_locator(LogLocator(subs=marks, numticks=12))
+    else:
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=7, steps=[1, 2, 5, 10]))
     axes.yaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
     axes.yaxis.set_minor_formatter(NullFormatter())

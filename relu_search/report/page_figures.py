@@ -81,9 +81,9 @@ def search_figures(
         yield PageFigure(
             "ratios",
             f"{capital(metric.title)} of the best placement of each ratio",
-            "The line is the estimate of the best placement tried of each ratio, the band its 95 % "
-            "interval. Large squares: ratios that cannot be told apart from the best one. "
-            "Hand-designed modules and the control are marked.",
+            "Each point is the best placement tried of one ratio of convolutions to kept ReLUs, at "
+            "its estimate; the band is the 95 % interval. Large squares: ratios that cannot be "
+            "told apart from the best one. Hand-designed modules and the control are marked.",
             metric_against_ratio(marks, ratios),
         )
     curves = curves_of(trials, tables.epochs, marks, metric)
@@ -95,30 +95,32 @@ def search_figures(
     yield PageFigure(
         "site-influence",
         "Influence of each site",
-        "Mean over the full-length trials that keep a site minus mean over those that drop it, "
-        "with Welch's 95 % interval (open symbol: too few trials for an interval). Below: the "
-        "number of trials on each side. This is an association, not a causal effect: the sampler "
-        f"does not sample sites evenly, sites that are decided together (granularity "
-        f"{config.granularity}) share one effect, and among many sites some intervals exclude zero "
-        "by chance.",
+        f"Each point is one ReLU site: the mean {metric.title} of the trainings that keep this "
+        "ReLU minus the mean of those that drop it, with Welch's 95 % interval (open symbol: too "
+        f"few trainings for one). {'Above' if metric.higher_is_better else 'Below'} zero, the "
+        "trainings that keep it are better. The bars count the trainings on each side. This is an "
+        "association, not a causal effect: the sampler does not sample sites evenly, sites that "
+        f"are decided together (granularity {config.granularity}) share one effect, and among many "
+        "sites some intervals exclude zero by chance.",
         influence_of_sites(site_influence(trials, backbone, metric), backbone, metric),
     )
     yield PageFigure(
         "site-importance",
         "Importance of each site",
-        "How strongly the metric depends on a site, without a sign, as a share of all sites. "
-        "PED-ANOVA: what distinguishes the best tenth of the trials. fANOVA: what explains the "
-        "variance of all trials. Sites that are decided together, or that rarely change, cannot be "
-        "told apart.",
+        "Each pair of bars is one ReLU site: how strongly the result depends on whether this ReLU "
+        "is kept, as a share of all sites, without saying which is better. PED-ANOVA: what "
+        "distinguishes the best tenth of the trainings. fANOVA: what explains the variance of all "
+        "trainings. Sites that are decided together, or that rarely change, cannot be told apart.",
         importance_of_sites(importance),
     )
     yield PageFigure(
         "early-prediction",
         "Do early epochs predict the end?",
-        f"Rank correlation between {SIGNAL_NAMES[config.stop_on]} after an epoch and the final "
-        "metric, and its lower bound. It is estimated for all trials that reached the epoch, "
-        "those stopped there included. Trials are stopped only after an epoch whose bound is above "
-        "the line.",
+        f"The upper line is the rank correlation between {SIGNAL_NAMES[config.stop_on]} after an "
+        "epoch and the final result (1: the same order of placements, 0: no relation), the lower "
+        "line its lower bound. It is estimated for all trainings that reached the epoch, those "
+        "stopped there included. Trainings are stopped only after an epoch whose lower bound is "
+        "above the dashed line.",
         early_prediction(early_evidence_table(evidence), config.early_stopping.rungs),
     )
 
@@ -131,8 +133,10 @@ def verdict_figures(tables: RunSnapshot) -> Iterator[PageFigure]:
             yield PageFigure(
                 "verdicts-paired" if number == 0 else f"verdicts-module-{number}",
                 f"Verdicts against {versus}",
-                "Difference in test accuracy, taken seed by seed. Thick line: t interval. Thin "
-                "line: BCa interval. Grey band: the margin within which arms are equivalent.",
+                "Each row is one placement: how far its test accuracy is above that of "
+                f"{versus}, taken seed by seed on fresh seeds. Thick line: 95 % t interval. Thin "
+                "line: 95 % BCa interval. Grey band: the margin within which two placements count "
+                "as equivalent.",
                 verdict_forest(verdicts, versus),
             )
     if tables.runs is not None:
@@ -140,9 +144,10 @@ def verdict_figures(tables: RunSnapshot) -> Iterator[PageFigure]:
         yield PageFigure(
             "confirmation-runs",
             "Every confirmation run",
-            "One dot per seed, with mean and standard deviation. Right: the same runs on "
-            "validation images, and the accuracy in the search. The search chose the luckiest "
-            "runs, so fresh seeds are often lower.",
+            "Each dot is one training with a seed of its own, below it mean and standard "
+            "deviation. Left: accuracy on test images. Right: the same trainings on validation "
+            "images, and the accuracy in the search. The search chose the luckiest runs, so fresh "
+            "seeds are often lower.",
             confirmation_runs(tables.runs, empty if verdicts is None else verdicts),
         )
 

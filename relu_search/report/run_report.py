@@ -53,8 +53,16 @@ def write_report(run: RunFolder) -> Path:
     confirmation = list(verdict_figures(tables))
     search = list(search_figures(tables, evidence, importance))
     if tables.config.weights is not None:
+        start = tables.config.start_text
         for drawn in (*confirmation, *search):
-            add_note(drawn.figure, tables.config.start_text)
+            add_note(drawn.figure, start)
+        confirmation, search = (
+            [
+                replace(drawn, caption=f"{drawn.caption} Every training is {start}.")
+                for drawn in part
+            ]
+            for part in (confirmation, search)
+        )
     page = run.path / "report.html"
     try:
         run.sweep()

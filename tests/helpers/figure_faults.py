@@ -1,4 +1,4 @@
-"""What is wrong with the text of a figure: it overlaps, leaves the canvas, or shows markup."""
+"""Faults of a figure: text that overlaps, leaves the canvas or shows markup; empty axes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def drawn_texts(figure: Figure) -> list[tuple[str, Bbox]]:
 
 
 def faults_of(figure: Figure) -> list[str]:
-    """One line for each fault of the figure's text."""
+    """One line for each fault of the figure."""
     texts = drawn_texts(figure)
     width, height = figure.get_size_inches() * figure.dpi
     faults = [f"shows markup: {text!r}" for text, _ in texts if MARKUP.search(text)]
@@ -42,6 +42,7 @@ def faults_of(figure: Figure) -> list[str]:
         for text, box in texts
         if box.x0 < 0 or box.y0 < 0 or box.x1 > width or box.y1 > height
     ]
+    faults += ["empty axes" for axes in figure.axes if axes.axison and not axes.has_data()]
     return faults + [
         f"overlap: {one!r} and {other!r}"
         for (one, a), (other, b) in combinations(texts, 2)

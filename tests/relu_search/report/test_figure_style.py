@@ -28,7 +28,9 @@ ACCURACY, LOSS = METRICS["val_accuracy"], METRICS["val_loss"]
 
 
 def paper_figures_of_made_up_runs():
-    settings = ReproduceSettings(experiment="table1", data="digits", depths=(8, 14), seeds=2)
+    settings = ReproduceSettings(
+        experiment="table1", data="digits", depths=(8, 14, 20, 26), seeds=2
+    )
     curves = pd.DataFrame(
         [
             (data, backbone.name, module, seed, epoch, 0.5 + 0.01 * epoch + 0.001 * seed)
