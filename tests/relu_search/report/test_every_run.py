@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.browser import CHROMIUM, chart_faults, opened
+from helpers.browser import CHROMIUM, browser, chart_faults, opened
 from helpers.confirmation_tables import confirm_table
 from helpers.figure_faults import faults_of
 from helpers.report_pages import NASTY, modules, trial
@@ -89,21 +89,28 @@ def real_scripts(monkeypatch):
     monkeypatch.setattr("relu_search.report.run_report.plotly_script", plotly_script)
 
 
+@pytest.fixture(scope="module")
+def chromium():
+    """One browser for all tests; it starts slowly."""
+    pytest.importorskip("playwright.sync_api")
+    with browser() as started:
+        yield started
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(CHROMIUM is None, reason="needs chromium or google-chrome on PATH")
 @pytest.mark.usefixtures("real_scripts")
 class TestInABrowser:
     @pytest.mark.parametrize("kind", KINDS)
-    def test_no_chart_has_a_fault(self, kind, run_of):
+    def test_no_chart_has_a_fault(self, kind, run_of, chromium):
         page = write_report(run_of(kind))
-        for width in (360, 1600):
-            for scheme in ("light", "dark"):
-                with opened(page, width=width, scheme=scheme) as (tab, wrong):
-                    assert chart_faults(tab) == []
-                assert wrong == []
+        for width, scheme in ((360, "light"), (1600, "dark")):
+            with opened(chromium, page, width=width, scheme=scheme) as (tab, wrong):
+                assert chart_faults(tab) == []
+            assert wrong == []
 
-    def test_faults_are_found(self, run_of):
-        with opened(write_report(run_of("default"))) as (tab, wrong):
+    def test_faults_are_found(self, run_of, chromium):
+        with opened(chromium, write_report(run_of("default"))) as (tab, wrong):
             tab.evaluate("document.querySelector('.xtitle').textContent = '$x$'")
             tab.evaluate("document.querySelector('.ytitle').setAttribute('x', -900)")
             tab.evaluate(
@@ -115,29 +122,29 @@ class TestInABrowser:
             }
         assert wrong == []
 
-    def test_names_of_strangers_are_shown_as_they_are(self, make_run):
+    def test_names_of_strangers_are_shown_as_they_are(self, make_run, chromium):
         run = make_run(*modules(), trial(4, module=NASTY[:40]), trial(5))
-        with opened(write_report(run)) as (tab, wrong):
+        with opened(chromium, write_report(run)) as (tab, wrong):
             assert chart_faults(tab) != []  # the name itself looks like markup
             legend = tab.locator("[data-chart=accuracy-relus] .legendtext").all_text_contents()
             assert any("<script>alert(1)" in name for name in legend)
             assert tab.locator("[data-chart] script, [data-chart] a, [data-chart] img").count() == 0
         assert wrong == []
 
-    def test_a_script_that_a_stranger_smuggles_in_does_not_run(self, run_of):
+    def test_a_script_that_a_stranger_smuggles_in_does_not_run(self, run_of, chromium):
         page = write_report(run_of("default"))
         foreign = "<main><script>document.title = 'x'</script>"
         page.write_text(page.read_text().replace("<main>", foreign))
-        with opened(page) as (tab, wrong):
+        with opened(chromium, page) as (tab, wrong):
             assert tab.title() != "x"
             assert chart_faults(tab) == []
         assert any("Content Security Policy" in line for line in wrong)
 
-    def test_a_reader_points_at_a_mark_hides_a_curve_and_changes_to_dark(self, run_of):
-        with opened(write_report(run_of("default"))) as (tab, wrong):
+    def test_a_reader_points_at_a_mark_hides_a_curve_and_changes_to_dark(self, run_of, chromium):
+        with opened(chromium, write_report(run_of("default"))) as (tab, wrong):
             chart = tab.locator("[data-chart=accuracy-relus]")
             chart.locator(".point").last.hover(force=True)
-            hover = chart.locator(".hoverlayer").inner_text()
+            hover = chart.locator(".hoverlayer").text_content()
             assert "validation loss" in hover
             assert "█" in hover or "░" in hover
             curves = tab.locator("[data-chart=learning-curves]")
@@ -153,9 +160,9 @@ class TestInABrowser:
         assert wrong == []
 
     @pytest.mark.parametrize("how", ["print", "no script"])
-    def test_print_and_readers_without_scripts_get_the_pictures(self, how, run_of):
+    def test_print_and_readers_without_scripts_get_the_pictures(self, how, run_of, chromium):
         page = write_report(run_of("default"))
-        with opened(page, scripts=how == "print") as (tab, _):
+        with opened(chromium, page, scripts=how == "print") as (tab, _):
             if how == "print":
                 tab.emulate_media(media="print")
             pictures = tab.locator("figure img")
