@@ -108,7 +108,8 @@ def _front_figure(found: Comparison) -> PageFigure:
     return PageFigure(
         "fronts",
         f"Pareto fronts: {metric.title} against ReLUs kept",
-        "The best estimate with at most so many ReLUs, of each run.",
+        "Each line is one run: its best estimate with at most so many ReLUs, within the limits of "
+        "its search.",
         figure,
     )
 
