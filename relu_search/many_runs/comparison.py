@@ -255,7 +255,9 @@ def _regret(
 
 
 def _front(one: RunSnapshot, known: pd.DataFrame, metric: Metric) -> pd.DataFrame:
-    whole = full_length(one.trials, metric).drop_duplicates("placement").set_index("placement")
+    """The placements within the limits of the search that no cheaper one beats."""
+    whole = admitted(full_length(one.trials, metric), one.config)
+    whole = whole.drop_duplicates("placement").set_index("placement")
     share = 100 * whole["relus"].astype(float) / len(one.config.network.sites)
     estimate = known["estimate"].reindex(share.index)
     on_front = pareto_front(share, metric.sign * estimate)

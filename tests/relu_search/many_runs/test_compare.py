@@ -6,11 +6,13 @@ import re
 
 import numpy as np
 import pytest
+from helpers.figure_faults import faults_of
 from helpers.judging import TRIALS, make_search
 from helpers.report_pages import Page, check_safe
 from scipy import stats
 
 from relu_search.many_runs.comparison import compare
+from relu_search.many_runs.comparison_page import _front_figure, _regret_figure
 from search_spaces import InputError
 
 OTHER = [
@@ -41,6 +43,19 @@ def test_a_placement_is_one_row_with_its_number_in_each_run(two):
     assert board["0+1*5"] == ["70.0 % (n = 1)", "66.0 % (n = 1)"]
     assert board["1*5+0"] == ["55.0 % (n = 1)", "-"]
     assert board["00+1*4"] == ["-", "80.0 % (n = 1)"]
+
+
+def test_a_front_has_no_placement_outside_of_the_limits_of_its_search(tmp_path):
+    folders = [make_search(tmp_path / str(least), min_relus=least) for least in (1, 4)]
+    fronts = compare(list(map(str, folders))).fronts  # made-up ReLUs: 3, 4 and 5
+    assert list(fronts["1"]["placement"]) == ["1*6", "01*3", "0+1*5"]
+    assert list(fronts["4"]["placement"]) == ["01*3", "0+1*5"]
+
+
+def test_the_figures_of_the_page_have_no_fault(two):
+    found = compare(two)
+    for drawn in (_regret_figure(found), _front_figure(found)):
+        assert faults_of(drawn.figure) == []
 
 
 def test_common_placements_are_paired_with_a_t_interval(two):

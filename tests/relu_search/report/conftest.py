@@ -8,16 +8,16 @@ from helpers.replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.confirmation.looks import Looks
-from relu_search.report.figure_style import rendered
 
 
 @pytest.fixture(autouse=True)
 def quick_files(monkeypatch):
-    """Figures are drawn for the page only; their files stay empty, which saves most of the time."""
-    monkeypatch.setattr(
-        "relu_search.report.run_report.rendered",
-        lambda figure, form: rendered(figure, form) if form == "svg" else b"",
-    )
+    """Figures are drawn for the page only; their files stay empty, which saves most of the time.
+
+    The page has a short script in the place of Plotly's, which has 5 MB.
+    """
+    monkeypatch.setattr("relu_search.report.run_report.plotly_script", lambda: "/* Plotly */")
+    monkeypatch.setattr("relu_search.report.run_report.rendered", lambda figure, form: b"")
 
 
 @pytest.fixture
@@ -26,10 +26,11 @@ def make_run(tmp_path):
 
     def make(*trials, confirmed=None, record=None, **options):
         run = RunFolder(tmp_path)
-        config = SearchConfig(backbone="plain-8", width=4, epochs=2, trials=9, **options).resolve()
+        options = {"backbone": "plain-8", "width": 4, "epochs": 2, "trials": 9} | options
+        config = SearchConfig(**options).resolve()
         run.write_config(config, record or RUN_RECORD)
         epochs = [
-            {"trial": t["trial"], "epoch": e, "val_accuracy": t["val_accuracy"], "val_loss": 1.0}
+            {k: t[k] for k in ("trial", "val_accuracy", "val_loss")} | {"epoch": e}
             for t in trials
             for e in range(1, t["epochs"] + 1)
         ]
