@@ -71,6 +71,7 @@ def test_the_run_folder_holds_the_files_of_the_contract(folder, trials):
         "time.toml",
         "trials.csv",
         "epochs.csv",
+        "events.csv",
         "weights",
         "checkpoints",
         "best",
