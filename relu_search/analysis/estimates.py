@@ -190,8 +190,19 @@ def estimate_text(known: pd.DataFrame, placement: str, metric: Metric) -> str:
     if placement not in known.index:
         return "-"
     value, sd = (float(known[column][placement]) for column in ("estimate", "sd"))
+    return value_text(value, sd, metric, is_left_out=math.isnan(sd) and has_model(known))
+
+
+def value_text(value: float, sd: float, metric: Metric, *, is_left_out: bool) -> str:
+    """What `estimate_text` shows of an estimate and its deviation, which may be NaN.
+
+    Args:
+        value: the estimate.
+        sd: its standard deviation.
+        metric: of the estimate.
+        is_left_out: the model leaves the placement out.
+    """
     if math.isnan(sd):
-        is_left_out = has_model(known)
         return metric.text(value) + (f" ({NOT_MODELLED})" if is_left_out else "")
     number, deviation = (f"{x * metric.factor:.{metric.decimals}f}" for x in (value, sd))
     return f"{number} ± {deviation} {metric.unit}".rstrip()

@@ -39,21 +39,11 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from relu_search.run_folder.record import NETWORK, check_record, recorded_network
-from relu_search.run_folder.tables import (
-    EVENT_COLUMNS,
-    Event,
-    append_rows,
-    read_table,
-    write_table,
-)
+from relu_search.run_folder.tables import Event, append_rows, read_table, write_table
 from relu_search.settings.option_files import read_toml
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
-from search_spaces import (
-    Architecture,
-    InputError,
-    Placement,
-)
+from search_spaces import Architecture, InputError, Placement
 from trials.early_stopping.rule import SIGNALS
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
@@ -309,17 +299,6 @@ class RunFolder:
             write_table(file, ())
         row = {"time": round(time.time(), 3), "event": event, "trial": trial}
         append_rows(file, [row | {"placement": placement}])
-
-    def read_events(self) -> pd.DataFrame:
-        """`events.csv`; without rows in a run of an earlier version, which wrote none.
-
-        Raises:
-            InputError: the table is damaged.
-        """
-        import pandas as pd
-
-        file = self.table("events.csv")
-        return read_table(file) if file.is_file() else pd.DataFrame(columns=[*EVENT_COLUMNS])
 
     def read_trials(self) -> pd.DataFrame:
         """`trials.csv`, one row per finished trial.

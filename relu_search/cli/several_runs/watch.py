@@ -32,7 +32,7 @@ def watch(
 
     Example: `relu-search watch runs/20260101-120000 --open`
     """
-    for package in ("starlette", "uvicorn", "plotly"):
+    for package in ("starlette", "uvicorn"):
         if find_spec(package) is None:
             raise InputError(
                 f"watch needs {package}, which is not installed; run: pip install "

@@ -1,0 +1,39 @@
+// Draws charts with Plotly in the colours of the page. A page has the charts as JSON in the element
+// #charts, {name: {data, layout}}, and one element [data-chart=NAME] for each. It calls drawCharts()
+// again after its data or its colours have changed.
+"use strict";
+
+function drawCharts() {
+  const charts = JSON.parse(document.getElementById("charts").textContent);
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    const chart = charts[place.dataset.chart];
+    if (chart) drawChart(place, chart);
+  }
+}
+
+function drawChart(place, chart) {
+  const ink = getComputedStyle(place).color;
+  const paper = getComputedStyle(document.body).backgroundColor;
+  const faded = (share) => ink.replace("rgb(", "rgba(").replace(")", `, ${share})`);
+  const axis = { gridcolor: faded(0.15), zerolinecolor: faded(0.3), linecolor: faded(0.6), showline: true };
+  const layout = chart.layout;
+  Plotly.react(place, chart.data, {
+    ...layout,
+    autosize: true,
+    dragmode: place.clientWidth < 600 ? false : "zoom",
+    font: { color: ink, size: place.clientWidth < 600 ? 11 : 13, family: "system-ui, sans-serif" },
+    xaxis: { ...axis, ...layout.xaxis },
+    yaxis: { ...axis, ...layout.yaxis },
+    hoverlabel: {
+      ...layout.hoverlabel,
+      bgcolor: paper,
+      bordercolor: faded(0.6),
+      font: { ...layout.hoverlabel?.font, color: ink },
+    },
+    // A chart that is drawn again keeps what the reader has zoomed to and hidden.
+    uirevision: place.dataset.chart,
+  }, { displayModeBar: false, responsive: true });
+}
+
+drawCharts();
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawCharts);
