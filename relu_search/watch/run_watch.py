@@ -15,9 +15,11 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
+from threadpoolctl import threadpool_limits
 
 from relu_search.many_runs.run_list import run_folders
 from relu_search.run_folder.folder import RunFolder
+from relu_search.watch.live_charts import live_charts
 from relu_search.watch.page_parts import Filter, Rows, board, log, progress, running, stopped
 from relu_search.watch.run_state import RunState, Signature, is_at_work, moment, signature
 from search_spaces import InputError
@@ -84,7 +86,7 @@ class RunWatch:
 
     def parts(self, text: str) -> dict[str, Part]:
         """The parts of the page, with the rows that a filter admits."""
-        with self._one:
+        with self._one, threadpool_limits(1):  # trainings need the other cores
             self._refresh()
             state, now = self._state, time.time()
             live = None if state is None else progress(state, now)
@@ -119,6 +121,9 @@ class RunWatch:
 def _lasting_parts(state: RunState, wanted: Filter) -> Iterator[tuple[str, Part]]:
     """The parts that change only with the folder."""
     yield "board", _table("Leaderboard", board(state, wanted), note=_BOARD)
+    for chart in live_charts(state, wanted):
+        figure = json.dumps(dict(chart.plotly), allow_nan=False)
+        yield chart.name, Part(chart.title, figure, chart.sentence, is_chart=True)
     yield "stopped", _table("Stopped and failed", stopped(state, wanted))
     yield "log", _table("Events", log(state, wanted))
 

@@ -6,7 +6,6 @@ import socket
 import threading
 from collections.abc import Callable
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -30,8 +29,14 @@ from search_spaces import InputError
 from search_spaces.errors import one_line
 
 HOST = "127.0.0.1"
-_FILES = {name: Path(__file__).with_name(name) for name in ("watch.css", "watch.js", "theme.js")}
-_PLOTLY = "package_data/plotly.min.js"  # in the package plotly
+_FILES = {
+    "watch.css": "relu_search.watch",
+    "watch.js": "relu_search.watch",
+    "theme.js": "relu_search.watch",
+    "draw.js": "relu_search.charts",
+    "package_data/plotly.min.js": "plotly",
+}
+"""What a page loads -> the package that has it."""
 _HEADERS = {
     # Plotly needs styles in the page; a style can neither run code nor send anything here.
     "Content-Security-Policy": (
@@ -44,6 +49,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "X-Content-Type-Options": "nosniff",
 }
+_REVALIDATED = {"Cache-Control": "no-cache"}
 _LONGEST_FILTER = 200
 
 
@@ -138,7 +144,7 @@ def application(folder: FolderWatch) -> ASGIApp:
             Route("/changes", lambda request: _changes(request, folder.parts)),
             Route("/run/{key}", run_page),
             Route("/run/{key}/changes", lambda request: _changes(request, wanted(request).parts)),
-            Route("/static/{name}", _static),
+            Route("/static/{name:path}", _static),
         ],
         middleware=[
             Middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"], www_redirect=False)
@@ -164,10 +170,9 @@ def _filter(request: Request) -> str:
 
 def _static(request: Request) -> Response:
     name = request.path_params["name"]
-    found = resources.files("plotly") / _PLOTLY if name == "plotly.js" else _FILES.get(name)
-    if found is None:
+    if name not in _FILES:
         raise HTTPException(404)
-    return FileResponse(str(found), headers={"Cache-Control": "no-cache"})
+    return FileResponse(str(resources.files(_FILES[name]) / name), headers=_REVALIDATED)
 
 
 def _fault(_request: Request, error: Exception) -> Response:

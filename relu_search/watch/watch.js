@@ -5,41 +5,9 @@
   const filter = document.getElementById("filter");
   const silent = document.getElementById("silent");
   const parts = [...document.querySelectorAll("[data-part]")];
-  const figures = new Map(); // element -> figure as it came
+  const figures = new Map(); // name of a chart -> its figure
   let timer;
   let heard = new Date();
-
-  const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
-
-  function draw(element, figure) {
-    figures.set(element, figure);
-    const axes = {};
-    for (const name of Object.keys(figure.layout).filter((key) => /^[xy]axis/.test(key))) {
-      axes[name] = {
-        ...figure.layout[name],
-        gridcolor: colour("--line"),
-        linecolor: colour("--quiet"),
-        zerolinecolor: colour("--line"),
-      };
-    }
-    const layout = {
-      ...figure.layout,
-      ...axes,
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: "rgba(0,0,0,0)",
-      font: { ...figure.layout.font, color: colour("--text") },
-      hoverlabel: {
-        bgcolor: colour("--card"),
-        bordercolor: colour("--quiet"),
-        font: { color: colour("--text") },
-      },
-      autosize: true,
-      uirevision: "kept", // zoom and hidden curves stay
-    };
-    delete layout.width;
-    const options = { displayModeBar: false, responsive: true };
-    return Plotly.react(element, figure.data, layout, options);
-  }
 
   function show(changed) {
     for (const [name, part] of Object.entries(changed)) {
@@ -48,8 +16,10 @@
       section.dataset.version = part.version;
       section.querySelector("h2").textContent = part.title;
       section.querySelector(".note").textContent = part.note;
-      if (part.figure) draw(section.querySelector(".chart"), part.figure);
-      else section.querySelector(".text").innerHTML = part.html;
+      if (part.figure) {
+        figures.set(name, part.figure);
+        drawChart(section.querySelector(".chart"), part.figure);
+      } else section.querySelector(".text").innerHTML = part.html;
     }
   }
 
@@ -87,7 +57,7 @@
     }
   });
   document.addEventListener("theme", () => {
-    for (const [element, figure] of figures) draw(element, figure);
+    for (const [name, figure] of figures) drawChart(document.querySelector(`[data-chart="${name}"]`), figure);
   });
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) clearTimeout(timer);
