@@ -14,7 +14,10 @@ from relu_search.charts.series import INK, Style
 from relu_search.charts.trade_off import TradeOff, trade_off_chart
 from relu_search.watch.page_parts import Filter
 from relu_search.watch.run_state import RunState
+from search_spaces import Architecture
 
+MOST_MARKS = 1_000
+"""Placements in a chart of the metric against a cost, beside the modules and the front."""
 _GROWING = Style(INK, "o", ":")
 
 
@@ -33,9 +36,20 @@ def live_charts(state: RunState, wanted: Filter) -> list[Chart]:
     curves = replace(curves, named=[*_growing(state, wanted), *curves.named])
     return [
         curves_chart(curves),
-        *(trade_off_chart(TradeOff.of(marks, config, c), backbone) for c in charted_costs(config)),
+        *(_trade_off(TradeOff.of(marks, config, c), backbone) for c in charted_costs(config)),
         map_chart(map_groups(marks, backbone, CHARTED), backbone, metric),
     ]
+
+
+def _trade_off(trade: TradeOff, backbone: Architecture) -> Chart:
+    """The metric against a cost, of as many placements as a browser draws at once."""
+    if len(trade.marks) <= MOST_MARKS:
+        return trade_off_chart(trade, backbone)
+    best = [*trade.marks[:MOST_MARKS], *(m for m in trade.marks[MOST_MARKS:] if m.module)]
+    shown = [*best, *(mark for mark in trade.front if mark not in best)]
+    chart = trade_off_chart(replace(trade, marks=shown), backbone)
+    few = f"Shown are the best {MOST_MARKS:,} of {len(trade.marks):,}; the filter finds the others."
+    return replace(chart, sentence=f"{chart.sentence} {few}")
 
 
 def _growing(state: RunState, wanted: Filter) -> list[Curve]:

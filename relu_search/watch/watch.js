@@ -5,7 +5,8 @@
   const filter = document.getElementById("filter");
   const silent = document.getElementById("silent");
   const parts = [...document.querySelectorAll("[data-part]")];
-  const figures = new Map(); // name of a chart -> its figure
+  const charts = new Map(); // name -> {place, figure, isDrawn, isInView}
+  const loaded = new Promise((done) => addEventListener("load", done)); // Plotly takes a second
   let timer;
   let heard = new Date();
 
@@ -16,11 +17,30 @@
       section.dataset.version = part.version;
       section.querySelector("h2").textContent = part.title;
       section.querySelector(".note").textContent = part.note;
-      if (part.figure) {
-        figures.set(name, part.figure);
-        drawChart(section.querySelector(".chart"), part.figure);
-      } else section.querySelector(".text").innerHTML = part.html;
+      if (part.figure) Object.assign(charts.get(name), { figure: part.figure, isDrawn: false });
+      else section.querySelector(".text").innerHTML = part.html;
     }
+    draw();
+  }
+
+  function draw() {
+    for (const chart of charts.values()) {
+      if (!chart.figure || chart.isDrawn || !chart.isInView) continue;
+      drawChart(chart.place, chart.figure);
+      chart.isDrawn = true;
+    }
+  }
+
+  // Charts are drawn when they come into view, so that a page costs little beside trainings.
+  const seen = new IntersectionObserver((entries) => {
+    for (const { target, isIntersecting } of entries) {
+      charts.get(target.dataset.chart).isInView = isIntersecting;
+    }
+    draw();
+  });
+  for (const place of document.querySelectorAll("[data-chart]")) {
+    charts.set(place.dataset.chart, { place });
+    seen.observe(place);
   }
 
   async function ask() {
@@ -32,6 +52,7 @@
       const answer = await fetch(address, { cache: "no-store" });
       if (!answer.ok) throw new Error(await answer.text());
       const changed = await answer.json();
+      await loaded;
       if (address.searchParams.get("filter") === filter.value) show(changed);
       heard = new Date();
       silent.hidden = true;
@@ -57,7 +78,8 @@
     }
   });
   document.addEventListener("theme", () => {
-    for (const [name, figure] of figures) drawChart(document.querySelector(`[data-chart="${name}"]`), figure);
+    for (const chart of charts.values()) chart.isDrawn = false;
+    draw();
   });
   document.addEventListener("visibilitychange", () => {
     if (document.hidden) clearTimeout(timer);
