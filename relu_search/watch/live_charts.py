@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
+
 from relu_search.analysis.leaderboard import STATE_WORDS
 from relu_search.charts.chart import Chart
 from relu_search.charts.epoch_curves import Curve, curves_chart, curves_of
@@ -29,7 +31,7 @@ def live_charts(state: RunState, wanted: Filter) -> list[Chart]:
     texts = zip(
         *(tables.trials[name] for name in ("module", "placement", "ratio")), words, strict=True
     )
-    trials = tables.trials[[wanted.admits(*row) for row in texts]]
+    trials = tables.trials[np.array([wanted.admits(*row) for row in texts], dtype=bool)]
     shown = set(trials["placement"])
     marks = [one for one in marks_of(tables.trials, config) if one.placement in shown]
     curves = curves_of(trials, tables.epochs, marks, metric)

@@ -193,7 +193,7 @@ def is_at_work(run: RunFolder) -> bool:
 def _table(run: RunFolder, name: str) -> pd.DataFrame:
     """A table; without rows if a search has not written it yet, or an earlier version never did."""
     file = run.table(name)
-    if file.is_file():
+    if os.path.lexists(file):
         return read_table(file)
     return pd.DataFrame({column: pd.Series(dtype=object) for column in COLUMNS[name]})
 

@@ -53,16 +53,18 @@ _REVALIDATED = {"Cache-Control": "no-cache"}
 _LONGEST_FILTER = 200
 
 
-def bound_socket(port: int) -> socket.socket:
-    """A socket of this machine alone; port 0 means a free one.
+def bound_socket(port: int | None) -> socket.socket:
+    """A socket of this machine alone; port None means a free one.
 
     Raises:
-        InputError: the port is in use, or may not be used.
+        InputError: the port is impossible, in use, or may not be used.
     """
+    if port is not None and not 1 <= port <= 65535:
+        raise InputError(f"port {port} is impossible; give one from 1 to 65535 with --port")
     bound = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
-        bound.bind((HOST, port))
+        bound.bind((HOST, port or 0))
     except OSError as error:
         bound.close()
         raise InputError(
@@ -79,7 +81,7 @@ def serve(
 
     Args:
         folder: what to show.
-        bound: of `bound_socket`; it is closed.
+        bound: of `bound_socket`.
         begun: is called once the server answers.
     """
     settings = uvicorn.Config(
@@ -101,7 +103,6 @@ def serve(
     finally:
         server.should_exit = True
         thread.join()
-        bound.close()
 
 
 def application(folder: FolderWatch) -> ASGIApp:

@@ -46,12 +46,12 @@ def event(after: float, what: str, trial: int | None = None, placement: str = ""
     return {"time": BEGUN + after, "event": what, "trial": trial, "placement": placement}
 
 
-def request(app, path: str, *, host: str = "127.0.0.1:8000", method: str = "GET"):
-    """(status, headers, text) of an ASGI application's answer."""
+def request(app, path, *, host="127.0.0.1:8000", method="GET", sent=None):
+    """(status, headers, text) of an ASGI application's answer; `sent` gets the messages."""
     target, _, query = path.partition("?")
     scope = {
         "type": "http",
-        "asgi": {"version": "3.0"},
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",
@@ -63,7 +63,7 @@ def request(app, path: str, *, host: str = "127.0.0.1:8000", method: str = "GET"
         "client": ("127.0.0.1", 1),
         "server": ("127.0.0.1", 8000),
     }
-    sent = []
+    sent = [] if sent is None else sent
 
     async def receive():
         return {"type": "http.request", "body": b"", "more_body": False}

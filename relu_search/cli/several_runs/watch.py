@@ -11,7 +11,7 @@ import typer
 from relu_search.cli.console import checked_output, print_json, say
 from relu_search.cli.shared_flags import JsonOption
 from relu_search.cli.supervisor import keep_children
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, printable
 
 
 def watch(
@@ -20,7 +20,7 @@ def watch(
     ] = "runs",
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65535, help="Port on 127.0.0.1.", show_default="a free one"),
+        typer.Option(help="Port on 127.0.0.1.", show_default="a free one"),
     ] = None,
     open_it: Annotated[bool, typer.Option("--open", help="Open the page in a browser.")] = False,
     as_json: JsonOption = False,
@@ -43,18 +43,18 @@ def watch(
 
     watched = FolderWatch(folder)
     (watched.single or watched).parts("")  # so that the first page comes at once
-    bound = bound_socket(port or 0)
-    url = f"http://{HOST}:{bound.getsockname()[1]}/"
+    with bound_socket(port) as bound:
+        url = f"http://{HOST}:{bound.getsockname()[1]}/"
 
-    def begun() -> None:
-        if as_json:
-            print_json({"url": url, "folder": str(watched.path)})
-        else:
-            with checked_output():
-                print(f"{url} shows {watched.path}. End it with Ctrl-C.")
-        if open_it:
-            keep_children()
-            if not webbrowser.open(url):
-                say(f"No browser was found; open {url} in one.")
+        def begun() -> None:
+            if as_json:
+                print_json({"url": url, "folder": str(watched.path)})
+            else:
+                with checked_output():
+                    print(f"{url} shows {printable(str(watched.path))}. End it with Ctrl-C.")
+            if open_it:
+                keep_children()
+                if not webbrowser.open(url):
+                    say(f"No browser was found; open {url} in one.")
 
-    serve(watched, bound, begun)
+        serve(watched, bound, begun)
