@@ -224,7 +224,8 @@ def test_an_import_is_finished_before_an_interruption(program, tmp_path):
 def test_what_a_command_has_started_ends_with_it_unless_it_is_to_stay(keeps, program):
     start = (
         "from relu_search.cli.supervisor import keep_children\n"
-        "browser = subprocess.Popen(['sleep', '600'], start_new_session=True)\n"
+        "nothing = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
+        "browser = subprocess.Popen(['sleep', '600'], start_new_session=True, **nothing)\n"
         "print(browser.pid, flush=True)\n"
     )
     process = program(f"{start}{'keep_children()' if keeps else ''}")
