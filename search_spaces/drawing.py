@@ -26,3 +26,13 @@ def stage_bars(backbone: Architecture, placement: Placement) -> list[str]:
         marks = (KEPT if placement.bits[site.index] == "1" else DROPPED for site in sites)
         bars[stage].append("".join(marks))
     return [" ".join(groups) for groups in bars]
+
+
+def drawing(backbone: Architecture, placement: Placement) -> str:
+    """The bars of `stage_bars` below each other, with what they mean.
+
+    Raises:
+        InputError: the placement does not fit the backbone.
+    """
+    bars = enumerate(stage_bars(backbone, placement), start=1)
+    return "\n".join([*(f"stage {stage}  {bar}" for stage, bar in bars), KEY])

@@ -37,6 +37,8 @@ from relu_search.settings.metrics import (
     counted_costs,
 )
 from relu_search.settings.resolved_config import ResolvedConfig
+from search_spaces import Placement
+from search_spaces.drawing import drawing
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -137,6 +139,18 @@ def _gap_words(module: str, gap: Gap, metric: Metric) -> str:
     if gap.is_told_apart:
         return f"{module} is {size} ({interval})"
     return f"{module} cannot be told apart from it ({size}; {interval})"
+
+
+def best_drawing(trials: pd.DataFrame, config: ResolvedConfig) -> tuple[str, str] | None:
+    """The name of the best placement and its `drawing`; None while there is no best one."""
+    best = best_trial(trials, config)
+    if best is None:
+        return None
+    name = best["module"] or best["placement"]
+    return (
+        f"{name} (ratio {best['ratio']})",
+        drawing(config.network, Placement.parse(best["placement"])),
+    )
 
 
 def answer_numbers(trials: pd.DataFrame, config: ResolvedConfig) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from search_spaces import (
     resolve_placement,
 )
 from search_spaces.complexity import Complexity
+from search_spaces.drawing import stage_bars
 from search_spaces.errors import shown
 from trials.data.image_sets import TrainingData
 from trials.files.memory import require_memory
@@ -127,8 +128,8 @@ def describe(
 
     Those of `PlacementFacts.of`, the facts of the backbone, and one entry per site. `relu_layers`
     counts every ReLU that runs, those of stem and head included. `over_relu` is what the activation
-    costs more than the ReLU. A network of a function is proved first, and `left_out` has the
-    activations that are no sites.
+    costs more than the ReLU. `drawing` has one bar per stage (`stage_bars`). A network of a
+    function is proved first, and `left_out` has the activations that are no sites.
 
     Raises:
         InputError: an unknown backbone or module, or a placement that does not fit.
@@ -163,6 +164,7 @@ def describe(
         },
         "convs": spec.convs,
         "relu_layers": cost.relu_layers,
+        "drawing": stage_bars(spec, resolved),
         "sites": [
             {
                 "name": site.name,

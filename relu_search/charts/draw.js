@@ -17,13 +17,16 @@ function drawChart(place, chart) {
   const faded = (share) => ink.replace("rgb(", "rgba(").replace(")", `, ${share})`);
   const axis = { gridcolor: faded(0.15), zerolinecolor: faded(0.3), linecolor: faded(0.6), showline: true };
   const layout = chart.layout;
+  const narrow = place.clientWidth < 600;
+  const entries = chart.data.filter((trace) => trace.name && trace.showlegend !== false).length;
   Plotly.react(place, chart.data, {
     ...layout,
     autosize: true,
-    dragmode: place.clientWidth < 600 ? false : "zoom",
-    font: { color: ink, size: place.clientWidth < 600 ? 11 : 13, family: "system-ui, sans-serif" },
+    dragmode: narrow ? false : "zoom", // on a phone, a finger moves the page
+    font: { color: ink, size: narrow ? 11 : 13, family: "system-ui, sans-serif" },
+    height: layout.height + (narrow ? 16 * entries : 0), // the legend is a column there
     xaxis: { ...axis, ...layout.xaxis },
-    yaxis: { ...axis, ...layout.yaxis },
+    yaxis: { ...axis, nticks: narrow ? 6 : 0, ...layout.yaxis },
     hoverlabel: {
       ...layout.hoverlabel,
       bgcolor: paper,
@@ -33,6 +36,7 @@ function drawChart(place, chart) {
     // A chart that is drawn again keeps what the reader has zoomed to and hidden.
     uirevision: place.dataset.chart,
   }, { displayModeBar: false, responsive: true });
+  place.classList.add("drawn"); // a picture behind it, for print, is now hidden
 }
 
 drawCharts();

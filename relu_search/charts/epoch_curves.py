@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -27,19 +27,23 @@ MOST_FAINT = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Curve:
-    """The metric of a placement after each epoch, as people read it.
-
-    Attributes:
-        name: of the placement.
-        style: None: the placement has no entry of its own in the legend.
-        epochs, values: of the curve.
-        runs: the curve of each trial in it, if there are several.
-    """
+    """The metric of a placement after each epoch, as people read it."""
 
     name: str
-    style: Style | None
     epochs: Sequence[int]
     values: Sequence[float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamedCurve(Curve):
+    """A curve with an entry of its own in the legend.
+
+    Attributes:
+        style: of the line.
+        runs: epochs and values of each trial in it, if there are several.
+    """
+
+    style: Style
     runs: Sequence[tuple[Sequence[int], Sequence[float]]]
 
     @property
@@ -60,7 +64,7 @@ class Curves:
     """
 
     metric: Metric
-    named: Sequence[Curve]
+    named: Sequence[NamedCurve]
     faint: Sequence[Curve]
     others: int
 
@@ -112,18 +116,23 @@ def curves_of(
     for series in in_legend:
         mine = table[table["placement"] == series.mark.placement]
         runs = [(run["epoch"].tolist(), run["value"].tolist()) for _, run in mine.groupby("trial")]
-        curve = _curve(series.name, means[series.mark.placement], series.style)
-        named.append(replace(curve, runs=runs if len(runs) > 1 else ()))
+        mean = means[series.mark.placement]
+        named.append(
+            NamedCurve(
+                name=series.name,
+                epochs=mean.index.tolist(),
+                values=mean.tolist(),
+                style=series.style,
+                runs=runs if len(runs) > 1 else (),
+            )
+        )
     others = placements.difference([series.mark.placement for series in in_legend])
     step = max(1, -(-len(others) // MOST_FAINT))
-    faint = [_curve(text, means[text]) for text in others[::step]]
+    faint = [
+        Curve(name=text, epochs=means[text].index.tolist(), values=means[text].tolist())
+        for text in others[::step]
+    ]
     return Curves(metric=metric, named=named, faint=faint, others=len(others))
-
-
-def _curve(name: str, values: pd.Series[float], style: Style | None = None) -> Curve:
-    return Curve(
-        name=name, style=style, epochs=values.index.tolist(), values=values.tolist(), runs=()
-    )
 
 
 def _used_trials(trials: pd.DataFrame) -> pd.DataFrame:
@@ -145,7 +154,6 @@ def curves_chart(curves: Curves) -> Chart:
         data.append(_line(joined, "other placements", thin, text=names, hoverinfo="text+y"))
     for curve in curves.named:
         style = curve.style
-        assert style is not None
         name = plotly_text(curve.legend)
         if curve.runs:
             thin = {"color": style.color, "width": 1}

@@ -9,7 +9,7 @@ from typing import Any
 
 from relu_search.charts.chart import Chart, empty, layout, lines, plotly_text
 from relu_search.charts.placement_marks import Mark
-from relu_search.charts.series import BLUE, GREY, label
+from relu_search.charts.series import BLUE, MID_GREY, label
 from relu_search.settings.metrics import Metric
 from search_spaces import Architecture, Placement
 
@@ -150,7 +150,7 @@ def _starts(backbone: Architecture) -> list[float]:
 
 
 def _borders(backbone: Architecture) -> list[dict[str, Any]]:
-    line = {"color": GREY, "width": 1.5, "dash": "dash"}
+    line = {"color": MID_GREY, "width": 1.5, "dash": "dash"}
     return [
         {"type": "line", "x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "paper", "line": line}
         for x in _starts(backbone)[1:-1]

@@ -15,7 +15,7 @@ from typing import Any
 from relu_search.analysis.leaderboard import is_control
 from relu_search.charts.placement_marks import Mark
 
-INK, GREY = "#707070", "#808080"
+DARK_GREY, MID_GREY = "#707070", "#808080"
 BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
 PURPLE, ORANGE, SKY = "#B8628F", "#B37400", "#2F8AC4"
 
@@ -55,8 +55,8 @@ class Style:
         return ",".join(f"{2 * length}px" for length in self.line[1])
 
 
-PAIRED = Style(INK, "o")
-CONTROL = Style(GREY, "X", ":")
+PAIRED = Style(DARK_GREY, "o")
+CONTROL = Style(MID_GREY, "X", ":")
 _MODULES = (
     Style(BLUE, "s", "--"),
     Style(GREEN, "D", "-."),

@@ -123,6 +123,10 @@ class TradeOff:
             for run in mark.runs
         ]
 
+    def barred(self, others: Sequence[Mark]) -> list[Mark]:
+        """Those of the placements without a name that have a bar: all, or none of very many."""
+        return list(others) if len(others) <= MOST_BARS else []
+
     def bars(self, marks: Sequence[Mark]) -> dict[str, Any]:
         """One standard deviation of the estimate to each side, as Plotly has it."""
         if all(mark.sd is None for mark in marks):
@@ -150,7 +154,7 @@ def trade_off_chart(trade: TradeOff, backbone: Architecture) -> Chart:
         data.append(_points(singles, name="single runs", marker=look, hoverinfo="skip"))
     if others:
         look = {"color": "rgba(0, 0, 0, 0)", "line": {"color": VERMILLION, "width": 1.4}, "size": 8}
-        bars = trade.bars(others) if len(others) <= MOST_BARS else {}
+        bars = trade.bars(trade.barred(others))
         points = [trade.point(mark) for mark in others]
         hover = _hover(others, backbone, trade)
         data.append(_points(points, name="found placements", marker=look, **hover, **bars))

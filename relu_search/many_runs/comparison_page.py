@@ -7,21 +7,9 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from relu_search.charts.series import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILLION, Style, label
 from relu_search.many_runs.comparison import Comparison
-from relu_search.report.figure_style import (
-    BLACK,
-    BLUE,
-    GREEN,
-    GREY,
-    ORANGE,
-    PURPLE,
-    SKY,
-    VERMILLION,
-    Style,
-    label,
-    new_figure,
-    styled,
-)
+from relu_search.report.figure_style import BLACK, GREY, new_figure, styled
 from relu_search.report.page_content import PageTable
 from relu_search.report.page_figures import PageFigure
 from relu_search.report.run_report import html_of, picture

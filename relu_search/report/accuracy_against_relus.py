@@ -6,112 +6,94 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from relu_search.analysis.estimates import estimates, full_length
-from relu_search.analysis.pareto import pareto_front
+from relu_search.charts.chart import COST_AXES
+from relu_search.charts.placement_marks import Mark
+from relu_search.charts.series import FOUND, VERMILLION, named_series
+from relu_search.charts.trade_off import TradeOff
 from relu_search.ratios.best_ratio import BestRatio
 from relu_search.report.figure_style import (
     FAINT,
-    FOUND,
     GREY,
-    VERMILLION,
     empty_figure,
     log_scale,
-    named_placements,
     new_figure,
     styled,
 )
-from relu_search.settings.metrics import COLUMN_OF, CountedCost, Metric
 
-AXES: dict[CountedCost, str] = {
-    "relus": "ReLUs kept in the blocks",
-    "relu_elements": "ReLU elements of an image",
-    "latency": "Latency of the folded network (ms)",
-}
+_BAR = "#9a9a9a"
 
 
 @styled
-def accuracy_against_relus(
-    trials: pd.DataFrame, metric: Metric, cost: CountedCost = "relus"
-) -> Figure:
+def accuracy_against_relus(trade: TradeOff) -> Figure:
     """The estimate of each placement against a cost, with the Pareto front.
 
     Bars are one standard deviation of the estimate, where it is known. Small crosses are the
     single runs.
-
-    Args:
-        trials: `trials.csv`; only full-length trials are drawn.
-        metric: on the y axis.
-        cost: on the x axis.
     """
-    complete = full_length(trials, metric)
-    if complete.empty:
+    if not trade.marks:
         return empty_figure("No trial has trained to the end yet.")
-    known = estimates(trials, metric)
-    of_placement = complete.drop_duplicates("placement").set_index("placement")
-    column, is_count = COLUMN_OF[cost], cost != "latency"
-    cost_of = of_placement[column].reindex(known.index)
-    values, sd = known["estimate"] * metric.factor, known["sd"] * metric.factor
+    is_count = trade.cost != "latency"
     figure = new_figure(4.0)
     axes = figure.add_subplot()
-    if sd.notna().any():
-        axes.errorbar(cost_of, values, sd, fmt="none", color=FAINT, linewidth=0.8, zorder=1)
-        axes.plot([], [], color=FAINT, label="±1 sd of the estimate")
-    runs = complete[complete["placement"].map(known["n"]) > 1]
-    if len(runs):
-        single = runs[metric.name] * metric.factor
+    if singles := trade.singles():
         note = "single runs, if several"
-        axes.plot(runs[column], single, "x", color=GREY, markersize=3, label=note, zorder=2)
-    front = _front(cost_of, metric.sign * known["estimate"], values)
-    end = max(cost_of.max(), front.index[-1] + (1 if is_count else 0))
-    axes.step(
-        [*front.index, end],
-        [*front, front.iloc[-1]],
-        where="post",
-        color=VERMILLION,
-        linewidth=1.2,
-        label="Pareto front",
-    )
-    is_found = of_placement["module"].reindex(known.index) == ""
-    axes.plot(
-        cost_of[is_found],
-        values[is_found],
-        "o",
-        color=VERMILLION,
-        markerfacecolor="white",
-        markersize=5,
-        label=f"found placements (n = {is_found.sum()})",
-    )
-    notes = []
-    for named in named_placements(trials, metric):
-        if named.style not in FOUND[1:]:  # one star for the best found placement
-            x, y = float(cost_of[named.placement]), float(values[named.placement])
-            size = 13 if named.style is FOUND[0] else 8  # a star looks smaller than it is
-            axes.plot(x, y, named.style.marker, color=named.style.color, markersize=size, zorder=4)
-            notes.append((x, y, named.name))
+        axes.plot(*_xy(singles), "x", color=FAINT, markersize=3, label=note, zorder=2)
+    if steps := trade.steps():
+        look: dict[str, Any] = {"color": VERMILLION, "linewidth": 1.2}
+        axes.step(*_xy(steps), where="post", label="best for its cost", **look)
+    named = named_series(trade.marks)
+    in_legend = {series.mark.placement for series in named}
+    others = [mark for mark in trade.marks if mark.placement not in in_legend]
+    barred = trade.barred(others) + [series.mark for series in named]
+    for mark in barred:
+        if mark.sd is not None:
+            reach = mark.sd * trade.metric.factor
+            axes.errorbar(*trade.point(mark), reach, color=_BAR, linewidth=0.9, zorder=1)
+    if any(mark.sd is not None for mark in barred):
+        axes.plot([], [], color=_BAR, label="±1 sd of the estimate")
+    if others:
+        look = {"color": VERMILLION, "markerfacecolor": "white", "markersize": 5}
+        more = f"other placements (n = {len(others)})"
+        axes.plot(*_xy([trade.point(mark) for mark in others]), "o", label=more, **look)
+    for series in named:
+        look = {"color": series.style.color, "zorder": 4}
+        size = 13 if series.style is FOUND[0] else 8  # a star looks smaller than it is
+        axes.plot(*trade.point(series.mark), series.style.marker, markersize=size, **look)
+    if trade.floor is not None:
+        floor = trade.floor * trade.metric.factor
+        axes.axhline(floor, color=GREY, linestyle="--", linewidth=1, label="asked for at least")
     axes.margins(0.12, 0.12)
     axes.xaxis.set_major_locator(MaxNLocator(integer=is_count))
-    axes.set(xlabel=AXES[cost], ylabel=f"{metric.axis_label}, estimate")
-    figure.legend(loc="outside upper left", ncols=4)
-    on_front = np.linspace(front.index[0], end, 100)
-    steps = front.to_numpy()[np.searchsorted(front.index, on_front, side="right") - 1]
-    singles = zip(runs[column], runs[metric.name] * metric.factor, strict=True)
-    obstacles = [*zip(cost_of, values, strict=True), *singles, *zip(on_front, steps, strict=True)]
-    label_points(axes, notes, obstacles)
+    axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,g}"))
+    axes.set(xlabel=COST_AXES[trade.cost], ylabel=trade.y_title)
+    if trade.is_log:
+        log_scale(axes)
+    figure.legend(loc="outside upper left", ncols=5)
+    corners = np.array(steps)
+    along = np.linspace(corners[0, 0], corners[-1, 0], 100) if steps else np.empty(0)
+    heights = corners[np.searchsorted(corners[:-1, 0], along, side="right") - 1, 1] if steps else []
+    points = [trade.point(mark) for mark in trade.marks]
+    obstacles = [*points, *singles, *zip(along, heights, strict=True)]
+    label_points(axes, [(*trade.point(s.mark), s.name) for s in named], obstacles)
     return figure
 
 
+def _xy(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    x, y = zip(*points, strict=True)
+    return list(x), list(y)
+
+
 @styled
-def metric_against_ratio(trials: pd.DataFrame, found: BestRatio) -> Figure:
+def metric_against_ratio(marks: Sequence[Mark], found: BestRatio) -> Figure:
     """The estimate of the best placement of each ratio with its interval, and the modules.
 
     Args:
-        trials: `trials.csv`.
+        marks: of all placements, best first.
         found: what the search says of its ratios.
     """
     metric = found.metric
@@ -134,19 +116,17 @@ def metric_against_ratio(trials: pd.DataFrame, found: BestRatio) -> Figure:
         markersize=11,
         label="cannot be told apart from the best",
     )
-    known = estimates(trials, metric)
-    of_placement = full_length(trials, metric).drop_duplicates("placement").set_index("placement")
     notes = [(float(row.relus), row.estimate * metric.factor, row.ratio) for row in rows]
-    for named in named_placements(trials, metric):
-        if named.style not in FOUND:
-            x = float(of_placement["relus"][named.placement])
-            y = float(known["estimate"][named.placement]) * metric.factor
-            axes.plot(x, y, named.style.marker, color=named.style.color, markersize=8, zorder=4)
-            is_ratio = named.name in {row.ratio for row in rows}
-            notes.append((x, y, f"{named.name} (hand-designed)" if is_ratio else named.name))
+    for series in named_series(marks):
+        if series.mark.module:
+            x, y = series.mark.costs["relus"], series.mark.estimate * metric.factor
+            look: dict[str, Any] = {"color": series.style.color, "markersize": 8, "zorder": 4}
+            axes.plot(x, y, series.style.marker, **look)
+            is_ratio = series.name in {row.ratio for row in rows}
+            notes.append((x, y, f"{series.name} (hand-designed)" if is_ratio else series.name))
     axes.margins(0.1, 0.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set(xlabel=AXES["relus"], ylabel=f"{metric.axis_label}, estimate")
+    axes.set(xlabel=COST_AXES["relus"], ylabel=f"{metric.axis_label}, estimate")
     if metric.log and min(y for _, y, _ in notes) > 0:
         log_scale(axes)
     figure.legend(handles=[line, band, inside], loc="outside upper left", ncols=3)
@@ -154,12 +134,6 @@ def metric_against_ratio(trials: pd.DataFrame, found: BestRatio) -> Figure:
     on_line = zip(along, np.interp(along, relus, middle), strict=True)
     label_points(axes, notes, [*((x, y) for x, y, _ in notes), *on_line])
     return figure
-
-
-def _front(costs: pd.Series[Any], score: pd.Series[Any], values: pd.Series[Any]) -> pd.Series[Any]:
-    """The values on the Pareto front; the index is the cost, rising."""
-    is_on_front = pareto_front(costs, score)
-    return values[is_on_front].groupby(costs[is_on_front]).first()
 
 
 def label_points(
@@ -183,6 +157,7 @@ def label_points(
     renderer = canvas.get_renderer()
     frame = axes.get_window_extent(renderer)
     marks = [axes.transData.transform(obstacle) for obstacle in obstacles]
+    radius = 4  # pixels of a mark
     taken: list[Any] = []
     for x, y, text in points:
         best: tuple[int, Any, Any] | None = None
@@ -192,7 +167,7 @@ def label_points(
             )
             box = note.get_window_extent(renderer).padded(2)
             cost = sum(box.overlaps(other) for other in taken) * 4
-            cost += sum(box.contains(*mark) for mark in marks)
+            cost += sum(box.padded(radius).contains(*mark) for mark in marks)
             inside = frame.x0 <= box.x0 and box.x1 <= frame.x1
             cost += 8 * (not (inside and frame.y0 <= box.y0 and box.y1 <= frame.y1))
             if best is None or cost < best[0]:

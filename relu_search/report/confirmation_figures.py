@@ -14,20 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
+from relu_search.charts.series import BLUE, GREEN, VERMILLION, Style, label
 from relu_search.confirmation.verdict_table import verdict_words
-from relu_search.report.figure_style import (
-    BLACK,
-    BLUE,
-    FAINT,
-    GREEN,
-    GREY,
-    VERMILLION,
-    Style,
-    empty_figure,
-    label,
-    new_figure,
-    styled,
-)
+from relu_search.report.figure_style import BLACK, FAINT, GREY, empty_figure, new_figure, styled
 
 VERDICTS = {
     "better": Style(BLUE, "^"),

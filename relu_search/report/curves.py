@@ -10,71 +10,54 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from relu_search.charts.epoch_curves import Curves
+from relu_search.charts.series import BLUE, VERMILLION
 from relu_search.report.figure_style import (
-    BLUE,
     FAINT,
     GREY,
-    VERMILLION,
     empty_figure,
     log_scale,
-    named_placements,
     new_figure,
     styled,
 )
-from relu_search.settings.metrics import Metric
 from trials.early_stopping.rung_evidence import TRUSTED_CORRELATION
 
 
 @styled
-def learning_curves(trials: pd.DataFrame, epochs: pd.DataFrame, metric: Metric) -> Figure:
-    """The metric after each epoch: one line per named placement, the other trials faint.
+def learning_curves(curves: Curves) -> Figure:
+    """The metric after each epoch: one line per placement; single runs and the unnamed are faint.
 
-    The line of a placement with several seeds is the mean of its full-length trials.
-
-    Args:
-        trials, epochs: `trials.csv` and `epochs.csv`.
-        metric: on the y axis; a metric with `log` gets a logarithmic axis.
+    The metric's axis is logarithmic where ratios count.
     """
-    wide = epochs.pivot_table(index="epoch", columns="trial", values=metric.name) * metric.factor
-    if wide.empty:
+    if not (curves.named or curves.faint):
         return empty_figure("No epoch is finished yet.")
     figure = new_figure(3.6)
     axes = figure.add_subplot()
-    usable = trials[trials["trial"].isin(wide.columns)]
-    shown: set[int] = set()
-    for named in named_placements(trials, metric):
-        mine = usable[usable["placement"] == named.placement]
-        whole = mine[mine["state"] == "COMPLETE"]
-        runs = (mine.head(1) if whole.empty else whole)["trial"]
-        if runs.empty:
-            continue
-        shown.update(runs)
-        curve = wide[list(runs)].mean(axis=1).dropna()
+    for curve in curves.named:
+        style = curve.style
+        runs = [np.column_stack(run) for run in curve.runs]
+        axes.add_collection(LineCollection(runs, colors=style.color, alpha=0.35, linewidths=0.7))
         axes.plot(
-            curve.index,
-            curve.to_numpy(),
-            color=named.style.color,
-            linestyle=named.style.line,
-            marker=named.style.marker,
-            markevery=max(1, len(curve) // 8),
-            label=named.name + (f" (n = {len(runs)})" if len(runs) > 1 else ""),
+            curve.epochs,
+            curve.values,
+            color=style.color,
+            linestyle=style.line,
+            marker=style.marker,
+            markevery=max(1, len(curve.epochs) // 8),
+            label=curve.legend,
             zorder=3,
         )
-    others = wide.drop(columns=list(shown))
-    if len(others.columns):
-        lines = [
-            np.column_stack([curve.index, curve.to_numpy()])
-            for curve in (others[trial].dropna() for trial in others)
-        ]
-        axes.add_collection(LineCollection(lines, colors=FAINT, linewidths=0.8, zorder=1))
-        axes.plot([], [], color=FAINT, linewidth=0.8, label=f"{len(lines)} other trials")
+    if curves.faint:
+        others = [np.column_stack([curve.epochs, curve.values]) for curve in curves.faint]
+        axes.add_collection(LineCollection(others, colors=FAINT, linewidths=0.8, zorder=1))
+        more = f"{len(others)} other placement{'' if len(others) == 1 else 's'}"
+        axes.plot([], [], color=FAINT, linewidth=0.8, label=more)
     axes.autoscale_view()
-    if metric.log and float(np.nanmin(wide.to_numpy())) > 0:
+    if curves.is_log:
         log_scale(axes)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set(xlabel="epoch", ylabel=metric.axis_label)
-    title = f"{len(wide.columns)} trials"
-    figure.legend(loc="outside right upper", title=title, alignment="left")
+    axes.set(xlabel="epoch", ylabel=curves.metric.axis_label)
+    figure.legend(loc="outside right upper", alignment="left")
     return figure
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from relu_search.analysis.answer import answer_lines
+from relu_search.analysis.answer import answer_lines, best_drawing
 from relu_search.analysis.early_stops import SIGNAL_NAMES, early_stopping_text
 from relu_search.analysis.estimates import estimate_text, estimates, full_length
 from relu_search.analysis.leaderboard import (
@@ -25,9 +25,10 @@ from relu_search.confirmation.looks import OLD_VERDICTS
 from relu_search.confirmation.verdict_table import answer_of, floor_answer, verdict_words
 from relu_search.ratios.best_ratio import COLUMNS, BestRatio, best_ratio
 from relu_search.report.confirmation_figures import points, rows_against
-from relu_search.report.page_figures import references, relus_text
+from relu_search.report.page_figures import references
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.record import WEIGHTS
+from relu_search.settings.metrics import cost_text
 from trials.early_stopping.rung_evidence import RungEvidence
 from trials.running.time_budget import OUT_OF_TIME
 
@@ -87,6 +88,7 @@ class PageContent:
         note: what early stopping did; may be empty.
         verdicts: one table per reference; empty without a confirmation.
         shrinkage: one line per confirmed placement: search result against fresh seeds.
+        best: name and drawing of the best placement of the search; None while there is none.
         leaderboard: of the search.
         ratios: which ratio is the best one; None if the search cannot tell anything of it.
         caveat: how noisy the leaderboard is.
@@ -99,6 +101,7 @@ class PageContent:
     note: str
     verdicts: list[PageTable]
     shrinkage: list[str]
+    best: tuple[str, str] | None
     leaderboard: PageTable
     ratios: PageTable | None
     caveat: str
@@ -138,6 +141,7 @@ def page_content(
         note=early_stopping_text(trials, evidence, config),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts, start)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
+        best=best_drawing(trials, config),
         leaderboard=board,
         ratios=None if (ratios := best_ratio(trials, config)) is None else _ratio_table(ratios),
         caveat=caveat(trials, config, images),
@@ -206,10 +210,11 @@ def _best_found(candidates: pd.DataFrame, value: Callable[[str], str]) -> Iterat
     # Not `best_trial` of the found ones: without the modules, their estimates would be others.
     found = rows_of(candidates[candidates["module"] == ""].head(1))
     chosen = found[0] if found else best
+    relus = cost_text("relus", chosen["relus"])
     yield Statement(
         "Best placement found: " if found else "Nothing found yet; best hand-designed module: ",
         chosen["placement"] if found else best["module"],
-        f" ({chosen['ratio']}, {relus_text(chosen['relus'])}): {value(chosen['placement'])}.",
+        f" ({chosen['ratio']}, {relus}): {value(chosen['placement'])}.",
     )
     if best["module"] and found:
         yield Statement(

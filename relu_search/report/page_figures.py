@@ -2,41 +2,60 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from relu_search.analysis.early_stops import SIGNAL_NAMES, early_evidence_table
-from relu_search.analysis.estimates import estimate_text, estimates
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_influence
+from relu_search.charts.chart import Chart, capital
+from relu_search.charts.epoch_curves import curves_chart, curves_of
+from relu_search.charts.placement_marks import marks_of
+from relu_search.charts.placement_rows import CHARTED, MAPPED, map_chart, map_groups
+from relu_search.charts.run_charts import charted_costs
+from relu_search.charts.trade_off import TradeOff, trade_off_chart
 from relu_search.ratios.best_ratio import best_ratio
 from relu_search.report.accuracy_against_relus import accuracy_against_relus, metric_against_ratio
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
 from relu_search.report.curves import early_prediction, learning_curves
-from relu_search.report.figure_style import module_label, modules_and_found
-from relu_search.report.placement_map import MapRow, placement_map
+from relu_search.report.figure_style import rendered
+from relu_search.report.placement_map import placement_map
 from relu_search.report.site_figures import importance_of_sites, influence_of_sites
-from relu_search.settings.metrics import counted_costs
-from relu_search.settings.resolved_config import ResolvedConfig
-from search_spaces import Placement
 from trials.early_stopping.rung_evidence import RungEvidence
-
-MAPPED = 8
-"""Found placements in the placement map."""
 
 
 @dataclass(frozen=True)
 class PageFigure:
-    """A figure with its title and caption; `name` is that of its files."""
+    """A figure with its title and caption.
+
+    Attributes:
+        name: of its files.
+        title: a few words.
+        caption: what a newcomer sees in it.
+        figure: for print, for files, and for readers that run no script.
+        chart: the same for a page, as Plotly draws it; None: there is the figure only.
+    """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    chart: Mapping[str, Any] | None = None
+
+    @cached_property
+    def svg(self) -> bytes:
+        """The figure as a file."""
+        return rendered(self.figure, "svg")
+
+    @classmethod
+    def of(cls, chart: Chart, figure: Figure) -> PageFigure:
+        """A chart with the figure that shows the same."""
+        return cls(chart.name, chart.title, chart.sentence, figure, chart.plotly)
 
 
 def search_figures(
@@ -52,71 +71,56 @@ def search_figures(
     Raises:
         InputError: a placement in the tables does not fit the backbone.
     """
-    config, trials, epochs = tables.config, tables.trials, tables.epochs
+    config, trials = tables.config, tables.trials
     metric, backbone = config.optimised, config.network
-    cost = (counted_costs(config.costs) or ["relus"])[0]
-    kept = {"relus": "ReLUs kept", "relu_elements": "ReLU elements", "latency": "latency"}[cost]
-    no_more = f"so {'much' if cost == 'latency' else 'many'} {kept}"
-    yield PageFigure(
-        "accuracy-relus",
-        f"{metric.title.capitalize()} against {kept}",
-        "One point per placement with full-length trials: the model's estimate (bars: ± 1 sd), the "
-        "number that placements are ranked by. The line is the Pareto front: the best estimate "
-        f"with at most {no_more}. Placements whose bars overlap cannot be told apart.",
-        accuracy_against_relus(trials, metric, cost),
-    )
+    marks = marks_of(trials, config)
+    for cost in charted_costs(config):
+        trade = TradeOff.of(marks, config, cost)
+        yield PageFigure.of(trade_off_chart(trade, backbone), accuracy_against_relus(trade))
     if (ratios := best_ratio(trials, config)) is not None:
         yield PageFigure(
             "ratios",
-            f"{metric.title.capitalize()} of the best placement of each ratio",
-            "The line is the estimate of the best placement tried of each ratio, the band its 95 % "
-            "interval. Large squares: ratios that cannot be told apart from the best one. "
-            "Hand-designed modules and the control are marked.",
-            metric_against_ratio(trials, ratios),
+            f"{capital(metric.title)} of the best placement of each ratio",
+            "Each point is the best placement tried of one ratio of convolutions to kept ReLUs, at "
+            "its estimate; the band is the 95 % interval. Large squares: ratios that cannot be "
+            "told apart from the best one. Hand-designed modules and the control are marked.",
+            metric_against_ratio(marks, ratios),
         )
-    yield PageFigure(
-        "learning-curves",
-        "Learning curves",
-        "Hand-designed modules, the all-linear control and the best three found placements; the "
-        "curve of a placement with several seeds is their mean. Grey lines are the other trials. "
-        "They end where a trial was stopped.",
-        learning_curves(trials, epochs, metric),
-    )
-    yield PageFigure(
-        "placement-map",
-        "Placement map",
-        "Where each placement keeps its ReLUs. Above: hand-designed modules. Below: the best found "
-        "placements. Both are ranked as in the leaderboard, best first. At the right: the model's "
-        f"estimate of the {metric.title} (mean ± 1 sd), and the ReLUs kept.",
-        placement_map(backbone, _map_groups(trials, config)),
+    curves = curves_of(trials, tables.epochs, marks, metric)
+    yield PageFigure.of(curves_chart(curves), learning_curves(curves))
+    yield PageFigure.of(
+        map_chart(map_groups(marks, backbone, CHARTED), backbone, metric),
+        placement_map(backbone, map_groups(marks, backbone, MAPPED)),
     )
     yield PageFigure(
         "site-influence",
         "Influence of each site",
-        "Mean over the full-length trials that keep a site minus mean over those that drop it, "
-        "with Welch's 95 % interval (open symbol: too few trials for an interval). Below: the "
-        "number of trials on each side. This is an association, not a causal effect: the sampler "
-        f"does not sample sites evenly, sites that are decided together (granularity "
-        f"{config.granularity}) share one effect, and among many sites some intervals exclude zero "
-        "by chance.",
+        f"Each point is one ReLU site: the mean {metric.title} of the trainings that keep this "
+        "ReLU minus the mean of those that drop it, with Welch's 95 % interval (open symbol: too "
+        f"few trainings for one). {'Above' if metric.higher_is_better else 'Below'} zero, the "
+        "trainings that keep it are better. The bars count the trainings on each side. This is an "
+        "association, not a causal effect: the sampler does not sample sites evenly, sites that "
+        f"are decided together (granularity {config.granularity}) share one effect, and among many "
+        "sites some intervals exclude zero by chance.",
         influence_of_sites(site_influence(trials, backbone, metric), backbone, metric),
     )
     yield PageFigure(
         "site-importance",
         "Importance of each site",
-        "How strongly the metric depends on a site, without a sign, as a share of all sites. "
-        "PED-ANOVA: what distinguishes the best tenth of the trials. fANOVA: what explains the "
-        "variance of all trials. Sites that are decided together, or that rarely change, cannot be "
-        "told apart.",
+        "Each pair of bars is one ReLU site: how strongly the result depends on whether this ReLU "
+        "is kept, as a share of all sites, without saying which is better. PED-ANOVA: what "
+        "distinguishes the best tenth of the trainings. fANOVA: what explains the variance of all "
+        "trainings. Sites that are decided together, or that rarely change, cannot be told apart.",
         importance_of_sites(importance),
     )
     yield PageFigure(
         "early-prediction",
         "Do early epochs predict the end?",
-        f"Rank correlation between {SIGNAL_NAMES[config.stop_on]} after an epoch and the final "
-        "metric, and its lower bound. It is estimated for all trials that reached the epoch, "
-        "those stopped there included. Trials are stopped only after an epoch whose bound is above "
-        "the line.",
+        f"The upper line is the rank correlation between {SIGNAL_NAMES[config.stop_on]} after an "
+        "epoch and the final result (1: the same order of placements, 0: no relation), the lower "
+        "line its lower bound. It is estimated for all trainings that reached the epoch, those "
+        "stopped there included. Trainings are stopped only after an epoch whose lower bound is "
+        "above the dashed line.",
         early_prediction(early_evidence_table(evidence), config.early_stopping.rungs),
     )
 
@@ -129,8 +133,10 @@ def verdict_figures(tables: RunSnapshot) -> Iterator[PageFigure]:
             yield PageFigure(
                 "verdicts-paired" if number == 0 else f"verdicts-module-{number}",
                 f"Verdicts against {versus}",
-                "Difference in test accuracy, taken seed by seed. Thick line: t interval. Thin "
-                "line: BCa interval. Grey band: the margin within which arms are equivalent.",
+                "Each row is one placement: how far its test accuracy is above that of "
+                f"{versus}, taken seed by seed on fresh seeds. Thick line: 95 % t interval. Thin "
+                "line: 95 % BCa interval. Grey band: the margin within which two placements count "
+                "as equivalent.",
                 verdict_forest(verdicts, versus),
             )
     if tables.runs is not None:
@@ -138,35 +144,12 @@ def verdict_figures(tables: RunSnapshot) -> Iterator[PageFigure]:
         yield PageFigure(
             "confirmation-runs",
             "Every confirmation run",
-            "One dot per seed, with mean and standard deviation. Right: the same runs on "
-            "validation images, and the accuracy in the search. The search chose the luckiest "
-            "runs, so fresh seeds are often lower.",
+            "Each dot is one training with a seed of its own, below it mean and standard "
+            "deviation. Left: accuracy on test images. Right: the same trainings on validation "
+            "images, and the accuracy in the search. The search chose the luckiest runs, so fresh "
+            "seeds are often lower.",
             confirmation_runs(tables.runs, empty if verdicts is None else verdicts),
         )
-
-
-def _map_groups(trials: pd.DataFrame, config: ResolvedConfig) -> list[list[MapRow]]:
-    metric = config.optimised
-    known = estimates(trials, metric)
-
-    def row_of(name: str, row: dict[str, Any]) -> MapRow:
-        placement = Placement.parse(row["placement"])
-        config.network.check(placement)
-        value, stopped = estimate_text(known, row["placement"], metric), ""
-        if row["state"] != "COMPLETE":
-            value, stopped = metric.text(row[metric.name]), f", epoch {row['epochs']}"
-        return MapRow(name, placement, f"{value}, {relus_text(row['relus'])}{stopped}")
-
-    modules, found = modules_and_found(trials, metric, MAPPED)
-    return [
-        [row_of(module_label(row["module"]), row) for row in modules],
-        [row_of(row["placement"], row) for row in found],
-    ]
-
-
-def relus_text(count: int) -> str:
-    """A number of ReLUs in words: `1 ReLU`, `6 ReLUs`."""
-    return f"{count} ReLU{'' if count == 1 else 's'}"
 
 
 def references(verdicts: pd.DataFrame) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.collections import PatchCollection
@@ -11,25 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from relu_search.report.figure_style import (
-    BLACK,
-    BLUE,
-    GREY,
-    empty_figure,
-    label,
-    new_figure,
-    styled,
-)
-from search_spaces import Architecture, Placement
-
-
-@dataclass(frozen=True)
-class MapRow:
-    """One row of a placement map: `name` at the left, `value` at the right."""
-
-    name: str
-    placement: Placement
-    value: str
+from relu_search.charts.placement_rows import MapRow
+from relu_search.charts.series import BLUE, label
+from relu_search.report.figure_style import BLACK, GREY, empty_figure, new_figure, styled
+from relu_search.settings.metrics import cost_text
+from search_spaces import Architecture
 
 
 @styled
@@ -68,7 +53,8 @@ def placement_map(backbone: Architecture, groups: Sequence[Sequence[MapRow]]) ->
     axes.set_yticks([top + lanes / 2 for top in tops], [label(row.name, 30) for row in rows])
     for row, top in zip(rows, tops, strict=True):
         where = (1.01, top + lanes / 2)
-        axes.text(*where, row.value, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
+        note = f"{row.value}, {cost_text('relus', row.placement.kept)}"
+        axes.text(*where, note, transform=axes.get_yaxis_transform(), va="center", fontsize=8)
     _draw_stages(axes, backbone, at=-0.4)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
     axes.grid(visible=False)

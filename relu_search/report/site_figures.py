@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,20 +12,15 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from relu_search.analysis.site_effects import FEWEST
-from relu_search.report.figure_style import (
-    BLACK,
-    BLUE,
-    GREY,
-    VERMILLION,
-    Style,
-    empty_figure,
-    new_figure,
-    styled,
-)
+from relu_search.charts.series import BLUE, VERMILLION, Style
+from relu_search.report.figure_style import BLACK, GREY, empty_figure, new_figure, styled
 from relu_search.settings.metrics import Metric
 from search_spaces import Architecture
 
-_METHODS = {"ped_anova": ("PED-ANOVA", BLUE, -0.2), "fanova": ("fANOVA", VERMILLION, 0.2)}
+_METHODS: dict[str, tuple[str, str, str, float]] = {
+    "ped_anova": ("PED-ANOVA", BLUE, "", -0.2),
+    "fanova": ("fANOVA", VERMILLION, "////", 0.2),
+}
 
 
 @styled
@@ -109,14 +105,21 @@ def importance_of_sites(importance: pd.DataFrame) -> Figure:
     figure = new_figure(3.0)
     axes = figure.add_subplot()
     x = importance["site"] + 1
-    for column, (label, color, shift) in _METHODS.items():
-        axes.bar(x + shift, 100 * importance[column], width=0.4, color=color, label=label)
+    for column, (label, color, hatch, shift) in _METHODS.items():
+        look: dict[str, Any] = {
+            "color": color,
+            "hatch": hatch,
+            "edgecolor": "white",
+            "linewidth": 0,
+        }
+        axes.bar(x + shift, 100 * importance[column], width=0.4, label=label, **look)
     axes.axhline(100 / len(importance), color=BLACK, linestyle=":", label="all equal")
     _draw_borders(axes, importance)
     axes.set(xlabel="ReLU site, from input to output", ylabel="share of importance (%)")
     axes.set_xlim(0.4, len(importance) + 0.6)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=12))
-    figure.legend(loc="outside upper left", ncols=4, title=f"n = {importance['n'].iloc[0]} trials")
+    title = f"n = {importance['n'].iloc[0]} full-length trials"
+    figure.legend(loc="outside upper left", ncols=4, title=title, alignment="left")
     return figure
 
 

@@ -9,7 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from relu_search.report.figure_style import BLACK, BLUE, GREY, VERMILLION, module_styles, styled
+from relu_search.charts.series import BLUE, VERMILLION, module_styles
+from relu_search.report.figure_style import BLACK, GREY, styled
 from relu_search.reproduce.agreement import ComparisonRow, short_name
 from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.reproduce.single_relus import Influence
@@ -34,7 +35,7 @@ def curves(settings: ReproduceSettings, runs: pd.DataFrame) -> Figure:
     figure = Figure(
         figsize=(_PANEL_WIDTH * columns, _PANEL_HEIGHT * lines + 0.3), layout="constrained"
     )
-    panels = figure.subplots(lines, columns, squeeze=False).flat
+    panels = list(figure.subplots(lines, columns, squeeze=False).flat)
     styles = module_styles(settings.definition.modules)
     for axes, (data, backbone) in zip(panels, networks, strict=False):
         chosen = runs[(runs["data"] == data) & (runs["backbone"] == backbone.name)]
@@ -64,7 +65,7 @@ def curves(settings: ReproduceSettings, runs: pd.DataFrame) -> Figure:
         axes.set_ylabel("test accuracy (%)")
         if axes.lines:
             axes.legend(loc="lower right")
-    for axes in panels:
+    for axes in panels[len(networks) :]:
         axes.set_axis_off()
     figure.suptitle("Mean over seeds; band: one standard deviation", fontsize=8, color=GREY)
     return figure

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 
 from relu_search import RunFolder
+from relu_search.charts.scripts import draw_script, script_hash
+from relu_search.report import run_report
 from relu_search.report.run_report import write_report
 
 NASTY = "<script>alert(1)</script>\"'&amp;<img src=http://x.example/ onerror=alert(1)>\x07$x^$"
@@ -21,6 +24,7 @@ class Page(HTMLParser):
         self.elements: list[tuple[str, dict[str, str | None]]] = []
         self.text = ""
         self.css = ""
+        self.scripts: list[str] = []
         self._open: list[str] = []
         self.feed(text)
         self.close()
@@ -29,6 +33,8 @@ class Page(HTMLParser):
     def handle_starttag(self, name, attributes):
         self.elements.append((name, dict(attributes)))
         assert len(dict(attributes)) == len(attributes)
+        if name == "script":
+            self.scripts.append("")
         if name not in VOID:
             self._open.append(name)
 
@@ -38,6 +44,8 @@ class Page(HTMLParser):
     def handle_data(self, data):
         if self._open[-1:] == ["style"]:
             self.css += data
+        elif self._open[-1:] == ["script"]:
+            self.scripts[-1] += data
         else:
             self.text += data
 
@@ -46,9 +54,22 @@ class Page(HTMLParser):
 
 
 def check_safe(page: Page) -> None:
-    """No script, no event attribute, nothing from outside, and a text for every picture."""
+    """No foreign script, no event attribute, nothing from outside, a text for every picture."""
     names = {name for name, _ in page.elements}
-    assert not names & {"script", "iframe", "object", "embed", "link", "base", "form"}
+    assert not names & {"iframe", "object", "embed", "link", "base", "form"}
+    policy = next(m["content"] for m in page.all("meta") if "http-equiv" in m)
+    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    if page.scripts:
+        data, *code = page.scripts
+        assert page.all("script") == [{"type": "application/json", "id": "charts"}, {}, {}]
+        assert not re.search("[<>&]", data)
+        assert code == [run_report.plotly_script(), draw_script()]
+        assert not any(re.search("</script|<!--|\r", script, re.I) for script in code)
+        hashes = " ".join(map(script_hash, code))
+        assert policy.endswith(f"'unsafe-inline'; script-src {hashes}")
+        assert policy.count("unsafe") == 1
+        names = [place["data-chart"] for place in page.all("div") if "data-chart" in place]
+        assert sorted(names) == sorted(json.loads(data))
     for _, attributes in page.elements:
         assert not [key for key in attributes if key.startswith("on")]
         for key in ("src", "href", "action", "srcset", "data"):

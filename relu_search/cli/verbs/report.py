@@ -21,7 +21,7 @@ def report(
 
     Example: `relu-search report runs/20260101-120000`
     """
-    from relu_search.analysis.answer import answer_numbers, report_text
+    from relu_search.analysis.answer import answer_numbers, best_drawing, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.confirmation.looks import OLD_VERDICTS
     from relu_search.confirmation.verdict_table import answer_of, floor_answer, stored_verdicts
@@ -42,7 +42,10 @@ def report(
         written = str(write_report(folder))
     if not as_json:
         of_ratios = () if ratios is None else ("", ratios.table(), ratios.sentence())
-        print_parts(*verdict_lines, *([""] if verdict_lines else []), table, caveat, *of_ratios)
+        best = best_drawing(trials, config)
+        drawn = () if best is None else ("", f"Best placement of the search: {best[0]}", best[1])
+        above = [*verdict_lines, ""] if verdict_lines else []
+        print_parts(*above, table, caveat, *drawn, *of_ratios)
     if written is not None:
         say(f"Report: {written}")
     if as_json:

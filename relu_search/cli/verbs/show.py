@@ -77,6 +77,8 @@ def description_table(facts: dict[str, Any]) -> Table:
     """The facts as a two-column table, sites drawn stage by stage."""
     from rich.table import Table
 
+    from search_spaces.drawing import KEY
+
     table = Table.grid(padding=(0, 2))
     table.add_row("backbone", f"{facts['label']}: {facts['family']}")
     module = f" ({facts['module']})" if facts["module"] else ""
@@ -98,14 +100,9 @@ def description_table(facts: dict[str, Any]) -> Table:
         f"{facts['relu_layers']} layers, {facts['relu_elements']:,} elements per image "
         "(stem and final included)",
     )
-    for stage in range(1, len(facts["blocks_per_stage"]) + 1):
-        marks: dict[int, str] = {}
-        for site in facts["sites"]:
-            if site["stage"] == stage:
-                mark = "●" if site["kept"] else "○"
-                marks[site["block"]] = marks.get(site["block"], "") + mark
-        table.add_row(f"stage {stage}", " ".join(marks.values()))
-    table.add_row("", "● ReLU kept, ○ dropped; one group per block")
+    for stage, bar in enumerate(facts["drawing"], start=1):
+        table.add_row(f"stage {stage}", bar)
+    table.add_row("", KEY)
     for name, text in _lines_about_function(facts) if "left_out" in facts else ():
         table.add_row(name, text)
     return table

@@ -8,16 +8,16 @@ from helpers.replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.confirmation.looks import Looks
-from relu_search.report.figure_style import rendered
 
 
 @pytest.fixture(autouse=True)
 def quick_files(monkeypatch):
-    """Figures are drawn for the page only; their files stay empty, which saves most of the time."""
-    monkeypatch.setattr(
-        "relu_search.report.run_report.rendered",
-        lambda figure, form: rendered(figure, form) if form == "svg" else b"",
-    )
+    """Figures are drawn for the page only; their files stay empty, which saves most of the time.
+
+    The page has a short script in the place of Plotly's, which has 5 MB.
+    """
+    monkeypatch.setattr("relu_search.report.run_report.plotly_script", lambda: "/* Plotly */")
+    monkeypatch.setattr("relu_search.report.run_report.rendered", lambda figure, form: b"")
 
 
 @pytest.fixture

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from helpers.search_tables import search_tables, text_of
+from helpers.search_tables import config_of, search_tables, text_of
 
+from relu_search.charts.epoch_curves import curves_of
+from relu_search.charts.placement_marks import marks_of
 from relu_search.report.curves import early_prediction, learning_curves
 from relu_search.settings.metrics import METRICS
 
@@ -29,14 +31,16 @@ def test_the_bar_of_early_predictions_and_the_possible_stops_are_drawn():
 
 
 def test_the_curve_of_a_placement_with_two_seeds_is_their_mean():
-    _, trials, epochs = search_tables("plain-8", 1)
+    backbone, trials, epochs = search_tables("plain-8", 1)
     found = trials.index[-1]
     number = int(trials["trial"][found])
     twin = trials.loc[[found]].assign(trial=99)
     curve = epochs[epochs["trial"] == number]
     doubled = curve.assign(trial=99, val_accuracy=curve["val_accuracy"] / 2)
-    figure = learning_curves(
-        pd.concat([trials, twin]), pd.concat([epochs, doubled]), METRICS["val_accuracy"]
-    )
+    trials, epochs = pd.concat([trials, twin]), pd.concat([epochs, doubled])
+    marks = marks_of(trials, config_of(backbone, "val_accuracy"))
+    figure = learning_curves(curves_of(trials, epochs, marks, METRICS["val_accuracy"]))
     (line,) = [line for line in figure.axes[0].lines if "(n = 2)" in str(line.get_label())]
     assert np.allclose(line.get_ydata(), 75 * curve["val_accuracy"])
+    seeds = [c for c in figure.axes[0].collections if len(c.get_paths()) == 2]
+    assert len(seeds) == 1

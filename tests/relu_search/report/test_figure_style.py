@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import math
-import re
 
 import numpy as np
 import pandas as pd
 import pytest
 from helpers.confirmation_tables import confirm_table, verdict_table
-from helpers.search_tables import search_figures, search_tables, text_of
+from helpers.figure_faults import faults_of
+from helpers.search_tables import config_of, search_figures, search_tables, text_of
 from matplotlib import rcParams
 
 from relu_search.analysis.leaderboard import ranked
-from relu_search.report.accuracy_against_relus import accuracy_against_relus
+from relu_search.charts.epoch_curves import curves_of
+from relu_search.charts.placement_marks import marks_of
+from relu_search.charts.placement_rows import map_groups
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
-from relu_search.report.curves import learning_curves
-from relu_search.report.figure_style import (
-    label,
-    log_scale,
-    module_styles,
-    modules_and_found,
-    new_figure,
-    rendered,
-)
+from relu_search.report.figure_style import log_scale, new_figure, rendered
 from relu_search.reproduce import figures as paper_figures
 from relu_search.reproduce.agreement import ComparisonRow, Difference, Sample
 from relu_search.reproduce.paper_experiments import ReproduceSettings
@@ -31,11 +25,12 @@ from relu_search.reproduce.single_relus import Influence
 from relu_search.settings.metrics import METRICS
 
 ACCURACY, LOSS = METRICS["val_accuracy"], METRICS["val_loss"]
-MARKUP = re.compile(r"[$\\{}^<>]|math|&\w+;")
 
 
 def paper_figures_of_made_up_runs():
-    settings = ReproduceSettings(experiment="table1", data="digits", depths=(8, 14), seeds=2)
+    settings = ReproduceSettings(
+        experiment="table1", data="digits", depths=(8, 14, 20, 26), seeds=2
+    )
     curves = pd.DataFrame(
         [
             (data, backbone.name, module, seed, epoch, 0.5 + 0.01 * epoch + 0.001 * seed)
@@ -74,7 +69,24 @@ def paper_figures_of_made_up_runs():
     ]
 
 
-def test_no_figure_shows_markup():
+@pytest.mark.parametrize(
+    ("x", "text", "fault"),
+    [
+        (0.5, "$10^{3}$", "shows markup"),
+        (0.5, "a &lt; b", "shows markup"),
+        (0.98, "a long name", "leaves the canvas"),
+        (0.15, "a name", "overlap"),
+    ],
+)
+def test_faults_of_text_are_found(x, text, fault):
+    figure = new_figure(2)
+    figure.text(0.1, 0.5, "another name")
+    assert faults_of(figure) == []
+    figure.text(x, 0.5, text, parse_math=False)
+    assert [line.split(":")[0] for line in faults_of(figure)] == [fault]
+
+
+def test_the_text_of_no_figure_overlaps_leaves_the_canvas_or_shows_markup():
     """Losses of 0.001 to 5,000, 0.2 to 7 and 1.1 to 1.8 have logarithmic axes of all kinds."""
     figures = paper_figures_of_made_up_runs()
     backbone, trials, epochs = search_tables("plain-8")
@@ -82,16 +94,15 @@ def test_no_figure_shows_markup():
         figures += search_figures(backbone, trials, epochs, metric).values()
     for low, high in ((1e-3, 5e3), (0.2, 7.0)):
         spread = epochs.assign(val_loss=np.geomspace(low, high, len(epochs)))
-        figures.append(learning_curves(trials, spread, LOSS))
+        figures.append(search_figures(backbone, trials, spread, LOSS)["curves"])
     runs = confirm_table()
     verdicts = verdict_table(runs)
     figures += [verdict_forest(verdicts, v) for v in ("paired", "2:1", "nobody")]
     figures += [confirmation_runs(runs, verdicts), confirmation_runs(runs[:0], verdicts)]
     assert len(figures) == 3 + 2 * 6 + 2 + 5
     for figure in figures:
-        text = text_of(figure)
-        assert text.strip()
-        assert not MARKUP.search(text), text
+        assert text_of(figure).strip()
+        assert faults_of(figure) == []
 
 
 @pytest.mark.parametrize(
@@ -156,32 +167,20 @@ def test_figures_are_the_same_each_time_and_leave_the_style_alone():
     assert dict(rcParams) == before
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"), [("$x^$", "$x^$"), ("a\nb\x00é", "a?b??"), ("y" * 40, "y" * 25 + "…")]
-)
-def test_any_text_can_stand_in_a_figure(text, shown):
-    assert label(text) == shown
-    trials = search_tables("plain-8", 2)[1]
-    trials.loc[1, "module"] = text
-    assert shown in text_of(accuracy_against_relus(trials, ACCURACY))
+def test_any_text_can_stand_in_a_figure():
+    backbone, trials, epochs = search_tables("plain-8", 2)
+    trials.loc[1, "module"] = "$x^$\x00é"
+    for name, figure in search_figures(backbone, trials, epochs, ACCURACY).items():
+        assert ("$x^$??" in text_of(figure)) == (name in ("accuracy", "curves", "map"))
 
 
-def test_each_placement_is_shown_once_in_the_order_of_the_leaderboard():
-    trials = search_tables("plain-8", 9)[1]
+def test_figures_show_each_placement_once_in_the_order_of_the_leaderboard():
+    backbone, trials, epochs = search_tables("plain-8", 9)
     again = trials.tail(4).assign(trial=range(100, 104))
     trials = pd.concat([trials, again], ignore_index=True)
-    modules, found = modules_and_found(trials, LOSS, 6)
     order = list(dict.fromkeys(ranked(trials, LOSS)["placement"]))
-    for shown in (modules, found):
-        places = [order.index(row["placement"]) for row in shown]
-        assert places == sorted(set(places))
-    assert len(modules) == 3
-    assert len(found) == 6
-
-
-def test_every_form_of_the_control_has_the_style_of_the_control_and_no_module_has_it():
-    styles = module_styles(["paired", "2:1", "linear@drop-norm", "3:2/type1", "linear"])
-    assert styles["linear@drop-norm"] == styles["linear"]
-    others = [styles[name] for name in ("paired", "2:1", "3:2/type1")]
-    assert styles["linear"] not in others
-    assert len(set(map(repr, others))) == 3
+    marks = marks_of(trials, config_of(backbone))
+    assert [mark.placement for mark in marks] == order
+    modules, found = map_groups(marks, backbone, 6)
+    assert (len(modules), len(found)) == (3, 6)
+    assert len(curves_of(trials, epochs, marks, LOSS).named) == 6

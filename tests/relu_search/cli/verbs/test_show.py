@@ -6,6 +6,7 @@ import pytest
 from helpers.command_line import by_arguments, check_refused
 
 from search_spaces import FAMILIES
+from search_spaces.drawing import KEY
 
 
 @pytest.mark.parametrize(
@@ -59,8 +60,17 @@ def test_show_gives_the_ratios_of_the_paper(backbone, module, convs, relus, rati
 def test_show_without_json_is_a_table_for_people(cli):
     code, out, err = cli("show", "plain-8", "01*3")
     assert (code, err) == (0, "")
-    for text in ("plain-8", "01*3 (2:1)", "6 convs : 3 ReLUs", "●", "○"):
+    for text in ("plain-8", "01*3 (2:1)", "6 convs : 3 ReLUs", "░█", KEY):
         assert text in out
+
+
+def test_show_draws_one_bar_per_stage(cli, cli_json):
+    network = ("preresnet-20", "1*6+01*3+0*6")
+    bars = ["██ ██ ██", "░█ ░█ ░█", "░░ ░░ ░░"]
+    assert cli_json("show", *network)["drawing"] == bars
+    lines = [line.split() for line in cli("show", *network)[1].splitlines()]
+    for stage, bar in enumerate(bars, start=1):
+        assert ["stage", str(stage), *bar.split()] in lines
 
 
 def test_show_says_what_norm_and_activation_do(cli):
