@@ -8,11 +8,11 @@ import numpy as np
 
 from relu_search.analysis.leaderboard import STATE_WORDS
 from relu_search.charts.chart import Chart
-from relu_search.charts.epoch_curves import Curve, curves_chart, curves_of
+from relu_search.charts.epoch_curves import NamedCurve, curves_chart, curves_of
 from relu_search.charts.placement_marks import marks_of
 from relu_search.charts.placement_rows import CHARTED, map_chart, map_groups
 from relu_search.charts.run_charts import charted_costs
-from relu_search.charts.series import INK, Style
+from relu_search.charts.series import DARK_GREY, Style
 from relu_search.charts.trade_off import TradeOff, trade_off_chart
 from relu_search.watch.page_parts import Filter
 from relu_search.watch.run_state import RunState
@@ -20,7 +20,7 @@ from search_spaces import Architecture
 
 MOST_MARKS = 1_000
 """Placements in a chart of the metric against a cost, beside the modules and the front."""
-_GROWING = Style(INK, "o", ":")
+_GROWING = Style(DARK_GREY, "o", ":")
 
 
 def live_charts(state: RunState, wanted: Filter) -> list[Chart]:
@@ -54,7 +54,7 @@ def _trade_off(trade: TradeOff, backbone: Architecture) -> Chart:
     return replace(chart, sentence=f"{chart.sentence} {few}")
 
 
-def _growing(state: RunState, wanted: Filter) -> list[Curve]:
+def _growing(state: RunState, wanted: Filter) -> list[NamedCurve]:
     """The curves of the trials that have not ended."""
     epochs, metric = state.tables.epochs, state.tables.config.optimised
     found = []
@@ -62,7 +62,7 @@ def _growing(state: RunState, wanted: Filter) -> list[Curve]:
         mine = epochs[epochs["trial"] == one.trial].dropna(subset=[metric.name])
         if len(mine) and wanted.admits(one.name, one.placement, one.ratio, "running"):
             found.append(
-                Curve(
+                NamedCurve(
                     name=f"trial {one.trial}, not ended: {one.name}",
                     style=_GROWING,
                     epochs=mine["epoch"].tolist(),
