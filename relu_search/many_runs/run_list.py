@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -120,12 +121,18 @@ def _facts(run: RunFolder) -> RunFacts:
 
 
 def run_folders(root: Path, depth: int = 0) -> Iterator[RunFolder]:
-    """The folder itself if it is a run; else the runs in it, and in its folders."""
+    """The folder itself if it is a run; else the runs in it, and in its folders.
+
+    A folder that cannot be read, or is gone, has none.
+    """
     if RunFolder(root).is_run():
         yield RunFolder(root)
         return
     if depth < _DEEPEST:
-        for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        entries: list[os.DirEntry[str]] = []
+        with contextlib.suppress(OSError):
+            entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
                 yield from run_folders(Path(entry.path), depth + 1)
 

@@ -89,6 +89,8 @@ def progress(state: RunState, now: float) -> Progress:
         notes.append("A process is at work in the folder, such as relu-search confirm.")
     elif state.state == "interrupted":
         command = f"relu-search search --resume {shlex.quote(str(state.tables.run.path))}"
+    if state.confirmed and not state.verdicts:
+        notes.append(f"Trainings of a confirmation that have ended: {state.confirmed}.")
     if state.best is not None:
         name = state.best["module"] or state.best["placement"]
         facts.append(("best so far", f"{name} ({state.best['ratio']})"))

@@ -62,6 +62,7 @@ class RunState:
         is_spent: whether the budget of the search is used up.
         spent: seconds of its time budget that are recorded.
         changed: when its files last changed, in seconds since 1970.
+        confirmed: trainings of a confirmation that have ended.
         verdicts: the answer of a confirmation in sentences; empty without one.
     """
 
@@ -71,6 +72,7 @@ class RunState:
     is_spent: bool
     spent: float
     changed: float
+    confirmed: int
     verdicts: list[str]
 
     @classmethod
@@ -101,6 +103,7 @@ class RunState:
             is_spent=is_spent(run, config, trials["seconds"].astype(float).tolist()),
             spent=time_spent(run.path, "search"),
             changed=changed,
+            confirmed=len(_table(run, "confirm.csv")),
             verdicts=answer_of(verdicts),
         )
 

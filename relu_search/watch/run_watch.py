@@ -28,6 +28,8 @@ from trials.files.paths import user_path
 
 _IDLE = 9
 """A folder is read again only after this multiple of the time that the last reading took."""
+_MOST_FILTERS = 20
+"""Filters whose parts are kept until the folder changes."""
 _LISTED = 1.0
 """Seconds that one look at a list of runs may take; the next look reads the others."""
 
@@ -94,6 +96,8 @@ class RunWatch:
             if state is None:
                 return {"progress": head}
             if text not in self._made:
+                if len(self._made) >= _MOST_FILTERS:
+                    self._made.clear()
                 self._made[text] = dict(_lasting_parts(state, Filter(text)))
             return {
                 "progress": head,

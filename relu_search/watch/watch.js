@@ -1,7 +1,8 @@
 // Asks for what has changed, and puts it into the page. The server escapes all text.
 "use strict";
 {
-  const PAUSE = 1500; // ms between two questions
+  const PAUSE = 1_500; // ms between two questions
+  const LONGEST = 60_000; // ms for an answer
   const filter = document.getElementById("filter");
   const silent = document.getElementById("silent");
   const parts = [...document.querySelectorAll("[data-part]")];
@@ -49,7 +50,7 @@
     address.searchParams.set("filter", filter.value);
     address.searchParams.set("known", parts.map((one) => one.dataset.version).join(","));
     try {
-      const answer = await fetch(address, { cache: "no-store" });
+      const answer = await fetch(address, { cache: "no-store", signal: AbortSignal.timeout(LONGEST) });
       if (!answer.ok) throw new Error(await answer.text());
       const changed = await answer.json();
       await loaded;

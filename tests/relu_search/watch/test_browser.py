@@ -30,8 +30,9 @@ def watched(folder):
 
 @pytest.fixture(scope="module")
 def browser():
-    from playwright.sync_api import sync_playwright
+    from playwright.sync_api import expect, sync_playwright
 
+    expect.set_options(timeout=PATIENCE)
     with sync_playwright() as play:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
@@ -81,7 +82,7 @@ def test_a_search_is_followed_through_a_kill_and_a_resume(tmp_path, browser):
         before = fresh.inner_text()
         ended = lines(folder / "trials.csv")
         assert search.wait_for(lambda: lines(folder / "trials.csv") > ended + 1)
-        expect(fresh).not_to_have_text(before, timeout=PATIENCE)
+        expect(fresh).not_to_have_text(before)
 
         # the pointer on a mark tells of its placement
         tab.locator("#accuracy-relus").scroll_into_view_if_needed()
@@ -110,14 +111,14 @@ def test_a_search_is_followed_through_a_kill_and_a_resume(tmp_path, browser):
 
         # a kill is told, and a resume goes on
         search.kill()
-        expect(tab.locator("#progress .state")).to_contain_text("interrupted", timeout=PATIENCE)
+        expect(tab.locator("#progress .state")).to_contain_text("interrupted")
         expect(tab.locator("#progress code")).to_have_text(f"relu-search search --resume {folder}")
         expect(tab.locator("#running h2")).to_have_text("Not finished")
         with running("search", "--resume", folder) as again:
             ended = lines(folder / "trials.csv")
             assert again.wait_for(lambda: lines(folder / "trials.csv") > ended)
-            expect(tab.locator("#progress .state")).to_have_text("running", timeout=PATIENCE)
-            expect(tab.locator("#log")).to_contain_text("search resumed", timeout=PATIENCE)
+            expect(tab.locator("#progress .state")).to_have_text("running")
+            expect(tab.locator("#log")).to_contain_text("search resumed")
         assert tab.evaluate("document.body.dataset.same") == "yes"
 
 

@@ -247,6 +247,15 @@ def test_a_new_run_appears_and_a_removed_one_goes(tmp_path):
     assert "no search in this folder yet" in changes_of(app)["runs"]["html"]
 
 
+def test_a_folder_that_is_gone_has_no_runs(tmp_path):
+    folder = tmp_path / "folder"
+    make_run(folder / "run")
+    app = application(FolderWatch(str(folder)))
+    assert len(page_of(app).all("a")) == 2
+    folder.rename(tmp_path / "away")
+    assert "no search in this folder yet" in page_of(app).text
+
+
 def test_a_long_list_is_read_bit_by_bit(tmp_path, monkeypatch):
     monkeypatch.setattr("relu_search.watch.run_watch._LISTED", 0)
     make_run(tmp_path / "one")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from helpers.confirmation_tables import confirm_table
 from helpers.watched_runs import BEGUN, BUDGET, ended, epoch, event, make_run
 
 from relu_search.watch.page_parts import Filter, board, log, progress, running, stopped
@@ -80,6 +81,13 @@ def test_a_spent_budget_is_the_end_and_a_process_after_it_is_another_command(tmp
         shown = progress(RunState.read(run), BEGUN)
     assert (shown.state, shown.share) == ("ended", 1)
     assert "A process is at work in the folder" in shown.notes[0]
+
+
+def test_a_confirmation_that_runs_tells_how_far_it_is(tmp_path):
+    run = make_run(tmp_path, [ended(i) for i in range(BUDGET)])
+    confirm_table().to_csv(run.table("confirm.csv"), index=False)
+    notes = progress(RunState.read(run), BEGUN).notes
+    assert notes == [f"Trainings of a confirmation that have ended: {len(confirm_table())}."]
 
 
 def test_a_time_budget_is_a_share_and_a_limit_of_the_time_left(tmp_path):
