@@ -89,6 +89,8 @@ def progress(state: RunState, now: float) -> Progress:
         notes.append("A process is at work in the folder, such as relu-search confirm.")
     elif state.state == "interrupted":
         command = f"relu-search search --resume {shlex.quote(str(state.tables.run.path))}"
+        if config.network.code:  # it runs only if it is named again
+            command += f" --backbone {shlex.quote(config.network.code)}"
     if state.confirmed and not state.verdicts:
         notes.append(f"Trainings of a confirmation that have ended: {state.confirmed}.")
     if state.best is not None:

@@ -32,8 +32,7 @@ _MOST_FILTERS = 20
 """Filters whose parts are kept until the folder changes."""
 _LISTED = 1.0
 """Seconds that one look at a list of runs may take; the next look reads the others."""
-
-_BOARD = "One row for each placement, best first, by the model's estimate (mean ± 1 sd)."
+_BOARD = "One row for each placement, best first; seeds: trained to full length + stopped early."
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,9 @@ class Part:
     @property
     def version(self) -> str:
         """Differs between different parts."""
-        return hashlib.sha256(f"{self.note}\n{self.content}".encode()).hexdigest()[:16]
+        return hashlib.sha256(
+            "\n".join((self.title, self.note, self.content)).encode()
+        ).hexdigest()[:16]
 
 
 class RunWatch:
@@ -177,11 +178,13 @@ class FolderWatch:
         """The list of the runs, with those that a filter admits; the last changed one first."""
         wanted, end = Filter(text), time.monotonic() + _LISTED
         rows = []
-        for one in self.runs():
-            may_read = one.is_read() or time.monotonic() < end
-            row = _run_row(one, self.path, *(one.state() if may_read else (None, "not read yet")))
-            if wanted.admits(*row["cells"]):
-                rows.append(row)
+        with threadpool_limits(1):
+            for one in self.runs():
+                may_read = one.is_read() or time.monotonic() < end
+                state, problem = one.state() if may_read else (None, "not read yet")
+                row = _run_row(one, self.path, state, problem)
+                if wanted.admits(*row["cells"]):
+                    rows.append(row)
         rows.sort(key=lambda row: row["changed"], reverse=True)
         return {"runs": Part("Runs", _html("runs", rows=rows, has_filter=bool(wanted.words)))}
 
