@@ -67,9 +67,7 @@ class TradeOff:
     @property
     def name(self) -> str:
         """Of the chart and of its files."""
-        return (
-            "accuracy-relus" if self.cost == "relus" else f"accuracy-{self.cost}".replace("_", "-")
-        )
+        return f"accuracy-{self.cost}".replace("_", "-")
 
     @property
     def title(self) -> str:
@@ -81,12 +79,12 @@ class TradeOff:
         """What the chart shows."""
         better = "higher" if self.metric.higher_is_better else "lower"
         much = "much" if self.cost == "latency" else "many"
-        bars = ", with a bar of one standard deviation to each side" if self._has_bars else ""
-        crosses = (
-            "; faint crosses are its single runs, where it has several" if self._repeats else ""
-        )
+        notes = ["bar: one standard deviation"] if self._has_bars else []
+        notes += ["faint crosses: its single runs, where it has several"] if self._repeats else []
+        notes += ["dashed line: the accuracy asked for"] if self.floor is not None else []
+        in_brackets = f" ({'; '.join(notes)})" if notes else ""
         return (
-            f"Each mark is one placement, at its estimated {self.metric.title}{bars}{crosses}; "
+            f"Each mark is one placement at its estimated {self.metric.title}{in_brackets}; "
             f"{better} is better, and the line joins the best placements with at most so {much} "
             f"{COST_WORDS[self.cost]}, within the limits of the search."
         )
@@ -157,7 +155,7 @@ def trade_off_chart(trade: TradeOff, backbone: Architecture) -> Chart:
         bars = trade.bars(trade.barred(others))
         points = [trade.point(mark) for mark in others]
         hover = _hover(others, backbone, trade)
-        data.append(_points(points, name="found placements", marker=look, **hover, **bars))
+        data.append(_points(points, name="other placements", marker=look, **hover, **bars))
     if steps := trade.steps():
         line = {"shape": "hv", "color": VERMILLION, "width": 1.6}
         front = _points(steps, name="best for its cost", line=line, hoverinfo="skip")

@@ -73,7 +73,7 @@ def accuracy_against_relus(trade: TradeOff) -> Figure:
     axes.set(xlabel=COST_AXES[trade.cost], ylabel=trade.y_title)
     if trade.is_log:
         log_scale(axes)
-    figure.legend(loc="outside upper left", ncols=5)
+    figure.legend(loc="outside upper left", ncols=4)
     corners = np.array(steps)
     along = np.linspace(corners[0, 0], corners[-1, 0], 100) if steps else np.empty(0)
     heights = corners[np.searchsorted(corners[:-1, 0], along, side="right") - 1, 1] if steps else []

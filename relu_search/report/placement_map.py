@@ -50,7 +50,7 @@ def placement_map(backbone: Architecture, groups: Sequence[Sequence[MapRow]]) ->
     )
     bottom = tops[-1] + lanes
     axes.set(xlim=(0.4, blocks + 0.6), ylim=(bottom + 0.4, -0.4))
-    axes.set_yticks([top + lanes / 2 for top in tops], [label(row.name, 30) for row in rows])
+    axes.set_yticks([top + lanes / 2 for top in tops], [label(row.name, 24) for row in rows])
     for row, top in zip(rows, tops, strict=True):
         where = (1.01, top + lanes / 2)
         note = f"{row.value}, {cost_text('relus', row.placement.kept)}"
@@ -83,7 +83,7 @@ def _draw_stages(axes: Axes, backbone: Architecture, *, at: float) -> None:
             axes.axvline(start + 0.5, color=BLACK, linewidth=0.9, linestyle=(0, (4, 2)))
         where = (start + count / 2 + 0.5, at)
         axes.annotate(
-            backbone.stage_title(stage),
+            backbone.stage_title(stage).replace(", ", "\n"),
             where,
             (0, 3),
             textcoords="offset points",

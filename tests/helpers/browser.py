@@ -37,7 +37,19 @@ _FAULTS = """() => {
 
 
 @contextmanager
+def browser() -> Iterator[Any]:
+    """A headless browser."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
+        started = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+@contextmanager
 def opened(
+    browser: Any,
     page: Path,
     *,
     width: int = 1280,
@@ -45,31 +57,28 @@ def opened(
     scripts: bool = True,
 ) -> Iterator[tuple[Any, list[str]]]:
     """A page in the browser, and a list of its errors and foreign requests, which grows."""
-    from playwright.sync_api import sync_playwright
-
     wrong: list[str] = []
-    with sync_playwright() as play:
-        browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(
-            viewport={"width": width, "height": 800},
-            color_scheme=scheme,
-            offline=True,
-            java_script_enabled=scripts,
-        )
-        tab = context.new_page()
-        tab.on("console", lambda message: wrong.append(f"console: {message.text}"))
-        tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
-        tab.on(
-            "request",
-            lambda request: (
-                None
-                if request.url.startswith(("file:", "data:"))
-                else wrong.append(f"request: {request.url}")
-            ),
-        )
-        tab.goto(page.as_uri())
-        yield tab, wrong
-        browser.close()
+    context = browser.new_context(
+        viewport={"width": width, "height": 800},
+        color_scheme=scheme,
+        offline=True,
+        java_script_enabled=scripts,
+    )
+    context.set_default_timeout(120_000)  # milliseconds; a machine may be busy
+    tab = context.new_page()
+    tab.on("console", lambda message: wrong.append(f"console: {message.text}"))
+    tab.on("pageerror", lambda error: wrong.append(f"error: {error}"))
+    tab.on(
+        "request",
+        lambda request: (
+            None
+            if request.url.startswith(("file:", "data:"))
+            else wrong.append(f"request: {request.url}")
+        ),
+    )
+    tab.goto(page.as_uri())
+    yield tab, wrong
+    context.close()
 
 
 def chart_faults(tab: Any) -> list[str]:

@@ -26,10 +26,11 @@ def make_run(tmp_path):
 
     def make(*trials, confirmed=None, record=None, **options):
         run = RunFolder(tmp_path)
-        config = SearchConfig(backbone="plain-8", width=4, epochs=2, trials=9, **options).resolve()
+        options = {"backbone": "plain-8", "width": 4, "epochs": 2, "trials": 9} | options
+        config = SearchConfig(**options).resolve()
         run.write_config(config, record or RUN_RECORD)
         epochs = [
-            {"trial": t["trial"], "epoch": e, "val_accuracy": t["val_accuracy"], "val_loss": 1.0}
+            {k: t[k] for k in ("trial", "val_accuracy", "val_loss")} | {"epoch": e}
             for t in trials
             for e in range(1, t["epochs"] + 1)
         ]

@@ -14,8 +14,10 @@ from helpers.replay import RUN_RECORD
 from helpers.report_pages import NASTY, modules, page_of, trial
 
 from relu_search import RunFolder
+from relu_search.analysis.leaderboard import best_trial
 from relu_search.report.run_report import write_report
-from search_spaces import InputError
+from search_spaces import InputError, Placement
+from search_spaces.drawing import KEY, drawing
 from trials.files.paths import absolute_data
 
 FIGURES = {
@@ -30,11 +32,18 @@ def test_a_search_is_reported_with_all_its_figures(searched, tmp_path, monkeypat
     run = RunFolder(tmp_path / "run")
     page = page_of(run)
     figures = FIGURES | {"ratios"}
-    assert {p.stem for p in run.figures.glob("*.png")} == figures
-    assert {p.stem for p in run.figures.glob("*.pdf")} == figures
-    for file in run.figures.glob("*.p*"):
-        assert file.read_bytes()[:4] in (b"\x89PNG", b"%PDF")
+    for form, start in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        files = [*run.figures.glob(f"*.{form}")]
+        assert {file.stem for file in files} == figures
+        assert all(file.read_bytes().startswith(start) for file in files)
     assert len(page.all("img")) == len(page.all("figcaption")) == len(figures)
+    assert len(json.loads(page.scripts[0])) == 3
+    assert len(page.scripts[1]) > 1_000_000  # Plotly's own
+    config, trials = run.read_config()[0], run.read_trials()
+    assert (
+        drawing(config.network, Placement.parse(best_trial(trials, config)["placement"]))
+        in page.text
+    )
     assert "Of the ratios tried" in page.text
     for text in ("Best placement found", "plain-8", "digits", "linear (control)", "torch", "Noise"):
         assert text in page.text
@@ -135,6 +144,8 @@ def test_the_verb_writes_the_page_and_says_where(make_run, cli):
     code, out, err = cli("report", run.path)
     assert code == 0
     assert "linear (control)" in out
+    assert "Best placement of the search: " in out
+    assert KEY in out
     assert err == f"Report: {run.path / 'report.html'}\n"
     code, out, _ = cli("report", run.path, "--json")
     value = json.loads(out)
