@@ -56,6 +56,7 @@ VERBS = (
     "search",
     "plan",
     "runs",
+    "watch",
     "compare",
     "confirm",
     "reproduce",

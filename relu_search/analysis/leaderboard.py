@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.metrics import METRICS, Metric, cost_columns
@@ -130,12 +131,22 @@ def leaderboard_table(trials: pd.DataFrame, metric: Metric, title: str | None = 
 
 
 def leaderboard(
-    trials: pd.DataFrame, metric: Metric
+    trials: pd.DataFrame,
+    metric: Metric,
+    *,
+    most: int = FOUND_SHOWN,
+    is_wanted: Callable[[dict[str, Any]], bool] = lambda _row: True,
 ) -> tuple[tuple[str, ...], list[tuple[bool, list[str]]]]:
     """The columns; and for each row whether it is a hand-designed module, and its cells.
 
     A placement is one row. Its metrics are means over its full-length seeds. Without such a seed
     they are those of the seed that trained longest.
+
+    Args:
+        trials: `trials.csv`.
+        metric: to rank by.
+        most: found placements that are shown; hand-designed modules always are.
+        is_wanted: takes the first row of a placement; whether it is shown. Its rank stays.
     """
     from relu_search.analysis.estimates import estimate_text, estimates, has_model
 
@@ -146,8 +157,10 @@ def leaderboard(
     rows: list[tuple[bool, list[str]]] = []
     found = 0
     for rank, first in enumerate(rows_of(order.drop_duplicates("placement")), start=1):
+        if not is_wanted(first):
+            continue
         found += not first["module"]
-        if not first["module"] and found > FOUND_SHOWN:
+        if not first["module"] and found > most:
             continue
         placement = first["placement"]
         means = known.loc[known.index == placement, ["val_accuracy", "val_loss"]]

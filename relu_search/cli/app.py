@@ -15,6 +15,7 @@ from relu_search.cli.console import checked_output, say
 from relu_search.cli.flags import with_plain_numbers
 from relu_search.cli.several_runs.compare import compare
 from relu_search.cli.several_runs.runs import runs
+from relu_search.cli.several_runs.watch import watch
 from relu_search.cli.streams import open_closed_streams
 from relu_search.cli.supervisor import EXIT_BAD_INPUT, EXIT_FAILURE, EXIT_INTERRUPTED, advice
 from relu_search.cli.verbs.bench import bench
@@ -70,7 +71,10 @@ def _before_the_verb(
     pass
 
 
-_VERBS = (search, plan, train, show, report, runs, compare, confirm, reproduce, export, bench)
+_VERBS = (
+    *(search, plan, train, show, report, runs, watch, compare, confirm, reproduce, export),
+    bench,
+)
 for _verb in _VERBS:
     app.command()(with_plain_numbers(_verb))
 

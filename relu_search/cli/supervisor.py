@@ -81,9 +81,11 @@ def supervise(work: Callable[[], tuple[int, str]]) -> NoReturn:
     os.close(writing)
     received = _signals_until_end_of(child, waited)
     _, status = os.waitpid(child, 0)
-    _end(_children() - before, before)
+    told = _told(reading)
+    if not told.get("keep_children"):
+        _end(_children() - before, before)
     sweep_everywhere()
-    sys.exit(_last_words(_told(reading), os.waitstatus_to_exitcode(status), received))
+    sys.exit(_last_words(told, os.waitstatus_to_exitcode(status), received))
 
 
 def _signals_until_end_of(child: int, waited: set[signal.Signals]) -> list[int]:
@@ -112,6 +114,11 @@ def tell(progress: Progress) -> None:
     global _progress  # noqa: PLW0603  a process has one command
     _progress = progress
     _send(progress=asdict(progress))
+
+
+def keep_children() -> None:
+    """Let the processes that this command has started outlive it, such as the user's browser."""
+    _send(keep_children=True)
 
 
 def is_supervised() -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -63,27 +64,35 @@ def runs_of(folder: str) -> list[RunFacts]:
     root = user_path(folder)
     if not root.is_dir():
         raise InputError(f"{root} is not a folder; give one that holds runs, such as runs")
-    found = [_facts(run) for run in _run_folders(root)]
+    found = [_facts(run) for run in run_folders(root)]
     return sorted(found, key=lambda facts: -facts.changed)
 
 
 def state_of(run: RunFolder, config: ResolvedConfig, seconds: list[float]) -> State:
     """Whether a process is at work in a run, and if not, whether its budget is used up.
 
+    Args:
+        seconds: that each trial took which has ended.
+    """
+    if not is_free(run.path):
+        return "running"
+    return "ended" if is_spent(run, config, seconds) else "interrupted"
+
+
+def is_spent(run: RunFolder, config: ResolvedConfig, seconds: list[float]) -> bool:
+    """Whether the budget of a search is used up.
+
     A time budget is used up if less of it is left than an average trial took.
 
     Args:
         seconds: that each trial took which has ended.
     """
-    if not _is_free(run.path):
-        return "running"
     if len(seconds) >= config.most_trials:
-        return "ended"
-    if config.time_limit is not None and seconds:
-        left = config.time_limit - time_spent(run.path, "search")
-        if left < sum(seconds) / len(seconds):
-            return "ended"
-    return "interrupted"
+        return True
+    if config.time_limit is None or not seconds:
+        return False
+    left = config.time_limit - time_spent(run.path, "search")
+    return left < sum(seconds) / len(seconds)
 
 
 def _facts(run: RunFolder) -> RunFacts:
@@ -111,17 +120,24 @@ def _facts(run: RunFolder) -> RunFacts:
         return RunFacts(run=run.path, state="damaged", what=what, changed=changed, size=size)
 
 
-def _run_folders(root: Path, depth: int = 0) -> Iterator[RunFolder]:
+def run_folders(root: Path, depth: int = 0) -> Iterator[RunFolder]:
+    """The folder itself if it is a run; else the runs in it, and in its folders.
+
+    A folder that cannot be read, or is gone, has none.
+    """
     if RunFolder(root).is_run():
         yield RunFolder(root)
         return
     if depth < _DEEPEST:
-        for entry in sorted(os.scandir(root), key=lambda entry: entry.name):
+        entries: list[os.DirEntry[str]] = []
+        with contextlib.suppress(OSError):
+            entries = sorted(os.scandir(root), key=lambda entry: entry.name)
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                yield from _run_folders(Path(entry.path), depth + 1)
+                yield from run_folders(Path(entry.path), depth + 1)
 
 
-def _is_free(folder: Path) -> bool:
+def is_free(folder: Path) -> bool:
     """Whether no process works in a folder. A folder that cannot be written counts as free."""
     if not (folder / ".lock").exists() or not os.access(folder / ".lock", os.W_OK):
         return True

@@ -4,6 +4,7 @@ config.toml     all options, resolved, and a `[record]` of versions, split and s
 study.journal   the Optuna study (unless a storage URL was given)
 trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
+events.csv      when the search began or was resumed, when trials started and ended
 time.toml       seconds that the search and the confirmation have taken
 supernet.csv    the ranking of a supernet, with --warm-start supernet
 weights/        weights of every full-length trial
@@ -38,15 +39,11 @@ from typing import TYPE_CHECKING, Any
 import tomli_w
 
 from relu_search.run_folder.record import NETWORK, check_record, recorded_network
-from relu_search.run_folder.tables import append_rows, read_table, write_table
+from relu_search.run_folder.tables import Event, append_rows, read_table, write_table
 from relu_search.settings.option_files import read_toml
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import RECORD, SearchConfig
-from search_spaces import (
-    Architecture,
-    InputError,
-    Placement,
-)
+from search_spaces import Architecture, InputError, Placement
 from trials.early_stopping.rule import SIGNALS
 from trials.files.durable import remove_partial_files, write_whole
 from trials.files.locks import locked
@@ -65,6 +62,7 @@ _ENTRIES = (
     "study.journal.lock",
     "trials.csv",
     "epochs.csv",
+    "events.csv",
     "supernet.csv",
     "weights",
     "checkpoints",
@@ -293,6 +291,14 @@ class RunFolder:
 
     def add_epoch(self, row: Mapping[str, Any]) -> None:
         append_rows(self.path / "epochs.csv", [row])
+
+    def add_event(self, event: Event, trial: int | None = None, placement: str = "") -> None:
+        """Write what happens now into `events.csv`, which is made where it is missing."""
+        file = self.table("events.csv")
+        if not file.is_file():
+            write_table(file, ())
+        row = {"time": round(time.time(), 3), "event": event, "trial": trial}
+        append_rows(file, [row | {"placement": placement}])
 
     def read_trials(self) -> pd.DataFrame:
         """`trials.csv`, one row per finished trial.

@@ -6,7 +6,7 @@ import csv
 import io
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from relu_search.settings.resolved_config import FROM_SCRATCH
 from search_spaces import InputError, Placement
@@ -46,6 +46,8 @@ EPOCH_COLUMNS = (
     "val_accuracy",
     "seconds",
 )
+Event = Literal["search begun", "search resumed", "trial started", "trial ended", "new best"]
+EVENT_COLUMNS = ("time", "event", "trial", "placement")
 CONFIRM_COLUMNS = (
     "arm",
     "origin",
@@ -130,6 +132,7 @@ COMPARISON_COLUMNS = (
 COLUMNS = {
     "trials.csv": TRIAL_COLUMNS,
     "epochs.csv": EPOCH_COLUMNS,
+    "events.csv": EVENT_COLUMNS,
     "confirm.csv": CONFIRM_COLUMNS,
     "confirm_epochs.csv": CONFIRM_EPOCH_COLUMNS,
     "verdict.csv": VERDICT_COLUMNS,
@@ -141,11 +144,11 @@ COLUMNS = {
 }
 TEXTS = {
     *("state", "module", "placement", "ratio", "back_end", "start", "reason"),
-    *("arm", "origin", "versus", "verdict"),
+    *("arm", "origin", "versus", "verdict", "event"),
     *("data", "backbone", "sign"),
 }
 COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
-"""Columns of whole numbers without a gap."""
+"""Columns of whole numbers without a gap; events of the whole search have no trial."""
 _NEW_IN_VERDICTS = ("spread", "p_tost_holm", "look", "level", "least_seeds")
 _ADDED = {
     "trials.csv": {
@@ -206,7 +209,8 @@ def read_table(path: Path) -> pd.DataFrame:
             if column in TEXTS:
                 table[column] = table[column].map(printable)
             else:
-                table[column] = _numbers(table[column])
+                may_lack = path.name == "events.csv"
+                table[column] = _numbers(table[column], is_count=column in COUNTS and not may_lack)
         if path.name == "trials.csv":
             for placement in table["placement"].unique():
                 Placement.parse(placement)
@@ -218,7 +222,7 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def _numbers(texts: pd.Series[str]) -> pd.Series[Any]:
+def _numbers(texts: pd.Series[str], *, is_count: bool) -> pd.Series[Any]:
     """A column as numbers; an empty cell is a missing one.
 
     Raises:
@@ -230,10 +234,10 @@ def _numbers(texts: pd.Series[str]) -> pd.Series[Any]:
 
     values = pd.to_numeric(texts)
     sizes = values.astype(float).abs()
-    if (sizes > (_LARGEST_COUNT if texts.name in COUNTS else _LARGEST_NUMBER)).any():
+    if (sizes > (_LARGEST_COUNT if is_count else _LARGEST_NUMBER)).any():
         raise ValueError(f"column {texts.name} has a number of {sizes.max():.0e}")
     known = values.dropna()
-    if texts.name in COUNTS and not (
+    if is_count and not (
         len(known) == len(values) and (known.astype(float) == np.floor(known.astype(float))).all()
     ):
         raise ValueError(f"column {texts.name} must have whole numbers")

@@ -1,4 +1,4 @@
-"""Writes the run folder while a search runs: rows of both tables, and the best model so far."""
+"""Writes the run folder while a search runs: rows of its tables, and the best model so far."""
 
 from __future__ import annotations
 
@@ -51,7 +51,9 @@ class RunRecorder:
             for metrics in history_of(trial)
         ]
         rows = [self._row(trial) for trial in finished]
+        is_resumed = self._run.table("trials.csv").is_file()
         self._run.start_tables(rows, epochs)
+        self._run.add_event("search resumed" if is_resumed else "search begun")
         self._full_length = [row for row in rows if row["state"] == TrialState.COMPLETE.name]
         self._update_best()
 
@@ -69,7 +71,7 @@ class RunRecorder:
             )
 
     def started(self, proposal: Proposal) -> None:
-        """Nothing to write yet."""
+        self._run.add_event("trial started", proposal.number, proposal.spec.placement.text)
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         self._run.add_epoch({"trial": number, **metrics.to_json()})
@@ -78,9 +80,14 @@ class RunRecorder:
         """Write the row; a full-length trial may change which trial is best."""
         row = self._row(trial)
         self._run.add_trial(row)
+        self._run.add_event("trial ended", trial.number, row["placement"])
         if trial.state == TrialState.COMPLETE:
+            before = self.best_trial
             self._full_length.append(row)
             self._update_best()
+            best = self.best_trial
+            if best and (before is None or before["placement"] != best["placement"]):
+                self._run.add_event("new best", best["trial"], best["placement"])
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
         history = history_of(trial)

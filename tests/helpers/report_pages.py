@@ -12,7 +12,7 @@ from relu_search.report import run_report
 from relu_search.report.run_report import write_report
 
 NASTY = "<script>alert(1)</script>\"'&amp;<img src=http://x.example/ onerror=alert(1)>\x07$x^$"
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "link", "input"}
 MODULES = {"paired": "1*6", "2:1": "01*3", "linear": "0*6"}
 
 

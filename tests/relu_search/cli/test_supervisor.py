@@ -218,3 +218,19 @@ def test_an_import_is_finished_before_an_interruption(program, tmp_path):
     out, err = process.communicate(timeout=60)
     assert out.startswith("imported\n")
     assert (process.returncode, err) == (130, f"relu-search: interrupted; {AGAIN}\n")
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_a_command_has_started_ends_with_it_unless_it_is_to_stay(keeps, program):
+    start = (
+        "from relu_search.cli.supervisor import keep_children\n"
+        "nothing = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
+        "browser = subprocess.Popen(['sleep', '600'], start_new_session=True, **nothing)\n"
+        "print(browser.pid, flush=True)\n"
+    )
+    process = program(f"{start}{'keep_children()' if keeps else ''}")
+    browser = int(process.stdout.readline())
+    assert end(process) == (0, "")
+    assert (born(browser) is not None) == keeps
+    if keeps:
+        os.kill(browser, signal.SIGKILL)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import shutil
 from contextlib import nullcontext
@@ -71,6 +72,7 @@ def test_the_run_folder_holds_the_files_of_the_contract(folder, trials):
         "time.toml",
         "trials.csv",
         "epochs.csv",
+        "events.csv",
         "weights",
         "checkpoints",
         "best",
@@ -84,6 +86,21 @@ def test_the_run_folder_holds_the_files_of_the_contract(folder, trials):
 def test_trials_csv_has_one_row_per_trial_and_the_columns_of_the_contract(trials):
     assert tuple(trials[0]) == COLUMNS
     assert [int(row["trial"]) for row in trials] == list(range(BUDGET))
+
+
+def test_events_csv_has_the_start_and_the_end_of_every_trial(folder, trials, searched):
+    events = rows(folder / "events.csv")
+    assert events[0]["event"] == "search begun"
+    assert {row["event"] for row in events[1:]} == {"trial started", "trial ended", "new best"}
+    times = [float(row["time"]) for row in events]
+    assert times == sorted(times)
+    for row in trials:
+        mine = [e for e in events if e["trial"] == row["trial"] and e["event"] != "new best"]
+        assert [e["event"] for e in mine] == ["trial started", "trial ended"]
+        assert {e["placement"] for e in mine} == {row["placement"]}
+    best = [row["placement"] for row in events if row["event"] == "new best"]
+    assert best[-1] == searched.best_trial["placement"]
+    assert all(before != after for before, after in itertools.pairwise(best))
 
 
 def test_the_search_spends_its_budget(searched, trials):
@@ -222,6 +239,18 @@ def test_the_trial_that_was_cut_off_goes_on_under_its_own_number(resumed, trials
     assert after[BUDGET]["trial"] == "8"
     epochs = rows(resumed.run.path / "epochs.csv")
     assert len(epochs) == sum(int(row["epochs"]) for row in after)
+
+
+def test_a_resumed_search_adds_its_events(folder, resumed):
+    before, after = (rows(path / "events.csv") for path in (folder, resumed.run.path))
+    assert after[: len(before)] == before
+    first, second = after[len(before) : len(before) + 2]
+    assert first["event"] == "search resumed"
+    assert (second["event"], second["trial"], second["placement"]) == (
+        "trial started",
+        "8",
+        "1*4+01",
+    )
 
 
 def test_a_resumed_search_keeps_its_options_but_for_the_budget(resumed, searched):

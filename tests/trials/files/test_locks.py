@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from search_spaces import InputError
-from trials.files.locks import locked
+from trials.files.locks import is_locked, locked
 
 
 def test_a_lock_is_refused_to_others_and_ends_with_its_owner(tmp_path):
@@ -47,3 +47,15 @@ def test_a_file_system_without_locks_is_refused(tmp_path, monkeypatch):
     words = r"without locks \(No locks available\); use another"
     with pytest.raises(InputError, match=words), locked(tmp_path):
         pass
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/locks"), reason="needs Linux's /proc/locks")
+def test_a_held_lock_is_seen_without_taking_it(tmp_path, monkeypatch):
+    (tmp_path / "other").mkdir()
+    assert not is_locked(tmp_path)
+    with locked(tmp_path), locked(tmp_path / "other"):
+        monkeypatch.setattr("trials.files.locks.fcntl.flock", None)
+        assert is_locked(tmp_path)
+        monkeypatch.undo()
+    with locked(tmp_path / "other"):
+        assert not is_locked(tmp_path)
