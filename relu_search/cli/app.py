@@ -26,6 +26,7 @@ from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
 from relu_search.cli.verbs.show import show
 from relu_search.cli.verbs.train import train
+from relu_search.cli.whole_way.discover import discover
 from relu_search.compat import usage_error_class, usage_error_text
 from search_spaces.errors import InputError, one_line
 from trials.files.durable import StorageError
@@ -70,7 +71,10 @@ def _before_the_verb(
     pass
 
 
-_VERBS = (search, plan, train, show, report, runs, compare, confirm, reproduce, export, bench)
+_VERBS = (
+    *(discover, search, plan, train, show, report, runs, compare, confirm, reproduce, export),
+    bench,
+)
 for _verb in _VERBS:
     app.command()(with_plain_numbers(_verb))
 

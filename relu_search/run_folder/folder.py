@@ -20,6 +20,11 @@ confirm/            their weights
 verdict.csv         one row per arm and reference
 looks.csv           one row per comparison and look
 
+after `discover` also
+
+discover.toml   its budget, and how it is divided
+winner/         card.json and model.safetensors of the confirmed model
+
 and, if Ray or a library has printed something, ray.log
 """
 
@@ -79,12 +84,16 @@ _ENTRIES = (
     "report.html",
     "figures",
     "time.toml",
+    "winner",
+    "discover.toml",
     "ray.log",
     "config.toml",
 )
 RUNS = "runs"
 """The folder of run folders without a name."""
-_UNUSED = {".lock", "ray.log"}
+DISCOVERY = "discover.toml"
+"""The file that says that `discover` has begun a run."""
+_UNUSED = {".lock", "ray.log", DISCOVERY}
 """Files in a folder in which a search has not begun."""
 _MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
 
@@ -235,6 +244,15 @@ class RunFolder:
     @property
     def best(self) -> Path:
         return self.path / "best"
+
+    @property
+    def winner(self) -> Path:
+        return self.path / "winner"
+
+    @property
+    def resumed_by(self) -> str:
+        """The verb that goes on with this run by `--resume`."""
+        return "discover" if (self.path / DISCOVERY).is_file() else "search"
 
     @property
     def figures(self) -> Path:

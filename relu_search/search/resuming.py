@@ -177,7 +177,7 @@ def require_same_weights(run: RunFolder, config: ResolvedConfig) -> None:
 
 @contextlib.contextmanager
 def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
-    """Turn a fault that ends a search into one line: what is saved and how to resume.
+    """Turn a fault that ends a run into one line: what is saved and how to resume.
 
     Raises:
         RunStoppedError: the disk is full or read-only, the database does not answer, or all trials
@@ -193,7 +193,8 @@ def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
         has_password = config.to_toml().get("storage") != config.storage
         raise RunStoppedError(
             f"{cause}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
-            f"is mended, go on with: relu-search search --resume {shlex.quote(str(run.path))}"
+            f"is mended, go on with: relu-search {run.resumed_by} --resume "
+            + shlex.quote(str(run.path))
             + (f" --backbone {shlex.quote(code)}" if (code := config.network.code) else "")
             + (" --storage URL" if has_password else "")
         ) from error

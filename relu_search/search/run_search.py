@@ -70,6 +70,8 @@ def run_search(
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
     begun: Callable[[RunFolder], None] = lambda _run: None,
+    planned: Callable[[RunFolder, Plan | None], None] = lambda _run, _plan: None,
+    needs_test: bool = False,
 ) -> SearchOutcome:
     """Start a new search.
 
@@ -85,6 +87,9 @@ def run_search(
         verbose: show Ray's messages.
         listeners: are told of every event, for example a live view.
         begun: is told the run folder before Ray starts.
+        planned: is told the run folder, and the estimate if there is a time budget, before the
+            first trial.
+        needs_test: refuse data without a test split, which a confirmation needs.
 
     Raises:
         InputError: bad input, or no trial fits into the time budget; nothing was written.
@@ -94,7 +99,7 @@ def run_search(
     budget = TimeBudget(resolved.time_limit)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        setting = _Setting.of(resolved, _progress(listeners))
+        setting = _Setting.of(resolved, _progress(listeners), needs_test=needs_test)
         resolved = resolved.with_weights(setting.data)
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         begun(run)
@@ -108,6 +113,7 @@ def run_search(
                 "preparation; give a longer one, or fewer --epochs"
             )
         run.clear()
+        planned(run, plan)
         return _search(
             resolved,
             run,
@@ -207,7 +213,7 @@ class _Setting:
     costs: Costs
 
     @classmethod
-    def of(cls, config: ResolvedConfig, say: Say) -> _Setting:
+    def of(cls, config: ResolvedConfig, say: Say, *, needs_test: bool = False) -> _Setting:
         data, space = config.load_data(say), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
         facts.require_memory()  # refuses images that are too small, too
@@ -216,7 +222,7 @@ class _Setting:
         check_exchange(config.exchange)
         from trials.data.outlook import outlook_on_test  # opens the test split, to tell of it
 
-        for line in outlook_on_test(data, data_dir=config.data_dir):
+        for line in outlook_on_test(data, data_dir=config.data_dir, required=needs_test):
             say(line)
         costs = Costs.of_config(config, facts, say)
         return cls(data=data, space=space, facts=facts, costs=costs)
