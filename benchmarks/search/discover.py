@@ -36,7 +36,7 @@ from search_spaces import Placement, ratio_text, reference_modules
 PAGE = Path(__file__).parents[1] / "discover.md"
 TABLES = ("preresnet-8",)
 """Tables with enough seeds for confirmations of many seeds."""
-BUDGETS = (70, 110, 150)
+BUDGETS = (110, 150)
 SHARES = (0.1, 0.3, 0.5, 0.7)
 SEARCH_SEEDS = 3
 """Seeds of the table that a search uses, at most; the others are those of confirmations."""
@@ -62,7 +62,7 @@ class Found:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Discoveries, replayed against ReLU-Bench.")
-    parser.add_argument("--replays", type=int, default=40, help="discoveries per row")
+    parser.add_argument("--replays", type=int, default=16, help="discoveries per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     conditions = list(product(TABLES, BUDGETS, SHARES))

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from relu_search.analysis.leaderboard import best_trial
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import DECIDED
 from relu_search.run_folder.time_spent import time_spent
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
@@ -70,6 +71,8 @@ def runs_of(folder: str) -> list[RunFacts]:
 def state_of(run: RunFolder, config: ResolvedConfig, seconds: list[float]) -> State:
     """Whether a process is at work in a run, and if not, whether its budget is used up.
 
+    A search that was decided has ended, too.
+
     A time budget is used up if less of it is left than an average trial took.
 
     Args:
@@ -77,7 +80,7 @@ def state_of(run: RunFolder, config: ResolvedConfig, seconds: list[float]) -> St
     """
     if not _is_free(run.path):
         return "running"
-    if len(seconds) >= config.most_trials:
+    if len(seconds) >= config.most_trials or DECIDED in run.read_config()[1]:
         return "ended"
     if config.time_limit is not None and seconds:
         left = config.time_limit - time_spent(run.path, "search")

@@ -273,6 +273,11 @@ class RunFolder:
         text = tomli_w.dumps({**config.to_toml(), RECORD: {**record, **made}})
         write_whole(self.path / "config.toml", text)
 
+    def add_to_record(self, config: ResolvedConfig, facts: Mapping[str, Any]) -> None:
+        """Write further facts of this run; `config` are its options."""
+        record = self.read_config(config.network.code)[1]
+        self.write_config(config, {**record, **facts})
+
     def read_config(self, backbone: str | None = None) -> tuple[ResolvedConfig, dict[str, Any]]:
         """The options of this run, and its `[record]`. Runs no code that they name.
 

@@ -6,7 +6,7 @@ values that they reported, FAIL trials have a reason. This module does not use R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -89,6 +89,10 @@ class StudyProposer:
         planned: trials that the sampler plans with, where time may end the search before; None:
             `trials`.
         budget: of time; None: there is no limit.
+        decided: takes the placements that were tried and the number of trials that have ended;
+            returns whether no further trial is needed. It is asked before each new proposal, once
+            all placements that are to be tried first have been proposed. None: all of the budget
+            is needed.
         site_costs: (costs, sites) what keeping each site adds.
         floor: least accuracy; the study then minimises the cost alone. None: there is none.
         sampler: a name of `SAMPLERS`.
@@ -110,6 +114,7 @@ class StudyProposer:
         trials: int,
         planned: int | None = None,
         budget: TimeBudget | None = None,
+        decided: Callable[[Collection[Placement], int], bool] | None = None,
         costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
         timing_of: Callable[[Placement], Mapping[str, float] | None] = lambda _placement: None,
         site_costs: NDArray[np.float64] | None = None,
@@ -132,6 +137,7 @@ class StudyProposer:
                     study.set_user_attr(key, value)
         self._trials = trials
         self._budget = budget or TimeBudget()
+        self._decided = decided
         self._typical = spec_of(space.backbone.paired, 0)
         self._listeners = listeners
         self._distributions = distributions(space)
@@ -163,8 +169,13 @@ class StudyProposer:
     @property
     def has_more(self) -> bool:
         """Whether another trial may be proposed now. One that was interrupted always goes on."""
-        in_time = bool(self._cut_off) or self._budget.may_start(self._typical)
-        return self.remaining > 0 and in_time
+        if self._cut_off or self.remaining <= 0:
+            return self.remaining > 0
+        if not self._budget.may_start(self._typical):
+            return False
+        if self._decided is None or self._waiting:
+            return True
+        return not self._decided(self._tried, self._spent)
 
     @property
     def unfinished(self) -> int:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from relu_search.analysis.placement_facts import PlacementFacts
+from relu_search.budget.decided import Decider
 from relu_search.budget.plan import Plan
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.record import WEIGHTS
+from relu_search.run_folder.record import DECIDED, WEIGHTS
 from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
@@ -44,7 +45,7 @@ from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.time_budget import TimeBudget
 
-Ending = Literal["budget spent", "interrupted"]
+Ending = Literal["budget spent", "decided", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,6 +263,9 @@ def _search(
         recorder = RunRecorder(run, config, setting.facts)
         finished = finished_trials(study)
         recorder.restart(finished)
+        decider = None
+        if config.stop_when_decided:
+            decider = Decider(config, setting.space, recorder.full_length)
         planned = config.most_trials
         if plan is not None:
             planned = min(planned, len(finished) + plan.expected)
@@ -288,6 +292,7 @@ def _search(
             trials=config.most_trials,
             planned=planned,
             budget=budget,
+            decided=decider,
             sampler=config.proposed_by,
             seed=config.seed,
             listeners=(recorder, *listeners),
@@ -305,8 +310,12 @@ def _search(
                 verbose=verbose,
             )
         budget.record()
-    interrupted = proposer.unfinished or proposer.has_more
-    ending: Ending = "interrupted" if interrupted else "budget spent"
+        ending: Ending = "budget spent"
+        if proposer.unfinished or proposer.has_more:
+            ending = "interrupted"
+        elif decider is not None and decider.decision is not None:
+            ending = "decided"
+            run.add_to_record(config, {DECIDED: decider.decision.sentence()})
     return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 

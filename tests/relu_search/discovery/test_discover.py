@@ -36,9 +36,10 @@ def made(tmp_path, monkeypatch):
 
     class Made:
         folder = out
-        runner = Runner(accuracy=steady(LEVELS))
-        searches: list = []
         ends_search = True
+
+        def __init__(self):
+            self.searches, self.runner = [], Runner(accuracy=steady(LEVELS))
 
         def config(self, **changes):
             return SearchConfig(**{**OPTIONS, "trials": 43, "out": str(out), **changes})
@@ -69,7 +70,6 @@ def made(tmp_path, monkeypatch):
             return SearchOutcome(run=run, ending=ending, best_trial={"trial": 5})
 
     found = Made()
-    found.searches, found.runner = [], Runner(accuracy=steady(LEVELS))
 
     def confirmed(folder, **options):
         return confirm(folder, **{**options, "compute": HERE}, runner=found.runner)
