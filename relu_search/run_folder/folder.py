@@ -6,6 +6,7 @@ trials.csv      one row per finished trial
 epochs.csv      one row per finished epoch
 time.toml       seconds that the search and the confirmation have taken
 supernet.csv    the ranking of a supernet, with --warm-start supernet
+earlier.csv     what was taken from an earlier run, with --from
 weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
 best/           card.json and model.safetensors of the best trial so far
@@ -71,6 +72,7 @@ _ENTRIES = (
     "trials.csv",
     "epochs.csv",
     "supernet.csv",
+    "earlier.csv",
     "weights",
     "checkpoints",
     "best",

@@ -104,6 +104,7 @@ VERDICT_COLUMNS = (
 )
 LOOK_COLUMNS = ("placement", "versus", "n", "verdict", "margin")
 SUPERNET_COLUMNS = ("placement", "val_loss", "val_accuracy")
+EARLIER_COLUMNS = ("placement", "use", "val_accuracy", "val_loss", "search_seed")
 RUN_COLUMNS = (
     "data",
     "backbone",
@@ -135,6 +136,7 @@ COLUMNS = {
     "verdict.csv": VERDICT_COLUMNS,
     "looks.csv": LOOK_COLUMNS,
     "supernet.csv": SUPERNET_COLUMNS,
+    "earlier.csv": EARLIER_COLUMNS,
     "runs.csv": RUN_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
     "comparison.csv": COMPARISON_COLUMNS,
@@ -142,7 +144,7 @@ COLUMNS = {
 TEXTS = {
     *("state", "module", "placement", "ratio", "back_end", "start", "reason"),
     *("arm", "origin", "versus", "verdict"),
-    *("data", "backbone", "sign"),
+    *("data", "backbone", "sign", "use"),
 }
 COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
 """Columns of whole numbers without a gap."""

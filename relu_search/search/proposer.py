@@ -28,6 +28,7 @@ from relu_search.run_folder.study import (
 )
 from relu_search.samplers.by_name import make_sampler
 from relu_search.samplers.distinct import distributions
+from relu_search.samplers.study_arrays import Prior
 from relu_search.settings.metrics import MetricName
 from search_spaces import Placement, SearchSpace, module_name_of
 from trials.early_stopping.rule import PastTrial
@@ -94,6 +95,7 @@ class StudyProposer:
             all placements that are to be tried first have been proposed. None: all of the budget
             is needed.
         site_costs: (costs, sites) what keeping each site adds.
+        prior: trials of an earlier run, as data of the sampler's model.
         floor: least accuracy; the study then minimises the cost alone. None: there is none.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
@@ -119,6 +121,7 @@ class StudyProposer:
         timing_of: Callable[[Placement], Mapping[str, float] | None] = lambda _placement: None,
         site_costs: NDArray[np.float64] | None = None,
         floor: float | None = None,
+        prior: Prior | None = None,
         sampler: str = "gp",
         seed: int = 0,
         listeners: tuple[SearchListener, ...] = (),
@@ -159,6 +162,7 @@ class StudyProposer:
             seed=seed,
             site_costs=site_costs,
             floor=floor,
+            prior=prior,
         )
 
     @property

@@ -19,7 +19,7 @@ from relu_search.budget.plan import Plan
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.record import DECIDED, WEIGHTS
+from relu_search.run_folder.record import DECIDED, EARLIER, WEIGHTS
 from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
@@ -38,6 +38,7 @@ from relu_search.search.warm_start import advised_placements
 from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
+from relu_search.transfer.earlier_run import Transfer, transfer_from
 from search_spaces import InputError, SearchSpace
 from search_spaces.errors import require_type
 from trials.data.image_sets import TrainingData
@@ -102,6 +103,9 @@ def run_search(
     with contextlib.ExitStack() as stack:
         setting = _Setting.of(resolved, _progress(listeners), needs_test=needs_test)
         resolved = resolved.with_weights(setting.data)
+        transfer = transfer_from(resolved, data_facts(setting.data), setting.space)
+        if transfer.sentence:
+            _progress(listeners)(transfer.sentence)
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         begun(run)
         cluster = connect(resolved, stack, dashboard=dashboard, verbose=verbose)
@@ -115,6 +119,8 @@ def run_search(
             )
         run.clear()
         planned(run, plan)
+        if transfer.rows:
+            transfer.write(run)
         return _search(
             resolved,
             run,
@@ -122,6 +128,7 @@ def run_search(
             places,
             budget=budget,
             plan=plan,
+            transfer=transfer,
             verbose=verbose,
             listeners=listeners,
         )
@@ -199,6 +206,7 @@ def resume_search(
             places,
             budget=budget,
             plan=plan,
+            transfer=Transfer.read(run),
             verbose=verbose,
             listeners=listeners,
         )
@@ -250,12 +258,13 @@ def _search(
     *,
     budget: TimeBudget,
     plan: Plan | None,
+    transfer: Transfer,
     verbose: bool,
     listeners: tuple[SearchListener, ...],
 ) -> SearchOutcome:
     progress = _progress(listeners)
     with says_what_is_safe(run, config):
-        study = study_of(run, config, _record_of(config, setting, plan))
+        study = study_of(run, config, _record_of(config, setting, plan, transfer))
         costs = setting.costs.in_study(study)
         budget.save = partial(save_time, run.path, "search")
         run.sweep()
@@ -266,6 +275,7 @@ def _search(
         decider = None
         if config.stop_when_decided:
             decider = Decider(config, setting.space, recorder.full_length)
+        repeats = transfer.repeats(config.seed)
         planned = config.most_trials
         if plan is not None:
             planned = min(planned, len(finished) + plan.expected)
@@ -275,20 +285,26 @@ def _search(
             references=config.references,
             own=config.own_placements,
             protect_own=config.protect,
-            first=advised_placements(
-                run,
-                replace(config, trials=planned),
-                setting.data,
-                setting.space,
-                call=places.call,
-                say=progress,
+            first=[
+                *transfer.first,
+                *advised_placements(
+                    run,
+                    replace(config, trials=planned),
+                    setting.data,
+                    setting.space,
+                    call=places.call,
+                    say=progress,
+                ),
+            ],
+            spec_of=lambda placement, repeat: config.trial_spec(
+                placement, repeat + repeats[placement.text]
             ),
-            spec_of=config.trial_spec,
             metric=config.metric,
             costs_of=costs.of if config.costs else None,
             timing_of=costs.timing_of,
             site_costs=costs.of_sites() if config.costs else None,
             floor=config.at_least_accuracy,
+            prior=transfer.prior(config, setting.space),
             trials=config.most_trials,
             planned=planned,
             budget=budget,
@@ -324,7 +340,9 @@ def _progress(listeners: tuple[SearchListener, ...]) -> Say:
     return partial(print, file=sys.stderr) if listeners else lambda _line: None
 
 
-def _record_of(config: ResolvedConfig, setting: _Setting, plan: Plan | None) -> dict[str, Any]:
+def _record_of(
+    config: ResolvedConfig, setting: _Setting, plan: Plan | None, transfer: Transfer
+) -> dict[str, Any]:
     """The facts of a run for the `[record]` of `config.toml`."""
     record: dict[str, Any] = {
         "space_size": str(setting.space.size),
@@ -333,4 +351,6 @@ def _record_of(config: ResolvedConfig, setting: _Setting, plan: Plan | None) -> 
     }
     if config.start is not None:
         record[WEIGHTS] = config.start.digest
+    if transfer.sentence:
+        record[EARLIER] = transfer.sentence
     return record if plan is None else record | {"estimate": plan.record()}
