@@ -71,8 +71,9 @@ def main() -> None:
     heads = [f"regret after {count} trials" for count in AFTER]
     lines = [
         f"{arguments.replays} pairs of searches per row. Regrets are means, in % of the test loss.",
+        "The last column is the median number of trials until the leader was among the best 5 %.",
         "",
-        f"| from | to | way | {' | '.join(heads)} | trials until a leader of the best 5 %: median |",
+        f"| from | to | way | {' | '.join(heads)} | trials |",
         "|---" * (len(AFTER) + 4) + "|",
     ]
     for place, (earlier, later) in enumerate(PAIRS):

@@ -166,8 +166,8 @@ def _differences(
     start = None if config.start is None else config.start.digest
     facts = ("train_images", "validation_images", "image_size", "in_channels", "classes")
     is_same_split = record["data"]["split_digest"] == data["split_digest"]
-    is_same_data = is_same_split or (
-        before.data == config.data and all(record["data"][n] == data[n] for n in facts)
+    is_same_data = (is_same_split or before.data == config.data) and all(
+        record["data"][name] == data[name] for name in facts
     )
     pairs: dict[str, tuple[Any, Any]] = {
         "recipe": (before.training_recipe, config.training_recipe),
