@@ -62,7 +62,7 @@ class Found:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Discoveries, replayed against ReLU-Bench.")
-    parser.add_argument("--replays", type=int, default=16, help="discoveries per row")
+    parser.add_argument("--replays", type=int, default=40, help="discoveries per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     conditions = list(product(TABLES, BUDGETS, SHARES))

@@ -59,7 +59,7 @@ class Stopped:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Decided searches, replayed against ReLU-Bench.")
-    parser.add_argument("--replays", type=int, default=16, help="searches per row")
+    parser.add_argument("--replays", type=int, default=40, help="searches per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     jobs = [(*c, seed) for c in CONDITIONS for seed in range(arguments.replays)]

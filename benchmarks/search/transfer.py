@@ -62,7 +62,7 @@ class Course:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Searches from others, replayed on ReLU-Bench.")
-    parser.add_argument("--replays", type=int, default=16, help="pairs of searches per row")
+    parser.add_argument("--replays", type=int, default=40, help="pairs of searches per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     jobs = [(*pair, seed) for pair in PAIRS for seed in range(arguments.replays)]

@@ -22,7 +22,7 @@ from search_spaces.errors import shown
 from trials.files.durable import write_whole
 
 SEARCH_SHARE = 0.5
-"""Share of the budget that the search gets; see benchmarks/discover.md."""
+"""Share of the budget that the search gets: a choice, see benchmarks/discover.md."""
 MOST_SEEDS = 30
 """Seeds of the confirmation, at most; what they leave of a budget is not used."""
 
@@ -87,8 +87,8 @@ class Division:
         """The options of the budget of the search."""
         parts: dict[str, Any] = {"trials": None, "time_budget": None}
         if self.trials is not None:
-            kept = max(FEWEST_SEEDS, math.floor((1 - SEARCH_SHARE) * self.trials / self.arms))
-            parts["trials"] = self.trials - self.arms * kept
+            most = self.trials - self.arms * FEWEST_SEEDS
+            parts["trials"] = min(most, math.floor(SEARCH_SHARE * self.trials))
         if self.time_budget is not None:
             parts["time_budget"] = _text(SEARCH_SHARE * self._seconds)
         return parts

@@ -13,6 +13,7 @@ from relu_search.confirmation.arms import PAIRED
 from relu_search.confirmation.confirm import settled_training
 from relu_search.confirmation.trainings import RUNS, weights_file
 from relu_search.confirmation.verdict_table import answer_of, sentence_of
+from relu_search.export.card import CARD, read_card
 from relu_search.export.from_run import data_facts, export_training
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
@@ -72,23 +73,46 @@ def export_winner(
         say: is told the progress of reading the data.
 
     Raises:
-        InputError: no training of it has weights.
+        InputError: no training of it has ended.
     """
     row = better_arm(verdicts, config)
     placement = config.network.paired.text if row is None else row["placement"]
     trained = [
         one
         for one in rows_of(read_table(run.table(RUNS)))
-        if one["placement"] == placement
-        and one["state"] == "COMPLETE"
-        and weights_file(run, placement, one["seed"]).is_file()
+        if one["placement"] == placement and one["state"] == "COMPLETE"
     ]
     if not trained:
         raise InputError(
-            f"no training of {PAIRED if row is None else row['arm']} in {run.path} has weights, so "
-            "no model is exported; give a longer budget, or restore the folder confirm"
+            f"no training of {PAIRED if row is None else row['arm']} has ended in {run.path}, so "
+            "no model is exported; give a longer budget with --resume"
         )
     best = max(trained, key=lambda one: one["val_accuracy"])
+    winner = Winner(
+        arm=best["arm"],
+        placement=placement,
+        is_better=row is not None,
+        seed=best["seed"],
+        card=run.winner / CARD,
+    )
+    weights = weights_file(run, placement, winner.seed)
+    if weights.is_file() or not _is_exported(winner):  # `runs --clean` may have removed them
+        _export(run, config, best, weights, say)
+    return winner
+
+
+def _is_exported(winner: Winner) -> bool:
+    if not winner.card.is_file():
+        return False
+    card = read_card(winner.card)
+    seed = (card["training"] or {}).get("seed")
+    return (card["placement"], seed) == (winner.placement, winner.seed)
+
+
+def _export(
+    run: RunFolder, config: ResolvedConfig, row: Mapping[str, Any], weights: Path, say: Say
+) -> None:
+    """Export the training of a row of `confirm.csv`."""
     recipe, deterministic = settled_training(run, config)
     trained_as = replace(
         config,
@@ -97,20 +121,13 @@ def export_winner(
         precision=recipe.precision,
         deterministic=deterministic,
     )
-    card = export_training(
+    export_training(
         run,
         trained_as,
-        best,
+        row,
         run.winner,
-        weights=weights_file(run, placement, best["seed"]),
-        data=data_facts(config.load_splits((best["seed"],), say).of(best["seed"])),
-    )
-    return Winner(
-        arm=best["arm"],
-        placement=placement,
-        is_better=row is not None,
-        seed=best["seed"],
-        card=card,
+        weights=weights,
+        data=data_facts(config.load_splits((row["seed"],), say).of(row["seed"])),
     )
 
 

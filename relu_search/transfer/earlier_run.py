@@ -26,7 +26,7 @@ from search_spaces import InputError, Placement, SearchSpace
 
 TABLE = "earlier.csv"
 TRIED_FIRST = 5
-"""Best placements of the earlier run that are tried first; see benchmarks/transfer.md."""
+"""Best placements of the earlier run that are tried first: a choice, see benchmarks/transfer.md."""
 _FIRST, _DATA = "tried first", "data of the model"
 
 

@@ -51,9 +51,8 @@ def discover(
     trials: Annotated[
         int | None,
         typer.Option(
-            help="Number of trainings of search and confirmation together. [default: 48 for the "
-            "search, and 6 seeds for each placement that is confirmed; with --time-budget no "
-            "limit]",
+            help="Number of trainings of search and confirmation together. [default: 48, and 6 for "
+            "each placement that is confirmed; with --time-budget no limit]",
             rich_help_panel="Search",
         ),
     ] = None,

@@ -10,6 +10,7 @@ from helpers.judging import HERE, OPTIONS, TRIALS, Runner, make_search, read_row
 
 from relu_search import RunFolder, SearchConfig, confirm, discover, load_exported, resume_discovery
 from relu_search.discovery.discover import Watchers
+from relu_search.discovery.division import Division
 from relu_search.run_folder.time_spent import save_time
 from relu_search.search.run_search import SearchOutcome
 from search_spaces import InputError
@@ -178,6 +179,27 @@ def test_the_confirmation_has_the_time_that_the_search_has_left(made, monkeypatc
     discover(made.config(trials=None, time_budget="200s"))
     assert made.searches == [(None, "100s")]
     assert asked == [("100s", 20)]  # a trial took a second, one at a time: 100 of 5 arms
+
+
+def test_once_exported_the_winner_needs_its_weights_no_more(made):
+    first = discover(made.config())
+    for file in (made.folder / "confirm").glob("*.safetensors"):
+        file.unlink()
+    again = resume_discovery(made.folder)
+    assert again.winner == first.winner
+    (made.folder / "winner" / "card.json").unlink()
+    with pytest.raises(InputError, match="safetensors"):
+        resume_discovery(made.folder)
+
+
+def test_a_larger_budget_never_takes_trials_from_the_search():
+    before = 0
+    for trials in range(40, 200):
+        division = Division(trials=trials, time_budget=None, top=3, arms=6)
+        division.require_enough()
+        part = division.for_search()["trials"]
+        assert before <= part <= trials - 36
+        before = part
 
 
 def test_what_is_begun_is_told(made):
