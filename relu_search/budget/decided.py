@@ -68,13 +68,15 @@ class Decision:
 class Decider:
     """Asks the model whether a search is decided, once for each number of full-length trials.
 
+    A decision stays: what the trials say that were running then changes nothing.
+
     Args:
         config: of the search.
         space: what it may propose.
         rows: the full-length trials so far, as in `trials.csv`; grows.
 
     Attributes:
-        decision: the last decision; None: the search is open.
+        decision: None: the search is open.
     """
 
     def __init__(
@@ -96,7 +98,7 @@ class Decider:
             tried: canonical placements that were proposed.
             ended: trials that have ended.
         """
-        if len(self._rows) != self._asked:
+        if self.decision is None and len(self._rows) != self._asked:
             self._asked = len(self._rows)
             self.decision = self._decide(tried, ended)
         return self.decision is not None

@@ -8,7 +8,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,7 +73,9 @@ class Watchers:
     say: Say = lambda _line: None
 
     @contextlib.contextmanager
-    def listeners(self, config: ResolvedConfig, earlier: int = 0, spent: float = 0.0) -> Any:
+    def listeners(
+        self, config: ResolvedConfig, earlier: int = 0, spent: float = 0.0
+    ) -> Iterator[tuple[SearchListener, ...]]:
         """The listeners of a search."""
         if self.search is None:
             yield ()

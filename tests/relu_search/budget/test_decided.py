@@ -5,11 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.judging import make_search
 from helpers.replay import drive, new_proposer, new_study
 from scipy.stats import norm
 
-from relu_search import SearchConfig
+from relu_search import RunFolder, SearchConfig
+from relu_search.analysis.answer import report_text
 from relu_search.budget.decided import CHANCE, LOSS_MARGIN, Decider
+from relu_search.many_runs.run_list import runs_of
+from relu_search.run_folder.record import DECIDED
 from relu_search.samplers.gp_model import Surrogate
 from search_spaces import InputError, Placement, SearchSpace
 
@@ -130,6 +134,17 @@ def test_in_a_large_space_it_says_that_not_all_were_asked():
     assert all(space.admits(placement) for placement in found)
 
 
+def test_a_decision_stays_whatever_the_trials_say_that_were_running(space):
+    losses = additive(0.001, keep=lambda bits: bits.count("1") <= 3)
+    rows = rows_of(space, losses)
+    tried = {space.canonical(Placement.parse(text)) for text in losses}
+    decider = Decider(config(), space, rows)
+    assert decider(tried, len(rows))
+    rows += rows_of(space, additive(1.0, seed=5))
+    assert decider(tried, len(rows))
+    assert decider.decision.trials == len(losses)
+
+
 class Asked:
     """Says after how many ended trials it was asked, and decides at one of them."""
 
@@ -161,6 +176,17 @@ def test_what_is_to_be_tried_first_is_tried_before_anything_is_decided():
     assert waiting >= 3
     drive(proposer)
     assert len(study.trials) == waiting
+
+
+def test_a_decided_run_has_ended_and_says_why(tmp_path):
+    run = RunFolder(make_search(tmp_path / "run", budget={"trials": 20}))
+    (before,) = runs_of(str(tmp_path))
+    assert before.state == "interrupted"
+    sentence = "The search was decided after 7 trials: every placement was tried."
+    run.add_to_record(run.read_config()[0], {DECIDED: sentence})
+    (after,) = runs_of(str(tmp_path))
+    assert after.state == "ended"
+    assert sentence in report_text(run)[1].splitlines()
 
 
 @pytest.mark.parametrize("options", [{"objective": "loss,relus"}, {"at_least_accuracy": 0.9}])
