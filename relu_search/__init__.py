@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from relu_search.confirmation.confirm import Confirmation as Confirmation
     from relu_search.confirmation.confirm import confirm as confirm
+    from relu_search.discovery.discover import Discovery as Discovery
+    from relu_search.discovery.discover import discover as discover
+    from relu_search.discovery.discover import resume_discovery as resume_discovery
     from relu_search.export.exported_model import export_model as export_model
     from relu_search.export.exported_model import load_exported as load_exported
     from relu_search.run_folder.folder import RunFolder as RunFolder
@@ -20,6 +23,9 @@ _HOME = {
     "SearchConfig": "settings.search_config",
     "Confirmation": "confirmation.confirm",
     "confirm": "confirmation.confirm",
+    "Discovery": "discovery.discover",
+    "discover": "discovery.discover",
+    "resume_discovery": "discovery.discover",
     "export_model": "export.exported_model",
     "load_exported": "export.exported_model",
     "RunFolder": "run_folder.folder",
@@ -30,12 +36,15 @@ _HOME = {
 
 __all__ = [
     "Confirmation",
+    "Discovery",
     "RunFolder",
     "SearchConfig",
     "SearchOutcome",
     "confirm",
+    "discover",
     "export_model",
     "load_exported",
+    "resume_discovery",
     "resume_search",
     "run_search",
 ]

@@ -53,6 +53,7 @@ def test_the_import_contracts_hold():
 
 
 VERBS = (
+    "discover",
     "search",
     "plan",
     "runs",

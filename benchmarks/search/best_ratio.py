@@ -78,7 +78,7 @@ def replayed(name: str, sampler: str, trials: int, seed: int) -> Answer | None:
     ).run()
     epochs = table.spec.recipe.epochs
     whole = [one for one in ended if one.epochs == epochs and not one.failed]
-    rows = [_trial(table, number, one.row, one.seed) for number, one in enumerate(whole)]
+    rows = [trial_row(table, number, one.row, one.seed) for number, one in enumerate(whole)]
     config = SearchConfig(
         backbone=table.spec.backbone,
         width=table.spec.width,
@@ -106,7 +106,7 @@ def replayed(name: str, sampler: str, trials: int, seed: int) -> Answer | None:
     )
 
 
-def _trial(table: Table, number: int, row: int, seed: int) -> dict[str, object]:
+def trial_row(table: Table, number: int, row: int, seed: int) -> dict[str, object]:
     """A row of `trials.csv` of a training of the table."""
     placement = table.spec.placements[row]
     backbone = table.spec.space.backbone

@@ -14,6 +14,7 @@ from benchmarks.relu_bench import Table
 from benchmarks.search.stock import CompletedStudy, StockProposer
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.samplers.distinct import DistinctSampler
+from relu_search.samplers.study_arrays import Prior
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
 from relu_search.settings.limits import default_grace
@@ -84,6 +85,7 @@ class Replay:
         costs: objectives beside the metric.
         references: begin with the hand-designed modules and the control.
         first: tried next.
+        prior: trials of an earlier search, as data of the model.
     """
 
     table: Table
@@ -101,6 +103,7 @@ class Replay:
     costs: tuple[Cost, ...] = ()
     references: bool = True
     first: tuple[Placement, ...] = ()
+    prior: Prior | None = None
 
     def run(self) -> list[Ended]:
         """Play the search to its end; trials in order of their ends."""
@@ -188,7 +191,7 @@ class Replay:
         }
         if self.sampler == STOCK:
             return StockProposer(space, **common)
-        common["first"] = self.first
+        common |= {"first": self.first, "prior": self.prior}
         config = SearchConfig(metric=self.metric, objective=",".join(self.costs) or None)
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(storage=storage, directions=config.resolve().directions)

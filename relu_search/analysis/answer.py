@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from relu_search.analysis.leaderboard import (
 from relu_search.analysis.pareto import pareto_placements
 from relu_search.analysis.rank_agreement import supernet_agreement
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import sentences
 from relu_search.settings.metrics import (
     COLUMN_OF,
     Metric,
@@ -52,6 +53,7 @@ def answer_lines(
     epochs: pd.DataFrame,
     config: ResolvedConfig,
     supernet: pd.DataFrame | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> Iterator[str]:
     """One sentence per result; none while no trial has trained to the end.
 
@@ -59,6 +61,7 @@ def answer_lines(
         trials, epochs: `trials.csv` and `epochs.csv`.
         config: of the search.
         supernet: `supernet.csv`, where there is one.
+        record: of the run; what it says about how the search went is added.
     """
     metric = config.optimised
     whole = full_length(trials, metric)
@@ -76,6 +79,7 @@ def answer_lines(
     stops = early_stopping_text(trials, early_evidence(trials, epochs, config), config)
     if stops:
         yield stops
+    yield from sentences(record or {})
 
 
 def floor_line(trials: pd.DataFrame, config: ResolvedConfig) -> str:
@@ -252,7 +256,7 @@ def report_text(run: RunFolder) -> tuple[Table, str]:
     """
     config, record = run.read_config()
     trials = run.read_some_trials(config.network)
-    answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet())
+    answer = answer_lines(trials, run.read_epochs(), config, run.read_supernet(), record)
     images = int(record["data"]["validation_images"])
     return (
         leaderboard_table(trials, config.optimised, config.start_text if config.weights else None),

@@ -7,6 +7,7 @@ table takes a placement's number from `estimates`, and its text from `estimate_t
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +109,34 @@ def joint_scores(trials: pd.DataFrame, metric: Metric) -> JointScores | None:
         _metric=metric,
         _takes_log=_takes_log(whole, metric),
     )
+
+
+def chances_to_beat(
+    trials: pd.DataFrame,
+    metric: Metric,
+    leader: str,
+    placements: Sequence[Placement],
+    *,
+    relative: float,
+    points: float,
+) -> NDArray[np.float64]:
+    """(n,) the model's probability that each placement is better than another by a margin.
+
+    Args:
+        trials: rows of `trials.csv`, with `FEWEST_TO_ESTIMATE` full-length trials or more.
+        leader: text of the other placement.
+        placements: n of them.
+        relative: the margin as a share of the metric, where the model is one of its logarithm.
+        points: the margin as a difference of the metric, elsewhere.
+    """
+    whole = full_length(trials, metric)
+    model = _fitted(whole, metric)[0]
+    margin = -math.log1p(-relative) if _takes_log(whole, metric) else points
+    candidates = _bits(placements)
+    one = _bits([Placement.parse(leader)])
+    mean, sd = model.difference(candidates, np.repeat(one, len(candidates), axis=0))
+    chances: NDArray[np.float64] = stats.norm.sf((margin - mean) / sd)
+    return chances
 
 
 def _takes_log(whole: pd.DataFrame, metric: Metric) -> bool:
@@ -223,7 +252,11 @@ def estimate_words(known: pd.DataFrame) -> str:
     return f"the model's estimate (mean ± 1 sd{left_out})"
 
 
-def _points(texts: pd.Series[str] | pd.Index[str]) -> np.ndarray:
+def _points(texts: pd.Series[str] | pd.Index[str]) -> NDArray[np.int64]:
+    return _bits([Placement.parse(text) for text in texts])
+
+
+def _bits(placements: Sequence[Placement]) -> NDArray[np.int64]:
     """(placements, sites + 1): the bits, and whether the norms of dropped ReLUs are removed."""
-    parsed = [Placement.parse(text) for text in texts]
-    return np.array([[*map(int, p.bits), p.dropped_norm == "drop"] for p in parsed], dtype=np.int64)
+    rows = [[*map(int, p.bits), p.dropped_norm == "drop"] for p in placements]
+    return np.array(rows, dtype=np.int64)

@@ -27,6 +27,7 @@ from relu_search.cli.verbs.reproduce import reproduce
 from relu_search.cli.verbs.search import search
 from relu_search.cli.verbs.show import show
 from relu_search.cli.verbs.train import train
+from relu_search.cli.whole_way.discover import discover
 from relu_search.compat import usage_error_class, usage_error_text
 from search_spaces.errors import InputError, one_line
 from trials.files.durable import StorageError
@@ -72,7 +73,8 @@ def _before_the_verb(
 
 
 _VERBS = (
-    *(search, plan, train, show, report, runs, watch, compare, confirm, reproduce, export),
+    *(discover, search, plan, train, show, report, runs, watch, compare, confirm, reproduce),
+    export,
     bench,
 )
 for _verb in _VERBS:

@@ -133,7 +133,8 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
         say(f"Report: {report}")
     if outcome.ending == "interrupted":
         return
-    if config.time_limit is not None and len(trials) < config.most_trials:
+    is_spent = outcome.ending == "budget spent" and len(trials) < config.most_trials
+    if config.time_limit is not None and is_spent:
         again = f"{command('search --resume', run)} {_more(config)}"
         say(f"The time budget of {config.time_budget} is spent; to search on: {again}")
     if outcome.best_trial is None:

@@ -182,7 +182,7 @@ def confirm(
     arms = choose_arms(run, top=top, modules=modules, ratios=ratios)
     with run.lock():
         chosen = None if recipe is None else changed_recipe(recipe, {})
-        settled, deterministic = _settled(run, config, chosen, epochs, deterministic)
+        settled, deterministic = settled_training(run, config, chosen, epochs, deterministic)
         machines = compute or Machines.of(config)
         check_machines(machines, settled.precision)
         splits = config.load_splits((config.seed, *seed_list), report)
@@ -343,12 +343,12 @@ def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[
     return chosen
 
 
-def _settled(
+def settled_training(
     run: RunFolder,
     config: ResolvedConfig,
-    recipe: Recipe | None,
-    epochs: int | None,
-    deterministic: bool | None,
+    recipe: Recipe | None = None,
+    epochs: int | None = None,
+    deterministic: bool | None = None,
 ) -> tuple[Recipe, bool]:
     """The recipe, and whether trainings are deterministic. The first call fixes both."""
     path = run.path / SETTINGS

@@ -134,8 +134,30 @@ def export_trial(
         row: the trial's row of `trials.csv`.
         options: further options of `export_model`.
     """
-    record = run.read_config()[1]
-    data = record["data"]
+    weights, data = run.trial_weights(row["trial"]), run.read_config()[1]["data"]
+    return export_training(run, config, row, out, formats, weights=weights, data=data, **options)
+
+
+def export_training(
+    run: RunFolder,
+    config: ResolvedConfig,
+    row: Mapping[str, Any],
+    out: Path,
+    formats: Sequence[str] = ("safetensors",),
+    *,
+    weights: Path,
+    data: Mapping[str, Any],
+    **options: Any,
+) -> Path:
+    """Export a finished training of a run; returns the path of the card.
+
+    Args:
+        config: of the training, with a backbone that may be built.
+        row: placement, seed, metrics, and the number of the trial if it is one of the search.
+        weights: the file with its weights.
+        data: `data_facts` of its data.
+        options: further options of `export_model`.
+    """
     network = partial(
         build,
         config.network,
@@ -144,8 +166,8 @@ def export_trial(
         in_channels=data["in_channels"],
         activation=config.activation,
     )
-    model = load_network(network, run.trial_weights(row["trial"]))
-    details = card_details(config, data, row, record.get(WEIGHTS))
+    model = load_network(network, weights)
+    details = card_details(config, data, row, run.read_config()[1].get(WEIGHTS))
     details["verdict"] = _verdict(run, row["placement"])
     return export_model(model, out, formats, details=details, **options)
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from relu_search.analysis.leaderboard import best_trial
 from relu_search.run_folder.folder import RunFolder
+from relu_search.run_folder.record import DECIDED
 from relu_search.run_folder.time_spent import time_spent
 from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
@@ -80,14 +81,15 @@ def state_of(run: RunFolder, config: ResolvedConfig, seconds: list[float]) -> St
 
 
 def is_spent(run: RunFolder, config: ResolvedConfig, seconds: list[float]) -> bool:
-    """Whether the budget of a search is used up.
+    """Whether the budget of a search is used up, or the search was decided.
+
 
     A time budget is used up if less of it is left than an average trial took.
 
     Args:
         seconds: that each trial took which has ended.
     """
-    if len(seconds) >= config.most_trials:
+    if len(seconds) >= config.most_trials or DECIDED in run.read_config()[1]:
         return True
     if config.time_limit is None or not seconds:
         return False

@@ -27,7 +27,7 @@ from relu_search.ratios.best_ratio import COLUMNS, BestRatio, best_ratio
 from relu_search.report.confirmation_figures import points, rows_against
 from relu_search.report.page_figures import references
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.record import WEIGHTS
+from relu_search.run_folder.record import DECIDED, WEIGHTS
 from relu_search.settings.metrics import cost_text
 from trials.early_stopping.rung_evidence import RungEvidence
 from trials.running.time_budget import OUT_OF_TIME
@@ -183,7 +183,8 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
         return f"{metric.title} {estimate_text(known, placement, metric)}"
 
     finished, budget = len(trials), config.trials
-    if budget is not None and config.time_limit is None and finished < budget:
+    is_open = config.time_limit is None and DECIDED not in tables.record
+    if budget is not None and is_open and finished < budget:
         yield Statement(f"{finished} of {budget} trials are finished; the results may change.")
     whole = full_length(trials, metric)
     if config.at_least_accuracy is None:
@@ -194,7 +195,8 @@ def _search_answer(tables: RunSnapshot) -> Iterator[Statement]:
         yield from _best_found(candidates, value)
     for placement in whole.loc[whole["module"] == "paired", "placement"].unique():
         yield Statement(f"Paired, every ReLU kept: {value(placement)}.")
-    for line in answer_lines(trials, tables.epochs, config, tables.run.read_supernet()):
+    supernet = tables.run.read_supernet()
+    for line in answer_lines(trials, tables.epochs, config, supernet, tables.record):
         if not line.startswith("WARNING"):
             yield Statement(line)
     yield Statement(

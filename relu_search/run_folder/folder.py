@@ -7,6 +7,7 @@ epochs.csv      one row per finished epoch
 events.csv      when the search began or was resumed, when trials started and ended
 time.toml       seconds that the search and the confirmation have taken
 supernet.csv    the ranking of a supernet, with --warm-start supernet
+earlier.csv     what was taken from an earlier run, with --from
 weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
 best/           card.json and model.safetensors of the best trial so far
@@ -20,6 +21,11 @@ confirm_epochs.csv  their learning curves
 confirm/            their weights
 verdict.csv         one row per arm and reference
 looks.csv           one row per comparison and look
+
+after `discover` also
+
+discover.toml   its budget, and how it is divided
+winner/         card.json and model.safetensors of the confirmed model
 
 and, if Ray or a library has printed something, ray.log
 """
@@ -64,6 +70,7 @@ _ENTRIES = (
     "epochs.csv",
     "events.csv",
     "supernet.csv",
+    "earlier.csv",
     "weights",
     "checkpoints",
     "best",
@@ -77,12 +84,16 @@ _ENTRIES = (
     "report.html",
     "figures",
     "time.toml",
+    "winner",
+    "discover.toml",
     "ray.log",
     "config.toml",
 )
 RUNS = "runs"
 """The folder of run folders without a name."""
-_UNUSED = {".lock", "ray.log"}
+DISCOVERY = "discover.toml"
+"""The file that says that `discover` has begun a run."""
+_UNUSED = {".lock", "ray.log", DISCOVERY}
 """Files in a folder in which a search has not begun."""
 _MAY_BE_LINKS = ("study.journal.lock",)  # Optuna's lock
 
@@ -235,6 +246,15 @@ class RunFolder:
         return self.path / "best"
 
     @property
+    def winner(self) -> Path:
+        return self.path / "winner"
+
+    @property
+    def resumed_by(self) -> str:
+        """The verb that goes on with this run by `--resume`."""
+        return "discover" if (self.path / DISCOVERY).is_file() else "search"
+
+    @property
     def figures(self) -> Path:
         return self.path / "figures"
 
@@ -252,6 +272,11 @@ class RunFolder:
         made = {k: v for k, v in config.network.to_json().items() if k == NETWORK}
         text = tomli_w.dumps({**config.to_toml(), RECORD: {**record, **made}})
         write_whole(self.path / "config.toml", text)
+
+    def add_to_record(self, config: ResolvedConfig, facts: Mapping[str, Any]) -> None:
+        """Write further facts of this run; `config` are its options."""
+        record = self.read_config(config.network.code)[1]
+        self.write_config(config, {**record, **facts})
 
     def read_config(self, backbone: str | None = None) -> tuple[ResolvedConfig, dict[str, Any]]:
         """The options of this run, and its `[record]`. Runs no code that they name.

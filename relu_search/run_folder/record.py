@@ -13,6 +13,9 @@ NETWORK = "network"
 """Table of the `[record]`: the network of a function, with its sites."""
 WEIGHTS = "weights"
 """Key of the `[record]`: digest of the weights from which trainings start; else it is missing."""
+DECIDED, EARLIER = "decided", "earlier"
+"""Keys of the `[record]`: why a search ended before its budget, and what it took from an earlier
+run, both as a sentence; else they are missing."""
 _LARGEST_SIDE = 4096  # pixels
 Rule = tuple[str, Callable[[Any], bool]]
 
@@ -50,6 +53,11 @@ def recorded_network(
     return network
 
 
+def sentences(record: Mapping[str, Any]) -> list[str]:
+    """What the record says about how the search went."""
+    return [record[name] for name in (EARLIER, DECIDED) if name in record]
+
+
 def _check(values: Mapping[str, Any], rules: Mapping[str, Rule], where: str) -> None:
     for name, (rule, holds) in rules.items():
         if not holds(values.get(name)):
@@ -73,7 +81,10 @@ def _are_numbers(value: Any) -> bool:
 _RECORD: Mapping[str, Rule] = {
     "study": ("a text", _is_text),
     "space_size": ("a text, or left out", lambda value: value is None or _is_text(value)),
-    WEIGHTS: ("a text, or left out", lambda value: value is None or _is_text(value)),
+    **{
+        name: ("a text, or left out", lambda value: value is None or _is_text(value))
+        for name in (WEIGHTS, DECIDED, EARLIER)
+    },
     "versions": (
         "a table of texts, or left out",
         lambda value: (

@@ -106,6 +106,7 @@ VERDICT_COLUMNS = (
 )
 LOOK_COLUMNS = ("placement", "versus", "n", "verdict", "margin")
 SUPERNET_COLUMNS = ("placement", "val_loss", "val_accuracy")
+EARLIER_COLUMNS = ("placement", "use", "val_accuracy", "val_loss", "search_seed")
 RUN_COLUMNS = (
     "data",
     "backbone",
@@ -138,6 +139,7 @@ COLUMNS = {
     "verdict.csv": VERDICT_COLUMNS,
     "looks.csv": LOOK_COLUMNS,
     "supernet.csv": SUPERNET_COLUMNS,
+    "earlier.csv": EARLIER_COLUMNS,
     "runs.csv": RUN_COLUMNS,
     "curves.csv": CURVE_COLUMNS,
     "comparison.csv": COMPARISON_COLUMNS,
@@ -145,7 +147,7 @@ COLUMNS = {
 TEXTS = {
     *("state", "module", "placement", "ratio", "back_end", "start", "reason"),
     *("arm", "origin", "versus", "verdict", "event"),
-    *("data", "backbone", "sign"),
+    *("data", "backbone", "sign", "use"),
 }
 COUNTS = {"trial", "epoch", "epochs", "seed", "relus", "n"}
 """Columns of whole numbers without a gap; events of the whole search have no trial."""

@@ -18,6 +18,7 @@ from relu_search.samplers.distinct import DistinctSampler, GridSampler, order_of
 from relu_search.samplers.gp_sampler import CoarseToFineSampler, Level, SurrogateSampler
 from relu_search.samplers.local_search import EvolutionSampler, GreedySampler, LocalSampler
 from relu_search.samplers.reinforce import ReinforceSampler
+from relu_search.samplers.study_arrays import Prior
 from relu_search.settings.search_options import SAMPLERS
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.space import Granularity
@@ -34,6 +35,7 @@ def make_sampler(
     seed: int,
     site_costs: NDArray[np.float64] | None = None,
     floor: float | None = None,
+    prior: Prior | None = None,
 ) -> DistinctSampler:
     """The sampler with this name, wrapped in `DistinctSampler`.
 
@@ -47,6 +49,7 @@ def make_sampler(
         site_costs: as in `ChoiceSpace.of`, with several objectives.
         floor: least accuracy, a constraint: Optuna's own for `tpe` and `nsga2`; the others find it
             in `StudyArrays`. `random` and `grid` learn nothing, so they need none.
+        prior: trials of an earlier run, for the model of `gp` and `coarse-to-fine`.
 
     Raises:
         InputError: an unknown name, or `grid` on a space too large to enumerate.
@@ -73,12 +76,13 @@ def make_sampler(
         case "reinforce":
             base_of = partial(ReinforceSampler, space=choice_space)
         case "gp":
-            base_of = partial(SurrogateSampler, space=choice_space)
+            base_of = partial(SurrogateSampler, space=choice_space, prior=prior)
         case "coarse-to-fine":
             base_of = partial(
                 CoarseToFineSampler,
                 space=choice_space,
                 levels=levels_of(space, choice_space, trials),
+                prior=prior,
             )
         case "grid":
             base_of = partial(GridSampler, space, tried, order_of(space, seed))

@@ -199,4 +199,10 @@ def encoded(space: SearchSpace, placement: Placement) -> dict[str, str]:
     return params
 
 
+def decoded(space: SearchSpace, point: Sequence[int]) -> Placement:
+    """The placement of a point of `ChoiceSpace`: a choice index for each unit, by unit name."""
+    names = sorted(space.choices)
+    return space.decode({n: space.choices[n][i] for n, i in zip(names, point, strict=True)})
+
+
 optuna.logging.set_verbosity(optuna.logging.WARNING)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from relu_search.samplers.choice_sampler import ChoiceSampler
 from relu_search.samplers.choice_space import ChoiceSpace, Point, Points
 from relu_search.samplers.gp_model import Surrogate, kept_trials, one_blas_thread
-from relu_search.samplers.study_arrays import StudyArrays
+from relu_search.samplers.study_arrays import Prior, StudyArrays
 
 
 class SurrogateSampler(ChoiceSampler):
@@ -28,15 +28,24 @@ class SurrogateSampler(ChoiceSampler):
     _DRAWN = 600
 
     def __init__(
-        self, *, seed: int | None = None, startup: int = 5, space: ChoiceSpace | None = None
+        self,
+        *,
+        seed: int | None = None,
+        startup: int = 5,
+        space: ChoiceSpace | None = None,
+        prior: Prior | None = None,
     ) -> None:
-        super().__init__(seed=seed, startup=max(2, startup), space=space)
+        known = 0 if prior is None else len(prior.scores)
+        super().__init__(seed=seed, startup=max(2, startup - known), space=space)
+        self._prior = prior
 
     def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         with one_blas_thread():
             return self._most_worth(arrays, space)
 
     def _most_worth(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
+        if self._prior is not None:
+            arrays = arrays.after(self._prior)
         kept = kept_trials(arrays.scores)
         points, costs = arrays.points[kept], arrays.costs[kept]
         model = Surrogate.fit(points, arrays.quality[kept], arrays.noisier[kept])
@@ -99,8 +108,9 @@ class CoarseToFineSampler(SurrogateSampler):
         startup: int = 2,
         space: ChoiceSpace | None = None,
         levels: Sequence[Level] = (),
+        prior: Prior | None = None,
     ) -> None:
-        super().__init__(seed=seed, startup=startup, space=space)
+        super().__init__(seed=seed, startup=startup, space=space, prior=prior)
         self._levels = levels
 
     def _first(self, arrays: StudyArrays) -> Point | None:

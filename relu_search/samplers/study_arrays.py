@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,19 @@ from relu_search.run_folder.study import (
 Choices = Mapping[str, CategoricalDistribution]
 """Parameter name -> its choices."""
 _FEWEST_FOR_A_LINE = 3
+
+
+@dataclass(frozen=True, eq=False)
+class Prior:
+    """Trials of an earlier run, as data of the model.
+
+    Attributes:
+        points: (trials, units) index of each unit's choice.
+        scores: (trials,) as `StudyArrays.quality`.
+    """
+
+    points: NDArray[np.int64]
+    scores: NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +98,17 @@ class StudyArrays:
             noisier=np.array([trial.state == TrialState.PRUNED for trial in ended], dtype=bool),
             pending=_points(running, choices),
             floor=floor,
+        )
+
+    def after(self, prior: Prior) -> StudyArrays:
+        """The same after the trials of an earlier run, for a single objective."""
+        return replace(
+            self,
+            points=np.concatenate([prior.points, self.points]),
+            scores=np.concatenate([prior.scores, self.scores]),
+            quality=np.concatenate([prior.scores, self.quality]),
+            costs=np.zeros((len(prior.scores) + len(self.scores), 0)),
+            noisier=np.concatenate([np.zeros(len(prior.scores), dtype=bool), self.noisier]),
         )
 
     def seen(self) -> set[tuple[int, ...]]:

@@ -6,7 +6,7 @@ values that they reported, FAIL trials have a reason. This module does not use R
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -28,6 +28,7 @@ from relu_search.run_folder.study import (
 )
 from relu_search.samplers.by_name import make_sampler
 from relu_search.samplers.distinct import distributions
+from relu_search.samplers.study_arrays import Prior
 from relu_search.settings.metrics import METRICS, MetricName
 from search_spaces import Placement, SearchSpace, module_name_of
 from trials.early_stopping.rule import PastTrial
@@ -96,7 +97,12 @@ class StudyProposer:
         planned: trials that the sampler plans with, where time may end the search before; None:
             `trials`.
         budget: of time; None: there is no limit.
+        decided: takes the placements that were tried and the number of trials that have ended;
+            returns whether no further trial is needed. It is asked before each new proposal, once
+            all placements that are to be tried first have been proposed. None: all of the budget
+            is needed.
         site_costs: (costs, sites) what keeping each site adds.
+        prior: trials of an earlier run, as data of the sampler's model.
         floor: least accuracy; the study then minimises the cost alone. None: there is none.
         sampler: a name of `SAMPLERS`.
         seed: of the sampler.
@@ -118,10 +124,12 @@ class StudyProposer:
         trials: int,
         planned: int | None = None,
         budget: TimeBudget | None = None,
+        decided: Callable[[Collection[Placement], int], bool] | None = None,
         costs_of: Callable[[Placement], tuple[float, ...]] | None = None,
         timing_of: Callable[[Placement], Mapping[str, float] | None] = lambda _placement: None,
         site_costs: NDArray[np.float64] | None = None,
         floor: float | None = None,
+        prior: Prior | None = None,
         sampler: str = "gp",
         seed: int = 0,
         listeners: tuple[SearchListener, ...] = (),
@@ -143,6 +151,7 @@ class StudyProposer:
         self._references = references
         self._module_seeds = module_seeds
         self._budget = budget or TimeBudget()
+        self._decided = decided
         self._typical = spec_of(space.backbone.paired, 0)
         self._listeners = listeners
         self._distributions = distributions(space)
@@ -164,6 +173,7 @@ class StudyProposer:
             seed=seed,
             site_costs=site_costs,
             floor=floor,
+            prior=prior,
         )
 
     @property
@@ -174,8 +184,13 @@ class StudyProposer:
     @property
     def has_more(self) -> bool:
         """Whether another trial may be proposed now. One that was interrupted always goes on."""
-        in_time = bool(self._cut_off) or self._budget.may_start(self._typical)
-        return self.remaining > 0 and in_time
+        if self._cut_off or self.remaining <= 0:
+            return self.remaining > 0
+        if not self._budget.may_start(self._typical):
+            return False
+        if self._decided is None or self._waiting:
+            return True
+        return not self._decided(self._tried, self._spent)
 
     @property
     def unfinished(self) -> int:

@@ -26,6 +26,7 @@ class RunRecorder:
 
     Attributes:
         best_trial: row of the best trial so far, as in `trials.csv`; None before there is one.
+        full_length: rows of the full-length trials so far.
     """
 
     def __init__(self, run: RunFolder, config: ResolvedConfig, facts: PlacementFacts) -> None:
@@ -33,7 +34,7 @@ class RunRecorder:
         self._run = run
         self._config = config
         self._facts = facts
-        self._full_length: list[dict[str, Any]] = []
+        self.full_length: list[dict[str, Any]] = []
         self._exported: int | None = None
 
     def restart(self, finished: list[FrozenTrial]) -> None:
@@ -54,7 +55,7 @@ class RunRecorder:
         is_resumed = self._run.table("trials.csv").is_file()
         self._run.start_tables(rows, epochs)
         self._run.add_event("search resumed" if is_resumed else "search begun")
-        self._full_length = [row for row in rows if row["state"] == TrialState.COMPLETE.name]
+        self.full_length[:] = [row for row in rows if row["state"] == TrialState.COMPLETE.name]
         self._update_best()
 
     def _require_nothing_lost(self, known: set[int]) -> None:
@@ -83,7 +84,7 @@ class RunRecorder:
         self._run.add_event("trial ended", trial.number, row["placement"])
         if trial.state == TrialState.COMPLETE:
             before = self.best_trial
-            self._full_length.append(row)
+            self.full_length.append(row)
             self._update_best()
             best = self.best_trial
             if best and (before is None or before["placement"] != best["placement"]):
@@ -115,9 +116,9 @@ class RunRecorder:
         One fit of the model per full-length trial is needed: each changes all estimates. A model
         whose weights are not on this machine is not exported.
         """
-        if not self._full_length:
+        if not self.full_length:
             return
-        self.best_trial = best_trial(pd.DataFrame(self._full_length), self._config)
+        self.best_trial = best_trial(pd.DataFrame(self.full_length), self._config)
         if self.best_trial is None or self.best_trial["trial"] == self._exported:
             return
         if self._run.trial_weights(self.best_trial["trial"]).is_file():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import optuna
 
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.record import WEIGHTS
+from relu_search.run_folder.record import EARLIER, WEIGHTS
 from relu_search.run_folder.study import finished_trials, has_study, new_study_name, open_study
 from relu_search.search.proposer import choices_of
 from relu_search.settings.option_fields import options_of
@@ -121,7 +121,7 @@ def study_of(run: RunFolder, config: ResolvedConfig, record: Mapping[str, Any]) 
     study = _open_earlier_study(run, config) if run.is_run() else None
     name = new_study_name(run.path) if study is None else study.study_name
     earlier = run.read_config()[1] if study is not None else {}
-    kept = {"estimate": earlier["estimate"]} if "estimate" in earlier else {}
+    kept = {name: earlier[name] for name in ("estimate", EARLIER) if name in earlier}
     run.write_config(config, {"study": name, **kept, **record})
     return study or open_study(run.journal, name, config.directions, storage=config.storage)
 
@@ -177,7 +177,7 @@ def require_same_weights(run: RunFolder, config: ResolvedConfig) -> None:
 
 @contextlib.contextmanager
 def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
-    """Turn a fault that ends a search into one line: what is saved and how to resume.
+    """Turn a fault that ends a run into one line: what is saved and how to resume.
 
     Raises:
         RunStoppedError: the disk is full or read-only, the database does not answer, or all trials
@@ -193,7 +193,8 @@ def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
         has_password = config.to_toml().get("storage") != config.storage
         raise RunStoppedError(
             f"{cause}; {run.count_trials()} finished trials are safe in {run.path}. When the cause "
-            f"is mended, go on with: relu-search search --resume {shlex.quote(str(run.path))}"
+            f"is mended, go on with: relu-search {run.resumed_by} --resume "
+            + shlex.quote(str(run.path))
             + (f" --backbone {shlex.quote(code)}" if (code := config.network.code) else "")
             + (" --storage URL" if has_password else "")
         ) from error

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 from relu_search.analysis.placement_facts import PlacementFacts
+from relu_search.budget.decided import Decider
 from relu_search.budget.plan import Plan
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
-from relu_search.run_folder.record import WEIGHTS
+from relu_search.run_folder.record import DECIDED, EARLIER, WEIGHTS
 from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
@@ -37,6 +38,7 @@ from relu_search.search.warm_start import advised_placements
 from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
+from relu_search.transfer.earlier_run import Transfer, transfer_from
 from search_spaces import InputError, SearchSpace
 from search_spaces.errors import require_type
 from trials.data.image_sets import TrainingData
@@ -44,7 +46,7 @@ from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.time_budget import TimeBudget
 
-Ending = Literal["budget spent", "interrupted"]
+Ending = Literal["budget spent", "decided", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +72,8 @@ def run_search(
     verbose: bool = False,
     listeners: tuple[SearchListener, ...] = (),
     begun: Callable[[RunFolder], None] = lambda _run: None,
+    planned: Callable[[RunFolder, Plan | None], None] = lambda _run, _plan: None,
+    needs_test: bool = False,
 ) -> SearchOutcome:
     """Start a new search.
 
@@ -85,6 +89,9 @@ def run_search(
         verbose: show Ray's messages.
         listeners: are told of every event, for example a live view.
         begun: is told the run folder before Ray starts.
+        planned: is told the run folder, and the estimate if there is a time budget, before the
+            first trial.
+        needs_test: refuse data without a test split, which a confirmation needs.
 
     Raises:
         InputError: bad input, or no trial fits into the time budget; nothing was written.
@@ -94,8 +101,11 @@ def run_search(
     budget = TimeBudget(resolved.time_limit)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
-        setting = _Setting.of(resolved, _progress(listeners))
+        setting = _Setting.of(resolved, _progress(listeners), needs_test=needs_test)
         resolved = resolved.with_weights(setting.data)
+        transfer = transfer_from(resolved, data_facts(setting.data), setting.space)
+        if transfer.sentence:
+            _progress(listeners)(transfer.sentence)
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
         begun(run)
         cluster = connect(resolved, stack, dashboard=dashboard, verbose=verbose)
@@ -108,6 +118,9 @@ def run_search(
                 "preparation; give a longer one, or fewer --epochs"
             )
         run.clear()
+        planned(run, plan)
+        if transfer.rows:
+            transfer.write(run)
         return _search(
             resolved,
             run,
@@ -115,6 +128,7 @@ def run_search(
             places,
             budget=budget,
             plan=plan,
+            transfer=transfer,
             verbose=verbose,
             listeners=listeners,
         )
@@ -192,6 +206,7 @@ def resume_search(
             places,
             budget=budget,
             plan=plan,
+            transfer=Transfer.read(run),
             verbose=verbose,
             listeners=listeners,
         )
@@ -207,7 +222,7 @@ class _Setting:
     costs: Costs
 
     @classmethod
-    def of(cls, config: ResolvedConfig, say: Say) -> _Setting:
+    def of(cls, config: ResolvedConfig, say: Say, *, needs_test: bool = False) -> _Setting:
         data, space = config.load_data(say), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
         facts.require_memory()  # refuses images that are too small, too
@@ -216,7 +231,7 @@ class _Setting:
         check_exchange(config.exchange)
         from trials.data.outlook import outlook_on_test  # opens the test split, to tell of it
 
-        for line in outlook_on_test(data, data_dir=config.data_dir):
+        for line in outlook_on_test(data, data_dir=config.data_dir, required=needs_test):
             say(line)
         costs = Costs.of_config(config, facts, say)
         return cls(data=data, space=space, facts=facts, costs=costs)
@@ -243,12 +258,13 @@ def _search(
     *,
     budget: TimeBudget,
     plan: Plan | None,
+    transfer: Transfer,
     verbose: bool,
     listeners: tuple[SearchListener, ...],
 ) -> SearchOutcome:
     progress = _progress(listeners)
     with says_what_is_safe(run, config):
-        study = study_of(run, config, _record_of(config, setting, plan))
+        study = study_of(run, config, _record_of(config, setting, plan, transfer))
         costs = setting.costs.in_study(study)
         budget.save = partial(save_time, run.path, "search")
         run.sweep()
@@ -256,6 +272,10 @@ def _search(
         recorder = RunRecorder(run, config, setting.facts)
         finished = finished_trials(study)
         recorder.restart(finished)
+        decider = None
+        if config.stop_when_decided:
+            decider = Decider(config, setting.space, recorder.full_length)
+        repeats = transfer.repeats(config.seed)
         planned = config.most_trials
         if plan is not None:
             planned = min(planned, len(finished) + plan.expected)
@@ -266,23 +286,30 @@ def _search(
             own=config.own_placements,
             protect_own=config.protect,
             module_seeds=MODULE_SEEDS,
-            first=advised_placements(
-                run,
-                replace(config, trials=planned),
-                setting.data,
-                setting.space,
-                call=places.call,
-                say=progress,
+            first=[
+                *transfer.first,
+                *advised_placements(
+                    run,
+                    replace(config, trials=planned),
+                    setting.data,
+                    setting.space,
+                    call=places.call,
+                    say=progress,
+                ),
+            ],
+            spec_of=lambda placement, repeat: config.trial_spec(
+                placement, repeat + repeats[placement.text]
             ),
-            spec_of=config.trial_spec,
             metric=config.metric,
             costs_of=costs.of if config.costs else None,
             timing_of=costs.timing_of,
             site_costs=costs.of_sites() if config.costs else None,
             floor=config.at_least_accuracy,
+            prior=transfer.prior(config, setting.space),
             trials=config.most_trials,
             planned=planned,
             budget=budget,
+            decided=decider,
             sampler=config.proposed_by,
             seed=config.seed,
             listeners=(recorder, *listeners),
@@ -300,8 +327,12 @@ def _search(
                 verbose=verbose,
             )
         budget.record()
-    interrupted = proposer.unfinished or proposer.has_more
-    ending: Ending = "interrupted" if interrupted else "budget spent"
+        ending: Ending = "budget spent"
+        if proposer.unfinished or proposer.has_more:
+            ending = "interrupted"
+        elif decider is not None and decider.decision is not None:
+            ending = "decided"
+            run.add_to_record(config, {DECIDED: decider.decision.sentence()})
     return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 
@@ -310,7 +341,9 @@ def _progress(listeners: tuple[SearchListener, ...]) -> Say:
     return partial(print, file=sys.stderr) if listeners else lambda _line: None
 
 
-def _record_of(config: ResolvedConfig, setting: _Setting, plan: Plan | None) -> dict[str, Any]:
+def _record_of(
+    config: ResolvedConfig, setting: _Setting, plan: Plan | None, transfer: Transfer
+) -> dict[str, Any]:
     """The facts of a run for the `[record]` of `config.toml`."""
     record: dict[str, Any] = {
         "space_size": str(setting.space.size),
@@ -319,4 +352,6 @@ def _record_of(config: ResolvedConfig, setting: _Setting, plan: Plan | None) -> 
     }
     if config.start is not None:
         record[WEIGHTS] = config.start.digest
+    if transfer.sentence:
+        record[EARLIER] = transfer.sentence
     return record if plan is None else record | {"estimate": plan.record()}

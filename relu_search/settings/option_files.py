@@ -225,6 +225,8 @@ def places_of(typed: SearchOptions) -> dict[str, str]:
         places["exchange"] = typed.exchange if url else absolute_path(typed.exchange)
     if typed.weights is not None:
         places["weights"] = absolute_weights(typed.weights)
+    if typed.earlier is not None:
+        places["earlier"] = absolute_path(typed.earlier)
     if typed.storage is not None:
         places["storage"] = with_absolute_file(typed.storage)
     return places

@@ -32,13 +32,8 @@ from relu_search.settings.option_files import (
     own_placements,
     places_of,
 )
-from relu_search.settings.search_options import (
-    COARSE_TO_FINE,
-    DEFAULT_TRIALS,
-    MOST_TRIALS,
-    RECIPE_OPTIONS,
-    SearchOptions,
-)
+from relu_search.settings.option_groups.budget_options import DEFAULT_TRIALS, MOST_TRIALS
+from relu_search.settings.search_options import COARSE_TO_FINE, RECIPE_OPTIONS, SearchOptions
 from search_spaces import (
     Architecture,
     InputError,
@@ -77,7 +72,7 @@ class ResolvedConfig(SearchOptions):
 
     No None means "the default" here. None is left where it means "no limit" (`train_limit`,
     `max_relus`, `time_budget`, `trials` with a `time_budget`), "not used" (`ratio`, `objective`,
-    `exchange`, `warm_start`, `weights`), or where only the data or the machines can tell
+    `exchange`, `warm_start`, `weights`, `earlier`), or where only the data or the machines can tell
     (`validation_images`, `data_dir`, `concurrent`, `gpus_per_trial`, `address`, `storage`, `out`).
 
     Paths are absolute, so that a run goes on from any working directory. Only `out` is as typed.

@@ -139,6 +139,11 @@ def _check_combinations(options: SearchOptions) -> None:
         )
     if options.protect and not options.own:
         raise InputError("protect is for the placements of --try; give them, or leave it out")
+    if options.stop_when_decided and (options.objective or options.at_least_accuracy is not None):
+        raise InputError(
+            "stop_when_decided is for a single metric; leave it out, or leave out objective and "
+            "at_least_accuracy"
+        )
     if options.search_norm and options.norm == "drop":
         raise InputError("norm drop and search_norm exclude each other; give one of them")
     _check_start(options)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from relu_search.settings.metrics import MetricName
-from relu_search.settings.network_options import SMALL_DATA, NetworkOptions
+from relu_search.settings.network_options import SMALL_DATA
 from relu_search.settings.option_fields import option, options_of
+from relu_search.settings.option_groups.budget_options import BudgetOptions
 from search_spaces import Activation, DroppedNorm, Granularity
 from trials.data.image_sets import Augment, TrainingData
 from trials.early_stopping.rule import Signal
@@ -20,7 +21,6 @@ Sampler = Literal[
 SAMPLERS: tuple[Sampler, ...] = get_args(Sampler)
 COARSE_TO_FINE: Literal["coarse-to-fine"] = "coarse-to-fine"
 """Granularity that begins with one pattern for the whole net and ends with one per block."""
-DEFAULT_TRIALS, MOST_TRIALS = 48, 1_000_000
 MOST_PACKED = 256
 RECIPE_OPTIONS = (
     *("batch_size", "learning_rate", "schedule", "milestones", "warm_up", "optimizer", "momentum"),
@@ -33,7 +33,7 @@ be larger, up to the limit of the libraries (2**32 - 1)."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class SearchOptions(NetworkOptions):
+class SearchOptions(BudgetOptions):
     """The options of a search.
 
     `SearchConfig` holds them as the user typed them, `ResolvedConfig` as the search runs them.
@@ -191,22 +191,6 @@ class SearchOptions(NetworkOptions):
         "Seed of the split, initial weights, order of images, augmentation and sampler.",
         least=0,
         most=MAX_SEED,
-    )
-    trials: int | None = option(
-        None,
-        "Search",
-        "Number of trials, the hand-designed modules included.",
-        default_text=f"{DEFAULT_TRIALS}; with --time-budget no limit",
-        least=1,
-        most=MOST_TRIALS,
-    )
-    time_budget: str | None = option(
-        None,
-        "Search",
-        "How long all trainings may take, such as 90m, 2h or 1d12h. None starts that cannot end in "
-        "this time. After an interruption there is what is left.",
-        default_text="no limit",
-        metavar="TIME",
     )
     own: str | dict[str, str] | None = option(
         None,

@@ -18,20 +18,29 @@ from trials.data.reading.folders import MissingSplitError
 _FEW = 4
 
 
-def outlook_on_test(training: TrainingData, *, data_dir: str | Path | None = None) -> list[str]:
+def outlook_on_test(
+    training: TrainingData, *, data_dir: str | Path | None = None, required: bool = False
+) -> list[str]:
     """Lines about what a confirmation will miss; none if the test split has all that it needs.
 
     Checks classes and labels, and the sizes of the images by their headers.
 
+    Args:
+        required: a missing test split is an error.
+
     Raises:
-        InputError: there is a test split, but it cannot be used with these training images.
+        InputError: there is a test split, but it cannot be used with these training images; or
+            there is none, and it is required.
     """
     if training.name.partition(":")[0] == PYTHON:
         return []
     try:
         source, labels = open_test_split(training, data_dir)
     except MissingSplitError as error:
-        return [f"WARNING: there is no test split, which relu-search confirm needs ({error})"]
+        line = f"there is no test split, which relu-search confirm needs ({error})"
+        if required:
+            raise InputError(f"{line}; add one, or use relu-search search") from error
+        return [f"WARNING: {line}"]
     if not training.resized:
         for where, sides in source.sides():
             if sides != training.image_size:

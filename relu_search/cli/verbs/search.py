@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -56,7 +56,7 @@ def search(
 
     Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
     """
-    shown = {"dashboard": dashboard, "verbose": given.pop("verbose", False)}
+    shown: dict[str, Any] = {"dashboard": dashboard, "verbose": given.pop("verbose", False)}
     with results_alone():
         if resume is None:
             outcome = _new_search(given, config, overwrite=overwrite, **shown)
@@ -71,7 +71,7 @@ def search(
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _new_search(given: Given, file: Path | None, **options: bool) -> SearchOutcome:
+def _new_search(given: Given, file: Path | None, **options: Any) -> SearchOutcome:
     from relu_search.search.run_search import run_search
     from relu_search.settings.search_config import SearchConfig
 
@@ -81,7 +81,7 @@ def _new_search(given: Given, file: Path | None, **options: bool) -> SearchOutco
         return run_search(config, listeners=(view,), begun=begun, **options)
 
 
-def _resumed_search(run: str, given: Given, file: Path | None, **options: bool) -> SearchOutcome:
+def _resumed_search(run: str, given: Given, file: Path | None, **options: Any) -> SearchOutcome:
     from relu_search.run_folder.folder import RunFolder
     from relu_search.run_folder.time_spent import time_spent
     from relu_search.search.resuming import changed_config

@@ -1,0 +1,1 @@
+"""Verbs that go the whole way, from data to a model."""

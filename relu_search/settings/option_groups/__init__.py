@@ -1,0 +1,1 @@
+"""Groups of the options of a search."""
