@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from relu_search.cli.live_view import LiveView as LiveView
     from relu_search.confirmation.confirm import Confirmation as Confirmation
     from relu_search.confirmation.confirm import confirm as confirm
     from relu_search.export.exported_model import export_model as export_model
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
     from relu_search.search.run_search import resume_search as resume_search
     from relu_search.search.run_search import run_search as run_search
     from relu_search.settings.search_config import SearchConfig as SearchConfig
+    from relu_search.trackers.listener import SearchListener as SearchListener
 
 _HOME = {
     "SearchConfig": "settings.search_config",
+    "SearchListener": "trackers.listener",
+    "LiveView": "cli.live_view",
     "Confirmation": "confirmation.confirm",
     "confirm": "confirmation.confirm",
     "export_model": "export.exported_model",
@@ -30,8 +34,10 @@ _HOME = {
 
 __all__ = [
     "Confirmation",
+    "LiveView",
     "RunFolder",
     "SearchConfig",
+    "SearchListener",
     "SearchOutcome",
     "confirm",
     "export_model",

@@ -10,6 +10,7 @@ weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
 best/           card.json and model.safetensors of the best trial so far
 report.html     the report; figures/ has its figures as PNG and PDF
+trackers/       with --log: what trackers write, and what they have been sent
 
 after a confirmation also
 
@@ -78,6 +79,7 @@ _ENTRIES = (
     "looks.csv",
     "report.html",
     "figures",
+    "trackers",
     "time.toml",
     "ray.log",
     "config.toml",

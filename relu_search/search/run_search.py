@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.budget.plan import Plan
@@ -23,7 +23,7 @@ from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
 from relu_search.search.costs import Costs
-from relu_search.search.proposer import SearchListener, StudyProposer
+from relu_search.search.proposer import StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import (
     changed_config,
@@ -36,15 +36,15 @@ from relu_search.search.resuming import (
 from relu_search.search.warm_start import advised_placements
 from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.search_config import SearchConfig, tracker_names
+from relu_search.trackers.listener import Ending, Listeners, SearchListener
+from relu_search.trackers.processes import told
 from search_spaces import InputError, SearchSpace
 from search_spaces.errors import require_type
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.time_budget import TimeBudget
-
-Ending = Literal["budget spent", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def run_search(
     overwrite: bool = False,
     dashboard: bool = False,
     verbose: bool = False,
-    listeners: tuple[SearchListener, ...] = (),
+    listeners: Sequence[SearchListener] = (),
     begun: Callable[[RunFolder], None] = lambda _run: None,
 ) -> SearchOutcome:
     """Start a new search.
@@ -83,7 +83,8 @@ def run_search(
         overwrite: replace an earlier run folder.
         dashboard: start Ray's dashboard, for this machine alone.
         verbose: show Ray's messages.
-        listeners: are told of every event, for example a live view.
+        listeners: are told what happens, for example a `LiveView`. An exception of one is reported
+            once, and the search goes on.
         begun: is told the run folder before Ray starts.
 
     Raises:
@@ -94,6 +95,7 @@ def run_search(
     budget = TimeBudget(resolved.time_limit)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
+        heard = stack.enter_context(told(listeners, tracker_names(resolved.log)))
         setting = _Setting.of(resolved, _progress(listeners))
         resolved = resolved.with_weights(setting.data)
         run = stack.enter_context(RunFolder.create(resolved.out, overwrite=overwrite))
@@ -116,7 +118,8 @@ def run_search(
             budget=budget,
             plan=plan,
             verbose=verbose,
-            listeners=listeners,
+            listeners=heard,
+            progress=_progress(listeners),
         )
 
 
@@ -144,7 +147,7 @@ def resume_search(
     *,
     dashboard: bool = False,
     verbose: bool = False,
-    listeners: tuple[SearchListener, ...] = (),
+    listeners: Sequence[SearchListener] = (),
     **changes: Any,
 ) -> SearchOutcome:
     """Continue an interrupted search, or give a search more trials.
@@ -174,6 +177,7 @@ def resume_search(
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
+        heard = stack.enter_context(told(listeners, tracker_names(config.log)))
         budget = TimeBudget(config.time_limit, spent=time_spent(run.path, "search"))
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
@@ -193,7 +197,8 @@ def resume_search(
             budget=budget,
             plan=plan,
             verbose=verbose,
-            listeners=listeners,
+            listeners=heard,
+            progress=_progress(listeners),
         )
 
 
@@ -244,18 +249,20 @@ def _search(
     budget: TimeBudget,
     plan: Plan | None,
     verbose: bool,
-    listeners: tuple[SearchListener, ...],
+    listeners: Listeners,
+    progress: Say,
 ) -> SearchOutcome:
-    progress = _progress(listeners)
     with says_what_is_safe(run, config):
         study = study_of(run, config, _record_of(config, setting, plan))
         costs = setting.costs.in_study(study)
         budget.save = partial(save_time, run.path, "search")
         run.sweep()
         run.trial_files.make_folders()
-        recorder = RunRecorder(run, config, setting.facts)
+        recorder = RunRecorder(run, config, setting.facts, listeners)
         finished = finished_trials(study)
         recorder.restart(finished)
+        budget.record()
+        listeners.tell("began", run, config)
         planned = config.most_trials
         if plan is not None:
             planned = min(planned, len(finished) + plan.expected)
@@ -284,7 +291,7 @@ def _search(
             budget=budget,
             sampler=config.proposed_by,
             seed=config.seed,
-            listeners=(recorder, *listeners),
+            listeners=(recorder,),
         )
         if proposer.has_more:
             run_search_trials(
@@ -301,10 +308,11 @@ def _search(
         budget.record()
     interrupted = proposer.unfinished or proposer.has_more
     ending: Ending = "interrupted" if interrupted else "budget spent"
+    listeners.ending = ending
     return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 
-def _progress(listeners: tuple[SearchListener, ...]) -> Say:
+def _progress(listeners: Sequence[SearchListener]) -> Say:
     """Where lines about the progress go: to stderr, or nowhere if nobody listens."""
     return partial(print, file=sys.stderr) if listeners else lambda _line: None
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import sys
-import types
 
-import optuna
 import pytest
-from optuna.trial import TrialState
 from rich.table import Table
 
+from relu_search import LiveView, RunFolder, SearchConfig
 from relu_search.cli.console import print_json, print_parts, say
-from relu_search.cli.live_view import LiveView
 from relu_search.cli.plain_console import PlainConsole
 
 NASTY = "a[/red]b [bold]c :smile: \x1b[31m \x9b2J \u202e \udcff"
@@ -35,25 +33,21 @@ def test_texts_are_shown_as_they_are_but_for_control_characters(capsys):
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_live_view_shows_names_and_reasons_as_they_are(terminal):
+def test_the_live_view_shows_names_and_reasons_as_they_are(terminal, tmp_path):
     file = io.StringIO()
     console = PlainConsole(file=file, force_terminal=terminal, width=400)
-    view = LiveView(console, headline=f"on folder:{NASTY}", trials=9, epochs=1, metric="val_loss")
-    placement = types.SimpleNamespace(text=NASTY)
-    proposal = types.SimpleNamespace(number=0, spec=types.SimpleNamespace(placement=placement))
-    attributes = {"module": "", "placement": NASTY, "reason": NASTY, "history": []}
-    trial = optuna.trial.create_trial(state=TrialState.FAIL, user_attrs=attributes)
-    with view:
-        view.started(proposal)
-        console.print(view._panel())
-        view.finished(trial)
-        done = optuna.trial.create_trial(
-            value=1.0,
-            user_attrs=attributes
-            | {"history": [{"val_accuracy": 1.0, "val_loss": 1.0}], "module": NASTY},
-        )
-        view.finished(done)
-        console.print(view._panel())
+    view = LiveView(console)
+    config = SearchConfig(backbone="plain-8").resolve()
+    view.began(RunFolder(tmp_path), dataclasses.replace(config, data=f"folder:{NASTY}"))
+    row = {"trial": 0, "module": "", "placement": NASTY, "epochs": 0, "reason": NASTY}
+    view.started(row)
+    console.print(view._panel())
+    view.finished(row | {"state": "FAIL", "val_accuracy": None, "val_loss": None})
+    view.finished(
+        row | {"state": "COMPLETE", "val_accuracy": 1.0, "val_loss": 1.0, "module": NASTY}
+    )
+    console.print(view._panel())
+    view.ended("budget spent")
     text = file.getvalue()
     assert f"on folder:{SHOWN}" in text
     assert text.count(SHOWN) >= 3

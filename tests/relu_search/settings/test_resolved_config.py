@@ -85,6 +85,7 @@ EVERYTHING = {
     "deterministic": True,
     "warm_start": None,  # excludes weights
     "out": "runs/a",
+    "log": "wandb, tensorboard",
     "report": False,
 }
 
