@@ -30,9 +30,6 @@ class LiveView(SearchListener):
     """Shows a search: a live panel in a terminal or notebook, elsewhere a line for each trial.
 
     ```python
-    from relu_search import LiveView, SearchConfig, run_search
-
-    config = SearchConfig(backbone="plain-8", trials=4, epochs=1)
     run_search(config, listeners=[LiveView()])
     ```
 

@@ -25,15 +25,11 @@ class SearchListener:
     """Is told what happens in a search. A subclass overrides the methods that it needs.
 
     ```python
-    from relu_search import SearchConfig, SearchListener, run_search
-
-
-    class Best(SearchListener):
+    class Ends(SearchListener):
         def finished(self, trial):
             print(trial["placement"], trial["state"], trial["val_accuracy"])
 
-
-    run_search(SearchConfig(backbone="plain-8", trials=4, epochs=1), listeners=[Best()])
+    run_search(config, listeners=[Ends()])
     ```
 
     `began` is the first call and `ended` the last one. The search waits for every call, so work
