@@ -44,6 +44,7 @@ def test_blocks_can_be_read_and_import_what_exists(page):
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("page", WITH_PYTHON, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_blocks_of_a_page_run_in_their_order(page, tmp_path):
     blocks = [BEFORE.get(page, ""), *BLOCK.findall(page.read_text(encoding="utf-8"))]

@@ -8,9 +8,11 @@ import subprocess
 import sys
 
 import pytest
+from helpers.clock import Clock
 from rich.table import Table
 
 from relu_search import LiveView, RunFolder, SearchConfig
+from relu_search.cli import live_view
 from relu_search.cli.console import print_json, print_parts, say
 from relu_search.cli.plain_console import PlainConsole
 
@@ -53,6 +55,34 @@ def test_the_live_view_shows_names_and_reasons_as_they_are(terminal, tmp_path):
     assert text.count(SHOWN) >= 3
     assert "\x1b[31m" not in text
     assert "\u202e" not in text
+
+
+def test_in_a_notebook_one_panel_is_drawn_anew_at_most_twice_a_second(tmp_path, monkeypatch):
+    clock, drawn, places = Clock(), [], []
+
+    class Place:
+        def update(self, content, raw):
+            drawn.append(content)
+
+    def display(content, *, display_id=False, **_):
+        if display_id:
+            places.append(content)
+            return Place()
+        return None  # the headline
+
+    monkeypatch.setattr("IPython.display.display", display)
+    monkeypatch.setattr(live_view.time, "monotonic", clock)
+    view = LiveView(PlainConsole(force_jupyter=True))
+    view.began(RunFolder(tmp_path), SearchConfig(backbone="plain-8", trials=2).resolve())
+    view.started({"trial": 0, "placement": "<b>01*3"})
+    assert (len(places), drawn) == (1, [])
+    clock.now += 1
+    view.started({"trial": 1, "placement": "1*6"})
+    assert len(drawn) == 1
+    assert "<b>01*3" in drawn[0]["text/plain"]
+    assert "&lt;b&gt;01*3" in drawn[0]["text/html"]
+    view.ended("budget spent")
+    assert (len(places), len(drawn)) == (1, 2)
 
 
 SHOW = [sys.executable, "-m", "relu_search.cli"]
