@@ -14,15 +14,19 @@ import select
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 from relu_search.trackers.followed import SEARCH, FollowedSearch, FollowedTrial, Sent
-from search_spaces.errors import one_line
+from search_spaces.errors import InputError, one_line
+from trials.files.locks import locked
 
 FOLDER = "trackers"
-"""In a run folder: what trackers write there, and what they have been sent."""
+"""In a run folder: a folder for each tracker, for its files and what it has been sent."""
+LOG = "log.txt"
+"""In the folder of a tracker: what its library prints."""
 MODULES = {
     "tensorboard": "tensorboard_files",
     "mlflow": "mlflow_runs",
@@ -31,6 +35,7 @@ MODULES = {
 _PERIOD = 3.0
 """Seconds between two times that something is sent: many epochs cost as much as one."""
 _AGAIN = 30.0  # seconds after which a tracker that failed is tried again
+_PATIENCE = 90.0  # seconds for which the follower of an earlier process is waited for
 _RESULTS = ("best/card.json", "report.html")
 _PARAMETERS = (
     *("trial", "module", "placement", "ratio", "relus", "relu_elements", "params", "macs", "seed"),
@@ -53,7 +58,7 @@ class Tracker(Protocol):
         """Send the metrics of further epochs of a run."""
 
     def files(self, key: str, files: list[Path]) -> None:
-        """Send files of a run."""
+        """Send files of a run; after a failure they may come again."""
 
     def end(self, key: str, state: str, reason: str) -> None:
         """End a run.
@@ -154,37 +159,55 @@ def follow(name: str, path: Path) -> None:
         name: of the tracker.
         path: run folder of the search.
     """
-    warnings = _own_streams(path / FOLDER / f"{name}.log")
+    folder = path / FOLDER / name
+    warnings = _own_streams(folder / LOG)
     with contextlib.suppress(OSError):
         os.nice(10)  # trials come first
-    search, inbox = FollowedSearch(path), _Inbox()
-    follower: Follower | None = None
-    next_time, has_warned = 0.0, False
-    while search.ending is None:
-        for event, *facts in inbox.wait(next_time):
-            search.hear(event, *facts)
-        if inbox.is_closed and search.ending is None:
-            search.ending = "interrupted"
-        if search.ending is None and time.monotonic() < next_time:
-            continue
-        try:
-            follower = follower or _follower(name, search)
-            follower.send()
-            next_time = time.monotonic() + _PERIOD
-        except Exception as error:  # each library has its own
-            next_time = time.monotonic() + _AGAIN
-            traceback.print_exc()
-            if not has_warned:
-                has_warned = True
-                warnings.write(f"{_warning(name, path, error)}\n")
-                warnings.flush()
+    with _alone(folder):
+        search, inbox = FollowedSearch(path), _Inbox()
+        follower: Follower | None = None
+        next_time, has_warned = 0.0, False
+        while search.ending is None:
+            for event, *facts in inbox.wait(next_time):
+                search.hear(event, *facts)
+            if inbox.is_closed and search.ending is None:
+                search.ending = "interrupted"
+            if search.ending is None and time.monotonic() < next_time:
+                continue
+            try:
+                if follower is None:
+                    module = import_module(f"relu_search.trackers.{MODULES[name]}")
+                    tracker = module.open_tracker(search, folder)
+                    follower = Follower(search, tracker, Sent(folder / "sent.json"))
+                follower.send()
+                next_time = time.monotonic() + _PERIOD
+            except Exception as error:  # each library has its own
+                next_time = time.monotonic() + _AGAIN
+                traceback.print_exc()
+                if not has_warned:
+                    has_warned = True
+                    warnings.write(f"{_warning(name, folder, error)}\n")
+                    warnings.flush()
 
 
-def _follower(name: str, search: FollowedSearch) -> Follower:
-    module = import_module(f"relu_search.trackers.{MODULES[name]}")
-    return Follower(
-        search, module.open_tracker(search), Sent(search.path / FOLDER / f"{name}.json")
-    )
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait for the end of a follower that an earlier process of the search has left.
+
+    Raises:
+        InputError: it does not end.
+    """
+    until = time.monotonic() + _PATIENCE
+    with contextlib.ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(locked(folder))
+                break
+            except InputError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.2)
+        yield
 
 
 def _own_streams(log: Path) -> TextIO:
@@ -196,11 +219,11 @@ def _own_streams(log: Path) -> TextIO:
     return stdout
 
 
-def _warning(name: str, path: Path, error: Exception) -> str:
+def _warning(name: str, folder: Path, error: Exception) -> str:
     reason = re.sub(r"//[^/@\s]*@", "//", one_line(str(error)))[:200]  # it may have a password
     return (
         f"WARNING: {name} fails ({type(error).__name__}: {reason}); the search goes on, and what "
-        f"{name} lacks is sent later. See {path / FOLDER / name}.log"
+        f"{name} lacks is sent later. See {folder / LOG}"
     )
 
 

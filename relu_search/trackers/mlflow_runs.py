@@ -84,7 +84,7 @@ class MlflowRuns:
         del self._ids[key]
 
 
-def open_tracker(search: FollowedSearch) -> MlflowRuns:
+def open_tracker(search: FollowedSearch, _folder: Path) -> MlflowRuns:
     """The runs of a search on the server of MLFLOW_TRACKING_URI.
 
     Without one they are in the database `mlflow.db` beside the run folder.

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from relu_search.trackers.follower import FOLDER
+from relu_search.trackers.follower import FOLDER, LOG
 from relu_search.trackers.listener import Ending, Listeners, SearchListener, require_listeners
 from search_spaces.errors import InputError
 
@@ -53,7 +53,6 @@ class Trackers(SearchListener):
         self._processes: list[_Process] = []
 
     def began(self, run: RunFolder, config: ResolvedConfig) -> None:
-        (run.path / FOLDER).mkdir(exist_ok=True)
         self._processes = [_Process(name, run, self._say) for name in self._names]
 
     def started(self, trial: Mapping[str, Any]) -> None:
@@ -106,7 +105,8 @@ class _Process:
     def __init__(self, name: str, run: RunFolder, say: Callable[[str], None]) -> None:
         self._name = name
         self._say = say
-        self._log = run.path / FOLDER / f"{name}.log"
+        self._log = run.path / FOLDER / name / LOG
+        self._log.parent.mkdir(parents=True, exist_ok=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "relu_search.trackers.follower", name, str(run.path.resolve())],
             stdin=subprocess.PIPE,

@@ -21,10 +21,12 @@ class TensorBoardFiles:
 
     Args:
         folder: of all runs of the search.
+        name: of the search.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str) -> None:
         self._folder = folder
+        self._name = name
         self._writers: dict[str, EventFileWriter] = {}
 
     def begin(self, key: str, parameters: dict[str, Any], earlier: str | None) -> str:
@@ -32,7 +34,7 @@ class TensorBoardFiles:
         self._writers[key] = EventFileWriter(str(self._folder / name))
         if earlier is None:
             known = {name: value for name, value in parameters.items() if value is not None}
-            self._write(key, hparams_pb(known, trial_id=f"{self._folder.parent}/{name}"))
+            self._write(key, hparams_pb(known, trial_id=f"{self._name}/{name}"))
             rows = "\n".join(f"| {name} | {value} |" for name, value in known.items())
             self._write(key, text_pb("parameters", f"| | |\n|---|---|\n{rows}"))
             self._writers[key].flush()
@@ -65,6 +67,6 @@ class TensorBoardFiles:
         self._writers[key].add_event(event)
 
 
-def open_tracker(search: FollowedSearch) -> TensorBoardFiles:
+def open_tracker(search: FollowedSearch, folder: Path) -> TensorBoardFiles:
     """The files of a search, in its run folder."""
-    return TensorBoardFiles(search.path / "trackers" / "tensorboard")
+    return TensorBoardFiles(folder, search.name)

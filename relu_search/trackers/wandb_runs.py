@@ -74,6 +74,6 @@ class WandbRuns:
         del self._runs[key]
 
 
-def open_tracker(search: FollowedSearch) -> WandbRuns:
+def open_tracker(search: FollowedSearch, folder: Path) -> WandbRuns:
     """The runs of a search where wandb is set to send them; its files are in the run folder."""
-    return WandbRuns(search.path / "trackers", search.name)
+    return WandbRuns(folder.parent, search.name)  # wandb adds its own name
