@@ -109,6 +109,10 @@ class Sent:
     def __getitem__(self, key: str) -> SentRun:
         return self._runs.setdefault(key, SentRun())
 
+    def forget(self) -> None:
+        """Take it that nothing was sent."""
+        self._runs.clear()
+
     def save(self) -> None:
         """Write the file anew, if anything has changed."""
         text = json.dumps({key: vars(run) for key, run in self._runs.items()}, indent=1)

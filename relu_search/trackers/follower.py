@@ -25,8 +25,8 @@ from trials.files.locks import locked
 
 FOLDER = "trackers"
 """In a run folder: a folder for each tracker, for its files and what it has been sent."""
-LOG = "log.txt"
-"""In the folder of a tracker: what its library prints."""
+LOG, SENT = "log.txt", "sent.json"
+"""In the folder of a tracker: what its library prints, and what it has been sent."""
 MODULES = {
     "tensorboard": "tensorboard_files",
     "mlflow": "mlflow_runs",
@@ -47,7 +47,7 @@ class Tracker(Protocol):
     """A tracker, in which a search has a run of its own and one for each of its trials."""
 
     def begin(self, key: str, parameters: dict[str, Any], earlier: str | None) -> str:
-        """Begin a run, or continue the one with the id `earlier`; returns its id.
+        """Begin a run, or continue the one with the id `earlier` if it is there; returns its id.
 
         Args:
             key: `SEARCH`, or the number of the trial.
@@ -114,8 +114,11 @@ class Follower:
 
     def _begin(self, key: str, facts: dict[str, Any]) -> None:
         if key not in self._open:
-            run = self._sent[key]
-            run.id = self._tracker.begin(key, self._search.options | facts, run.id)
+            earlier = self._sent[key].id
+            found = self._tracker.begin(key, self._search.options | facts, earlier)
+            if key == SEARCH and found != earlier:
+                self._sent.forget()  # nothing of the search is there
+            self._sent[key].id = found
             self._open.add(key)
 
     def _end(self, ending: str) -> None:
@@ -178,7 +181,7 @@ def follow(name: str, path: Path) -> None:
                 if follower is None:
                     module = import_module(f"relu_search.trackers.{MODULES[name]}")
                     tracker = module.open_tracker(search, folder)
-                    follower = Follower(search, tracker, Sent(folder / "sent.json"))
+                    follower = Follower(search, tracker, Sent(folder / SENT))
                 follower.send()
                 next_time = time.monotonic() + _PERIOD
             except Exception as error:  # each library has its own

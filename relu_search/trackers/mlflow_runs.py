@@ -18,6 +18,7 @@ os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"
 
 from mlflow import MlflowClient  # noqa: E402  it reads the environment
 from mlflow.entities import Metric, Param, RunTag  # noqa: E402
+from mlflow.exceptions import MlflowException  # noqa: E402
 
 if TYPE_CHECKING:
     from relu_search.trackers.followed import FollowedSearch
@@ -47,7 +48,7 @@ class MlflowRuns:
         self._ids: dict[str, str] = {}
 
     def begin(self, key: str, parameters: dict[str, Any], earlier: str | None) -> str:
-        if earlier is not None:
+        if earlier is not None and self._has(earlier):
             self._client.update_run(earlier, status="RUNNING")
             self._ids[key] = earlier
             return earlier
@@ -61,6 +62,17 @@ class MlflowRuns:
         params = [Param(n, str(v)[:_LONGEST]) for n, v in parameters.items() if v is not None]
         self._client.log_batch(self._ids[key], params=params)
         return self._ids[key]
+
+    def _has(self, run: str) -> bool:
+        """Whether the server has this run, and it is one of this search."""
+        try:
+            found = self._client.get_run(run)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return False
+            raise
+        is_there = found.info.lifecycle_stage == "active"
+        return is_there and found.data.tags.get("search") == self._name
 
     def epochs(self, key: str, metrics: list[dict[str, float]]) -> None:
         now = int(time.time() * 1000)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from relu_search.trackers.follower import FOLDER, LOG
+from relu_search.trackers.follower import FOLDER, LOG, SENT
 from relu_search.trackers.listener import Ending, Listeners, SearchListener, require_listeners
 from search_spaces.errors import InputError
 
@@ -53,6 +53,11 @@ class Trackers(SearchListener):
         self._processes: list[_Process] = []
 
     def began(self, run: RunFolder, config: ResolvedConfig) -> None:
+        for name in self._names:
+            folder = run.path / FOLDER / name
+            for path in (folder, folder / LOG, folder / SENT, *folder.glob("trial-*")):
+                if path.is_symlink():
+                    raise InputError(f"{path} is a link, and nothing is written through it")
         self._processes = [_Process(name, run, self._say) for name in self._names]
 
     def started(self, trial: Mapping[str, Any]) -> None:

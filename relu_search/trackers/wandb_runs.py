@@ -55,7 +55,7 @@ class WandbRuns:
             settings=wandb.Settings(**_SETTINGS),
         )
         self._runs[key] = run
-        return str(run.id)
+        return str(run.path)
 
     def epochs(self, key: str, metrics: list[dict[str, float]]) -> None:
         for one in metrics:

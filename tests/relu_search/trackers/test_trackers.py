@@ -232,3 +232,30 @@ def test_a_folder_of_the_name_of_a_library_is_no_library(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(InputError, match="log no_such_library needs a library"):
         Trackers(["no_such_library"], print)
+
+
+@pytest.mark.parametrize("link", ["tensorboard", "tensorboard/log.txt", "tensorboard/trial-0000"])
+def test_nothing_is_written_through_a_link(link, tmp_path, monkeypatch, capsys):
+    replay_searches(monkeypatch)
+    run = logged(tmp_path / "run", None).run
+    path = run.path / "trackers" / link
+    path.parent.mkdir(parents=True)
+    target = tmp_path / "elsewhere"
+    target.touch() if path.suffix else target.mkdir()
+    path.symlink_to(target)
+    resume_search(run.path, log="tensorboard")
+    [line] = warnings(capsys)
+    assert "is a link, and nothing is written through it" in line
+    assert target.read_bytes() == b"" if path.suffix else list(target.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:The ``noload``:DeprecationWarning")
+def test_a_new_place_gets_the_whole_search(tmp_path, monkeypatch):
+    replay_searches(monkeypatch)
+    logged(tmp_path / "run", "mlflow")
+    (tmp_path / "mlflow.db").rename(tmp_path / "old.db")
+    resume_search(tmp_path / "run", trials=3, listeners=[Results()])
+    run = RunFolder(tmp_path / "run")
+    assert READERS["mlflow"](run)[0] == by_tables(run)
+    assert len(by_tables(run)) == 3
