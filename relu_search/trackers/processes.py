@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.trackers.follower import FOLDER, LOG, SENT
 from relu_search.trackers.listener import Ending, Listeners, SearchListener, require_listeners
-from search_spaces.errors import InputError
+from search_spaces.errors import InputError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -101,7 +101,9 @@ def told(listeners: Sequence[SearchListener], trackers: Sequence[str]) -> Iterat
 
 
 def _warn(line: str) -> None:
-    print(line, file=sys.stderr)
+    """Print a line to stderr; nothing if it is closed or full."""
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(line), file=sys.stderr)
 
 
 class _Process:
