@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from relu_search.cli.live_view import LiveView as LiveView
     from relu_search.confirmation.confirm import Confirmation as Confirmation
     from relu_search.confirmation.confirm import confirm as confirm
     from relu_search.discovery.discover import Discovery as Discovery
@@ -18,9 +19,12 @@ if TYPE_CHECKING:
     from relu_search.search.run_search import resume_search as resume_search
     from relu_search.search.run_search import run_search as run_search
     from relu_search.settings.search_config import SearchConfig as SearchConfig
+    from relu_search.trackers.listener import SearchListener as SearchListener
 
 _HOME = {
     "SearchConfig": "settings.search_config",
+    "SearchListener": "trackers.listener",
+    "LiveView": "cli.live_view",
     "Confirmation": "confirmation.confirm",
     "confirm": "confirmation.confirm",
     "Discovery": "discovery.discover",
@@ -37,8 +41,10 @@ _HOME = {
 __all__ = [
     "Confirmation",
     "Discovery",
+    "LiveView",
     "RunFolder",
     "SearchConfig",
+    "SearchListener",
     "SearchOutcome",
     "confirm",
     "discover",

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.cli.streams import native_output_to
 from relu_search.cli.supervisor import Progress, advice, is_supervised, tell
+from relu_search.trackers.listener import Ending, SearchListener
 from search_spaces import look_alike
 from search_spaces.errors import InputError, printable
 from trials.files.durable import StorageError
@@ -23,33 +24,10 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from relu_search.cli.live_view import LiveView
     from relu_search.run_folder.folder import RunFolder
     from relu_search.search.run_search import SearchOutcome
     from relu_search.settings.resolved_config import ResolvedConfig
     from search_spaces import SearchSpace
-
-
-def live_view(config: ResolvedConfig, earlier: int = 0, spent: float = 0.0) -> LiveView:
-    """The live view of a search, on stderr.
-
-    Args:
-        earlier: trials that were finished before, on a resume.
-        spent: seconds that the search had taken before.
-    """
-    from relu_search.cli.live_view import LiveView
-    from relu_search.cli.plain_console import PlainConsole
-
-    return LiveView(
-        PlainConsole(stderr=True),
-        headline=headline(config),
-        trials=config.trials,
-        epochs=config.training_recipe.epochs,
-        metric=config.metric,
-        floor=config.at_least_accuracy,
-        earlier=earlier,
-        seconds=None if config.time_limit is None else config.time_limit - spent,
-    )
 
 
 def headline(config: ResolvedConfig) -> str:
@@ -103,8 +81,27 @@ def _limits(config: ResolvedConfig) -> str:
     return f"{counts} ReLU{'s'[: most != 1]}"
 
 
-def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
-    """Print how a search ended: the leaderboard, or JSON, and where the best model is."""
+class ReportAtEnd(SearchListener):
+    """Writes the report of a search when it has ended.
+
+    Attributes:
+        path: of the report; None if none was written.
+    """
+
+    def __init__(self) -> None:
+        self.path: Path | None = None
+
+    def began(self, run: RunFolder, config: ResolvedConfig) -> None:
+        self._run = run
+        self._is_wanted = config.report
+
+    def ended(self, ending: Ending) -> None:
+        if self._is_wanted and ending == "budget spent" and self._run.count_trials():
+            self.path = _written_report(self._run)
+
+
+def show_outcome(outcome: SearchOutcome, report: Path | None, as_json: bool) -> None:
+    """Print how a search ended: the leaderboard, or JSON, and where report and best model are."""
     from relu_search.analysis.answer import answer_numbers, report_text
     from relu_search.analysis.leaderboard import ranked, rows_of
     from relu_search.ratios.best_ratio import best_ratio
@@ -115,8 +112,6 @@ def show_outcome(outcome: SearchOutcome, as_json: bool) -> None:
     ratios = None if trials.empty else best_ratio(trials, config)
     if not as_json and not trials.empty:
         print_parts(*report_text(run), *([] if ratios is None else [ratios.sentence()]))
-    wanted = config.report and outcome.ending != "interrupted" and not trials.empty
-    report = _written_report(run) if wanted else None
     if as_json:
         print_json(
             {

@@ -7,9 +7,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,20 +19,18 @@ from relu_search.discovery.division import Division
 from relu_search.discovery.winner import Winner, answer_lines, export_winner
 from relu_search.report.run_report import write_report
 from relu_search.run_folder.folder import DISCOVERY, RunFolder
-from relu_search.run_folder.time_spent import time_spent
-from relu_search.search.proposer import SearchListener
 from relu_search.search.resuming import changed_config, says_what_is_safe
 from relu_search.search.run_search import SearchOutcome, resume_search, run_search
 from relu_search.settings.machines import Machines
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
+from relu_search.trackers.listener import SearchListener
 from search_spaces import InputError
 from search_spaces.errors import require_type
 from trials.files.paths import user_path
 from trials.running.devices import Say
 
 Phase = Literal["search", "confirmation"]
-Watch = Callable[[ResolvedConfig, int, float], AbstractContextManager[SearchListener]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,25 +59,13 @@ class Watchers:
 
     Attributes:
         begun: is told the run folder and what begins in it.
-        search: makes a listener of the search; takes its options, the trials that have ended
-            before, and the seconds that they took. None: nobody listens.
+        listeners: are told what happens in the search.
         say: is told each line of progress.
     """
 
     begun: Callable[[RunFolder, Phase], None] = lambda _run, _phase: None
-    search: Watch | None = None
+    listeners: Sequence[SearchListener] = ()
     say: Say = lambda _line: None
-
-    @contextlib.contextmanager
-    def listeners(
-        self, config: ResolvedConfig, earlier: int = 0, spent: float = 0.0
-    ) -> Iterator[tuple[SearchListener, ...]]:
-        """The listeners of a search."""
-        if self.search is None:
-            yield ()
-            return
-        with self.search(config, earlier, spent) as view:
-            yield (view,)
 
 
 def begun_in(out: str | None) -> bool:
@@ -131,17 +115,16 @@ def discover(
             watchers.say(division.outlook(plan))
 
     searched = replace(config, **division.for_search())
-    with watchers.listeners(searched.resolve()) as listeners:
-        outcome = run_search(
-            searched,
-            overwrite=overwrite,
-            dashboard=dashboard,
-            verbose=verbose,
-            listeners=listeners,
-            begun=lambda run: watchers.begun(run, "search"),
-            planned=planned,
-            needs_test=True,
-        )
+    outcome = run_search(
+        searched,
+        overwrite=overwrite,
+        dashboard=dashboard,
+        verbose=verbose,
+        listeners=watchers.listeners,
+        begun=lambda run: watchers.begun(run, "search"),
+        planned=planned,
+        needs_test=True,
+    )
     return _after_search(outcome, division, watchers, test=test, verbose=verbose)
 
 
@@ -184,16 +167,14 @@ def resume_discovery(
         parts = {n: v for n, v in division.for_search().items() if v is not None}
         config = changed_config(run, changes | parts)
         division.write(run)
-        spent = time_spent(run.path, "search")
-        with watchers.listeners(config, run.count_trials(), spent) as listeners:
-            watchers.begun(run, "search")
-            outcome = resume_search(
-                folder,
-                dashboard=dashboard,
-                verbose=verbose,
-                listeners=listeners,
-                **changes | parts,
-            )
+        watchers.begun(run, "search")
+        outcome = resume_search(
+            folder,
+            dashboard=dashboard,
+            verbose=verbose,
+            listeners=watchers.listeners,
+            **changes | parts,
+        )
         return _after_search(outcome, division, watchers, test=test, verbose=verbose)
     config = changed_config(run, changes)
     return _confirmed(run, config, division, watchers, test=test, verbose=verbose)

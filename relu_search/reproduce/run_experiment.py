@@ -18,7 +18,7 @@ from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.reproduce.paper_experiments import PlannedRun, ReproduceSettings, planned_runs
 from relu_search.reproduce.protocol import PaperEpoch
 from relu_search.run_folder.folder import RUNS as RUN_FOLDERS
-from relu_search.run_folder.folder import fresh_folder
+from relu_search.run_folder.new_folders import fresh_folder
 from relu_search.run_folder.tables import append_rows, read_table, write_table
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.training_lists import check_machines, run_trainings

@@ -12,6 +12,7 @@ weights/        weights of every full-length trial
 checkpoints/    of running trials, written after each epoch
 best/           card.json and model.safetensors of the best trial so far
 report.html     the report; figures/ has its figures as PNG and PDF
+trackers/       with --log: what trackers write, and what they have been sent
 
 after a confirmation also
 
@@ -33,9 +34,7 @@ and, if Ray or a library has printed something, ray.log
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
@@ -44,6 +43,7 @@ from typing import TYPE_CHECKING, Any
 
 import tomli_w
 
+from relu_search.run_folder.new_folders import fresh_folder, refused, remove
 from relu_search.run_folder.record import NETWORK, check_record, recorded_network
 from relu_search.run_folder.tables import Event, append_rows, read_table, write_table
 from relu_search.settings.option_files import read_toml
@@ -83,6 +83,7 @@ _ENTRIES = (
     "looks.csv",
     "report.html",
     "figures",
+    "trackers",
     "time.toml",
     "winner",
     "discover.toml",
@@ -149,7 +150,7 @@ class RunFolder:
             InputError: as `check_free`; or the disk refuses, or another process uses the folder.
         """
         path = cls.check_free(out, overwrite=overwrite)
-        with _refused(path):
+        with refused(path):
             missing = [folder for folder in (path, *path.parents) if not folder.exists()]
             if out:
                 path.mkdir(parents=True, exist_ok=True)
@@ -163,7 +164,7 @@ class RunFolder:
                 with contextlib.suppress(OSError):
                     if missing and {entry.name for entry in path.iterdir()} <= _UNUSED:
                         for name in _UNUSED:
-                            _remove(path / name)
+                            remove(path / name)
                         for folder in missing:
                             folder.rmdir()
 
@@ -173,10 +174,10 @@ class RunFolder:
         Raises:
             InputError: the disk refuses.
         """
-        with _refused(self.path):
+        with refused(self.path):
             for name in _ENTRIES:
                 if name != "ray.log":  # this search may have printed into it already
-                    _remove(self.path / name)
+                    remove(self.path / name)
 
     @classmethod
     def open(cls, path: str | Path) -> RunFolder:
@@ -388,37 +389,3 @@ class RunFolder:
     def table(self, name: str) -> Path:
         """Path of a table by its file name, a key of `relu_search.run_folder.tables.COLUMNS`."""
         return self.path / name
-
-
-def fresh_folder(parent: Path, prefix: str = "") -> Path:
-    """Make a new folder under `parent`, named by date and time. No other process gets the same.
-
-    Raises:
-        OSError: it cannot be made.
-    """
-    stamp = prefix + time.strftime("%Y%m%d-%H%M%S")
-    for number in itertools.count(1):
-        path = parent / (stamp if number == 1 else f"{stamp}-{number}")
-        with contextlib.suppress(FileExistsError):
-            path.mkdir(parents=True)
-            break
-    return path
-
-
-@contextlib.contextmanager
-def _refused(path: Path) -> Iterator[None]:
-    """Raise an `InputError` for each `OSError` in the block."""
-    try:
-        yield
-    except OSError as error:
-        raise InputError(
-            f"output folder {path} cannot be written; give another with --out "
-            f"({error.strerror or error})"
-        ) from error
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)

@@ -47,8 +47,8 @@ PASSED = "passed"
 """User attribute of a trial with several objectives: its last finished epoch."""
 
 
-class SearchListener(Protocol):
-    """Is told the events of a search, in order."""
+class StudyListener(Protocol):
+    """Is told the events of a study, in order. Its exceptions end the search."""
 
     def started(self, proposal: Proposal) -> None: ...
     def epoch(self, number: int, metrics: EpochMetrics) -> None: ...
@@ -132,7 +132,7 @@ class StudyProposer:
         prior: Prior | None = None,
         sampler: str = "gp",
         seed: int = 0,
-        listeners: tuple[SearchListener, ...] = (),
+        listeners: tuple[StudyListener, ...] = (),
     ) -> None:
         self._study = study
         self._space = space

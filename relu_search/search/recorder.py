@@ -15,6 +15,7 @@ from relu_search.export.from_run import export_trial
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.study import AUDIT_ATTRIBUTE, LATENCY_ATTRIBUTE, history_of
 from relu_search.settings.resolved_config import ResolvedConfig
+from relu_search.trackers.listener import Listeners
 from search_spaces import InputError, Placement
 from trials.files.durable import StorageError
 from trials.running.proposals import Proposal
@@ -22,18 +23,31 @@ from trials.training.metrics import EpochMetrics
 
 
 class RunRecorder:
-    """A `SearchListener` that keeps the run folder up to date.
+    """Keeps the run folder up to date, and then tells the listeners.
+
+    Args:
+        run: written.
+        config: of the search.
+        facts: of its placements.
+        listeners: of the search.
 
     Attributes:
         best_trial: row of the best trial so far, as in `trials.csv`; None before there is one.
         full_length: rows of the full-length trials so far.
     """
 
-    def __init__(self, run: RunFolder, config: ResolvedConfig, facts: PlacementFacts) -> None:
+    def __init__(
+        self,
+        run: RunFolder,
+        config: ResolvedConfig,
+        facts: PlacementFacts,
+        listeners: Listeners,
+    ) -> None:
         self.best_trial: dict[str, Any] | None = None
         self._run = run
         self._config = config
         self._facts = facts
+        self._listeners = listeners
         self.full_length: list[dict[str, Any]] = []
         self._exported: int | None = None
 
@@ -73,9 +87,17 @@ class RunRecorder:
 
     def started(self, proposal: Proposal) -> None:
         self._run.add_event("trial started", proposal.number, proposal.spec.placement.text)
+        row = {
+            "trial": proposal.number,
+            "module": self._config.name_of(proposal.spec.placement),
+            **self._facts.of(proposal.spec.placement),
+            "seed": proposal.spec.seed,
+        }
+        self._listeners.tell("started", row)
 
     def epoch(self, number: int, metrics: EpochMetrics) -> None:
         self._run.add_epoch({"trial": number, **metrics.to_json()})
+        self._listeners.tell("epoch", number, metrics)
 
     def finished(self, trial: FrozenTrial) -> None:
         """Write the row; a full-length trial may change which trial is best."""
@@ -89,6 +111,7 @@ class RunRecorder:
             best = self.best_trial
             if best and (before is None or before["placement"] != best["placement"]):
                 self._run.add_event("new best", best["trial"], best["placement"])
+        self._listeners.tell("finished", row)
 
     def _row(self, trial: FrozenTrial) -> dict[str, Any]:
         history = history_of(trial)

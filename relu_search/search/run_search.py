@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.budget.decided import Decider
@@ -24,7 +24,7 @@ from relu_search.run_folder.study import check_storage, finished_trials
 from relu_search.run_folder.time_spent import save_time, time_spent
 from relu_search.search.back_ends import Places, connect, measured_places, run_search_trials
 from relu_search.search.costs import Costs
-from relu_search.search.proposer import MODULE_SEEDS, SearchListener, StudyProposer
+from relu_search.search.proposer import MODULE_SEEDS, StudyProposer
 from relu_search.search.recorder import RunRecorder
 from relu_search.search.resuming import (
     changed_config,
@@ -37,7 +37,9 @@ from relu_search.search.resuming import (
 from relu_search.search.warm_start import advised_placements
 from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
-from relu_search.settings.search_config import SearchConfig
+from relu_search.settings.search_config import SearchConfig, tracker_names
+from relu_search.trackers.listener import Ending, Listeners, SearchListener
+from relu_search.trackers.processes import told
 from relu_search.transfer.earlier_run import Transfer, transfer_from
 from search_spaces import InputError, SearchSpace
 from search_spaces.errors import require_type
@@ -45,8 +47,6 @@ from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
 from trials.running.exchange import check_exchange
 from trials.running.time_budget import TimeBudget
-
-Ending = Literal["budget spent", "decided", "interrupted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,7 +70,7 @@ def run_search(
     overwrite: bool = False,
     dashboard: bool = False,
     verbose: bool = False,
-    listeners: tuple[SearchListener, ...] = (),
+    listeners: Sequence[SearchListener] = (),
     begun: Callable[[RunFolder], None] = lambda _run: None,
     planned: Callable[[RunFolder, Plan | None], None] = lambda _run, _plan: None,
     needs_test: bool = False,
@@ -87,7 +87,8 @@ def run_search(
         overwrite: replace an earlier run folder.
         dashboard: start Ray's dashboard, for this machine alone.
         verbose: show Ray's messages.
-        listeners: are told of every event, for example a live view.
+        listeners: are told what happens, for example a `LiveView`. An exception of one is reported
+            once, and the search goes on.
         begun: is told the run folder before Ray starts.
         planned: is told the run folder, and the estimate if there is a time budget, before the
             first trial.
@@ -101,6 +102,7 @@ def run_search(
     budget = TimeBudget(resolved.time_limit)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
+        heard = stack.enter_context(told(listeners, tracker_names(resolved.log)))
         setting = _Setting.of(resolved, _progress(listeners), needs_test=needs_test)
         resolved = resolved.with_weights(setting.data)
         transfer = transfer_from(resolved, data_facts(setting.data), setting.space)
@@ -130,7 +132,8 @@ def run_search(
             plan=plan,
             transfer=transfer,
             verbose=verbose,
-            listeners=listeners,
+            listeners=heard,
+            progress=_progress(listeners),
         )
 
 
@@ -158,7 +161,7 @@ def resume_search(
     *,
     dashboard: bool = False,
     verbose: bool = False,
-    listeners: tuple[SearchListener, ...] = (),
+    listeners: Sequence[SearchListener] = (),
     **changes: Any,
 ) -> SearchOutcome:
     """Continue an interrupted search, or give a search more trials.
@@ -188,6 +191,7 @@ def resume_search(
     with contextlib.ExitStack() as stack:
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
+        heard = stack.enter_context(told(listeners, tracker_names(config.log)))
         budget = TimeBudget(config.time_limit, spent=time_spent(run.path, "search"))
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
@@ -208,7 +212,8 @@ def resume_search(
             plan=plan,
             transfer=Transfer.read(run),
             verbose=verbose,
-            listeners=listeners,
+            listeners=heard,
+            progress=_progress(listeners),
         )
 
 
@@ -260,18 +265,20 @@ def _search(
     plan: Plan | None,
     transfer: Transfer,
     verbose: bool,
-    listeners: tuple[SearchListener, ...],
+    listeners: Listeners,
+    progress: Say,
 ) -> SearchOutcome:
-    progress = _progress(listeners)
     with says_what_is_safe(run, config):
         study = study_of(run, config, _record_of(config, setting, plan, transfer))
         costs = setting.costs.in_study(study)
         budget.save = partial(save_time, run.path, "search")
         run.sweep()
         run.trial_files.make_folders()
-        recorder = RunRecorder(run, config, setting.facts)
+        recorder = RunRecorder(run, config, setting.facts, listeners)
         finished = finished_trials(study)
         recorder.restart(finished)
+        budget.record()
+        listeners.tell("began", run, config)
         decider = None
         if config.stop_when_decided:
             decider = Decider(config, setting.space, recorder.full_length)
@@ -312,7 +319,7 @@ def _search(
             decided=decider,
             sampler=config.proposed_by,
             seed=config.seed,
-            listeners=(recorder, *listeners),
+            listeners=(recorder,),
         )
         if proposer.has_more:
             run_search_trials(
@@ -333,10 +340,11 @@ def _search(
         elif decider is not None and decider.decision is not None:
             ending = "decided"
             run.add_to_record(config, {DECIDED: decider.decision.sentence()})
+    listeners.ending = ending
     return SearchOutcome(run=run, ending=ending, best_trial=recorder.best_trial)
 
 
-def _progress(listeners: tuple[SearchListener, ...]) -> Say:
+def _progress(listeners: Sequence[SearchListener]) -> Say:
     """Where lines about the progress go: to stderr, or nowhere if nobody listens."""
     return partial(print, file=sys.stderr) if listeners else lambda _line: None
 

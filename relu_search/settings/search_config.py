@@ -17,6 +17,8 @@ from search_spaces.errors import require_type
 from trials.files.storage_urls import require_encoded
 from trials.training.recipe import require_packable
 
+TRACKERS = ("tensorboard", "mlflow", "wandb")
+NO_TRACKER = "none"
 RECORD = "record"
 """Table of a run's `config.toml` with facts about the run; ignored when read as options."""
 
@@ -132,6 +134,7 @@ def _check_combinations(options: SearchOptions) -> None:
         InputError: two options exclude each other, or a storage URL that drivers misread.
     """
     require_encoded(options.storage or "")
+    tracker_names(options.log)
     if options.granularity == COARSE_TO_FINE and options.sampler != "gp":
         raise InputError(
             f"granularity coarse-to-fine works with sampler gp, not {options.sampler}; leave "
@@ -151,6 +154,24 @@ def _check_combinations(options: SearchOptions) -> None:
         _check_pack(options)
     if options.pack != 1 or options.compiled or options.captured:
         _check_same_layers(options)
+
+
+def tracker_names(log: str | None) -> tuple[str, ...]:
+    """`tensorboard,mlflow` -> the two names.
+
+    Raises:
+        InputError: one of them is unknown.
+    """
+    if log in (None, NO_TRACKER):
+        return ()
+    names = dict.fromkeys(name.strip() for name in log.split(","))
+    for name in names:
+        if name not in TRACKERS:
+            raise InputError(
+                f"log {name!r:.60} is unknown; write one or several of {', '.join(TRACKERS)}, such "
+                f"as tensorboard,mlflow, or {NO_TRACKER}"
+            )
+    return tuple(names)
 
 
 def _check_start(options: SearchOptions) -> None:

@@ -162,9 +162,7 @@ class SearchOptions(BudgetOptions):
         may_change=True,  # the place, not the weights
     )
     new_head: bool = option(
-        False,
-        "Training",
-        "Leave the classifier of the weights out; it starts untrained.",
+        False, "Training", "Leave the classifier of the weights out; it starts untrained."
     )
     distill: float | None = option(
         None,
@@ -367,6 +365,14 @@ class SearchOptions(BudgetOptions):
         "best.",
     )
     out: str | None = option(None, "Run", "Run folder.", default_text="runs/DATE-TIME")
+    log: str | None = option(
+        None,
+        "Run",
+        "Trackers that show the search: tensorboard, mlflow, wandb, or several of them.",
+        default_text="none",
+        metavar="NAMES",
+        may_change=True,
+    )
     report: bool = option(
         True,
         "Run",

@@ -121,6 +121,7 @@ def run_trials(
                     name="search",
                     storage_path=str(scratch),
                     verbose=2 if verbose else 0,
+                    progress_reporter=tune.CLIReporter(),  # that of notebooks clears their output
                     stop=_Stopper(search),
                     callbacks=[_Starts(search)],
                 ),

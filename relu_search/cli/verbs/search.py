@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from relu_search.cli.console import (
-    begin,
-    command,
-    live_view,
-    results_alone,
-    show_outcome,
-)
+from relu_search.cli.console import ReportAtEnd, begin, command, results_alone, show_outcome
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import ConfigOption, JsonOption
 from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
@@ -57,33 +51,38 @@ def search(
     Example: `relu-search search --data cifar10 --download --backbone preresnet-20 --trials 50`
     """
     shown: dict[str, Any] = {"dashboard": dashboard, "verbose": given.pop("verbose", False)}
+    report = ReportAtEnd()
     with results_alone():
         if resume is None:
-            outcome = _new_search(given, config, overwrite=overwrite, **shown)
+            outcome = _new_search(given, config, report, overwrite=overwrite, **shown)
         elif overwrite:
             raise InputError("--overwrite and --resume exclude each other; give one of them")
         else:
-            outcome = _resumed_search(resume, given, config, **shown)
-    show_outcome(outcome, as_json)
+            outcome = _resumed_search(resume, given, config, report, **shown)
+    show_outcome(outcome, report.path, as_json)
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.best_trial is None:
         raise typer.Exit(EXIT_FAILURE)
 
 
-def _new_search(given: Given, file: Path | None, **options: Any) -> SearchOutcome:
+def _new_search(
+    given: Given, file: Path | None, report: ReportAtEnd, **options: Any
+) -> SearchOutcome:
+    from relu_search.cli.live_view import LiveView
     from relu_search.search.run_search import run_search
     from relu_search.settings.search_config import SearchConfig
 
     config = SearchConfig.from_options(given, file)
-    with live_view(config.resolve()) as view:
-        begun = partial(_begin, verbose=options["verbose"])
-        return run_search(config, listeners=(view,), begun=begun, **options)
+    begun = partial(_begin, verbose=options["verbose"])
+    return run_search(config, listeners=(LiveView(), report), begun=begun, **options)
 
 
-def _resumed_search(run: str, given: Given, file: Path | None, **options: Any) -> SearchOutcome:
+def _resumed_search(
+    run: str, given: Given, file: Path | None, report: ReportAtEnd, **options: Any
+) -> SearchOutcome:
+    from relu_search.cli.live_view import LiveView
     from relu_search.run_folder.folder import RunFolder
-    from relu_search.run_folder.time_spent import time_spent
     from relu_search.search.resuming import changed_config
     from relu_search.search.run_search import resume_search
     from relu_search.settings.search_config import SearchConfig
@@ -91,10 +90,9 @@ def _resumed_search(run: str, given: Given, file: Path | None, **options: Any) -
     in_file = {} if file is None else SearchConfig.read_options(file)
     changes = in_file | given
     folder = RunFolder.open(run)
-    view_of = partial(live_view, spent=time_spent(folder.path, "search"))
-    with view_of(changed_config(folder, changes), earlier=folder.count_trials()) as view:
-        _begin(folder, verbose=options["verbose"])
-        return resume_search(run, listeners=(view,), **options, **changes)
+    changed_config(folder, changes)  # refuses them before anything is begun
+    _begin(folder, verbose=options["verbose"])
+    return resume_search(run, listeners=(LiveView(), report), **options, **changes)
 
 
 def _begin(run: RunFolder, *, verbose: bool) -> None:

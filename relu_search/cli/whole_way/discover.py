@@ -10,7 +10,6 @@ import typer
 from relu_search.cli.console import (
     begin,
     command,
-    live_view,
     print_json,
     print_parts,
     results_alone,
@@ -85,6 +84,7 @@ def discover(
 
     Example: `relu-search discover --data cifar10 --backbone preresnet-20 --time-budget 8h`
     """
+    from relu_search.cli.live_view import LiveView
     from relu_search.discovery.discover import Watchers, begun_in, resume_discovery
     from relu_search.discovery.discover import discover as discover_new
     from relu_search.settings.search_config import SearchConfig
@@ -92,7 +92,8 @@ def discover(
     verbose = given.pop("verbose", False)
     budgets = {"trials": trials, "time_budget": time_budget}
     given |= {name: value for name, value in budgets.items() if value is not None}
-    watchers = Watchers(begun=partial(_begin, verbose=verbose), search=live_view, say=say)
+    begun = partial(_begin, verbose=verbose)
+    watchers = Watchers(begun=begun, listeners=(LiveView(),), say=say)
     how = {"top": top, "verbose": verbose, "watchers": watchers}
     options = ({} if config is None else SearchConfig.read_options(config)) | given
     if resume is None and not overwrite and begun_in(options.get("out")):

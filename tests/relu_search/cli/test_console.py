@@ -9,7 +9,7 @@ from helpers.judging import make_search
 
 from relu_search import RunFolder, SearchConfig, SearchOutcome
 from relu_search.analysis.leaderboard import best_trial
-from relu_search.cli.console import headline, show_outcome
+from relu_search.cli.console import ReportAtEnd, headline, show_outcome
 
 OUTSIDE = [("COMPLETE", "", "1*6", 0.5), ("PRUNED", "", "1*5+0", 0.4)]
 STOPPED = [("PRUNED", "", "1*6", 0.5), ("FAIL", "", "001*2", None)]
@@ -23,8 +23,13 @@ def ended(tmp_path, capfd):
         folder = make_search(tmp_path / name, trials=trials, **options)
         run = RunFolder(folder)
         (folder / "best").mkdir()
-        best = best_trial(run.read_trials(), run.read_config()[0])
-        show_outcome(SearchOutcome(run=run, ending=ending, best_trial=best), as_json)
+        config, _ = run.read_config()
+        report = ReportAtEnd()
+        report.began(run, config)
+        report.ended(ending)
+        best = best_trial(run.read_trials(), config)
+        outcome = SearchOutcome(run=run, ending=ending, best_trial=best)
+        show_outcome(outcome, report.path, as_json)
         return folder, *capfd.readouterr()
 
     return end

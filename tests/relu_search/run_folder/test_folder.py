@@ -10,7 +10,7 @@ import pytest
 
 from relu_search import RunFolder, SearchConfig
 from relu_search.report.run_report import write_report
-from relu_search.run_folder.folder import fresh_folder
+from relu_search.run_folder.new_folders import fresh_folder
 from search_spaces import InputError
 
 

@@ -13,9 +13,11 @@ from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.run_folder import folder as folder_module
 from relu_search.search import recorder as recorder_module
 from relu_search.search.recorder import RunRecorder
+from relu_search.trackers.listener import Listeners
 from search_spaces import Placement
 
 CONFIG = SearchConfig(backbone="plain-8", width=4, granularity="site").resolve()
+NOBODY = Listeners([], print)
 FACTS = PlacementFacts(backbone=CONFIG.network, num_classes=10, in_channels=1, image_size=(8, 8))
 
 
@@ -47,7 +49,7 @@ def test_each_new_best_trial_is_exported_and_no_table_is_read(earlier, tmp_path,
     run.weights.mkdir()
     for trial in trials:
         run.trial_weights(trial.number).touch()
-    recorder = RunRecorder(run, CONFIG, FACTS)
+    recorder = RunRecorder(run, CONFIG, FACTS, NOBODY)
     recorder.restart(trials[:earlier])
 
     def no_reading(path):
@@ -70,6 +72,6 @@ def test_each_new_best_trial_is_exported_and_no_table_is_read(earlier, tmp_path,
 
 def test_a_best_trial_whose_weights_are_elsewhere_is_not_exported(tmp_path, monkeypatch):
     monkeypatch.setattr(recorder_module, "export_trial", lambda *_: pytest.fail("exported"))
-    recorder = RunRecorder(RunFolder(tmp_path), CONFIG, FACTS)
+    recorder = RunRecorder(RunFolder(tmp_path), CONFIG, FACTS, NOBODY)
     recorder.restart(list(finished_trials()))
     assert recorder.best_trial is not None

@@ -9,7 +9,7 @@ from helpers.clock import Clock
 from helpers.replay import RECIPE, Ears, drive, metrics, new_proposer, new_study
 from optuna.trial import TrialState
 
-from relu_search import RunFolder, resume_search, run_search
+from relu_search import RunFolder, SearchListener, resume_search, run_search
 from relu_search.run_folder.time_spent import FILE, save_time, time_spent
 from search_spaces import InputError
 from trials.running.time_budget import OUT_OF_TIME, TimeBudget
@@ -26,6 +26,16 @@ class Passing(Ears):
 
     def epoch(self, number, metrics):
         super().epoch(number, metrics)
+        self.clock.now += TRIAL / RECIPE.epochs
+
+
+class PassingInRun(SearchListener):
+    """The same for a whole search."""
+
+    def __init__(self, clock):
+        self.clock = clock
+
+    def epoch(self, number, metrics):
         self.clock.now += TRIAL / RECIPE.epochs
 
 
@@ -128,7 +138,7 @@ def test_a_real_search_ends_in_time_is_recorded_and_has_nothing_left_when_resume
 ):
     out = tmp_path / "run"
     config = small_config(out=str(out), trials=None, time_budget="100s", report=False)
-    outcome = run_search(config, listeners=(Passing(clock),))
+    outcome = run_search(config, listeners=[PassingInRun(clock)])
     assert outcome.ending == "budget spent"
     run = RunFolder(out)
     config, record = run.read_config()
@@ -138,7 +148,7 @@ def test_a_real_search_ends_in_time_is_recorded_and_has_nothing_left_when_resume
     assert list(run.read_trials()["state"]) == ["COMPLETE"] * 3  # of 30 seconds
     assert time_spent(out, "search") == 90
     clock.now += 1000  # between the two processes
-    resumed = resume_search(out, time_budget="130s", listeners=(Passing(clock),))
+    resumed = resume_search(out, time_budget="130s", listeners=[PassingInRun(clock)])
     assert resumed.ending == "budget spent"
     assert run.count_trials() == 4
     assert time_spent(out, "search") == 120

@@ -9,7 +9,7 @@ import pytest
 import torch
 from helpers.replay import drive, new_proposer, new_study
 
-from relu_search import SearchConfig, resume_search, run_search
+from relu_search import SearchConfig, SearchListener, resume_search, run_search
 from relu_search.analysis.answer import report_text
 from relu_search.run_folder.folder import RunFolder
 from relu_search.search.warm_start import SCORED, advised_placements, scored_placements
@@ -53,7 +53,7 @@ def advised(tmp_path_factory):
     with pytest.MonkeyPatch.context() as driver:
         driver.setattr(Supernet, "train", None)
         out = tmp_path_factory.mktemp("advised") / "run"
-        return run_search(SearchConfig(**OPTIONS, out=str(out)), listeners=(Told(),))
+        return run_search(SearchConfig(**OPTIONS, out=str(out)), listeners=[SearchListener()])
 
 
 def test_a_real_search_is_advised_by_a_real_supernet(advised):
@@ -103,12 +103,12 @@ def test_a_search_whose_supernet_fails_goes_on_without_it_also_when_resumed(
     monkeypatch.setattr("relu_search.search.run_search.run_search_trials", lambda *_, **__: None)
     monkeypatch.setattr(Supernet, "train", failing)
     config = SearchConfig(**{**OPTIONS, "trials": 4}, out=str(tmp_path / "run"))
-    outcome = run_search(config, listeners=(Told(),))
+    outcome = run_search(config, listeners=[SearchListener()])
     said = [line for line in capsys.readouterr().err.splitlines() if "without a warm start" in line]
     assert len(said) == 1
     assert reason in said[0]
     assert outcome.run.read_supernet().empty
-    resume_search(tmp_path / "run", trials=5, listeners=(Told(),))
+    resume_search(tmp_path / "run", trials=5, listeners=[SearchListener()])
     assert "without a warm start" in capsys.readouterr().err
     assert len(trainings) == 1
 
@@ -125,13 +125,3 @@ def test_a_real_search_without_a_ranking_trains_its_whole_budget(tmp_path):
     assert outcome.ending == "budget spent"
     assert len(outcome.run.read_trials()) == 4
     assert "Supernet: its training diverged" in report_text(outcome.run)[1]
-
-
-class Told:
-    """A listener that does nothing; with one, a search prints its progress."""
-
-    def started(self, proposal): ...
-
-    def epoch(self, number, metrics): ...
-
-    def finished(self, trial): ...

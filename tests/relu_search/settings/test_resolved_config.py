@@ -86,6 +86,7 @@ EVERYTHING = {
     "deterministic": True,
     "warm_start": None,  # excludes weights
     "out": "runs/a",
+    "log": "wandb, tensorboard",
     "report": False,
 }
 
