@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import re
@@ -76,9 +77,9 @@ def test_it_serves_until_ctrl_c_and_changes_nothing(tmp_path):
     run = Run("watch", tmp_path, "--json")
     text = "".join(iter(run.process.stdout.readline, "}\n"))
     port = int(json.loads(text + "}")["url"].rstrip("/").rpartition(":")[2])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
-    connection.request("GET", "/")
-    assert b"plain-8" in connection.getresponse().read()
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=60)) as link:
+        link.request("GET", "/")
+        assert b"plain-8" in link.getresponse().read()
     run.interrupt(signal.SIGINT)
     code, text = run.finish()
     assert code == 130
