@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from helpers.confirmation_tables import confirm_table, verdict_table
-from helpers.figure_faults import faults_of
+from helpers.figure_faults import drawn_texts, faults_of
 from helpers.search_tables import config_of, search_figures, search_tables, text_of
 from matplotlib import rcParams
 
@@ -17,6 +17,7 @@ from relu_search.charts.epoch_curves import curves_of
 from relu_search.charts.placement_marks import marks_of
 from relu_search.charts.placement_rows import map_groups
 from relu_search.report.confirmation_figures import confirmation_runs, verdict_forest
+from relu_search.report.curves import learning_curves
 from relu_search.report.figure_style import log_scale, new_figure, rendered
 from relu_search.reproduce import figures as paper_figures
 from relu_search.reproduce.agreement import ComparisonRow, Difference, Sample
@@ -86,22 +87,39 @@ def test_faults_of_text_are_found(x, text, fault):
     assert [line.split(":")[0] for line in faults_of(figure)] == [fault]
 
 
-def test_the_text_of_no_figure_overlaps_leaves_the_canvas_or_shows_markup():
+def figures_of(kind):
     """Losses of 0.001 to 5,000, 0.2 to 7 and 1.1 to 1.8 have logarithmic axes of all kinds."""
-    figures = paper_figures_of_made_up_runs()
     backbone, trials, epochs = search_tables("plain-8")
-    for metric in (LOSS, ACCURACY):
-        figures += search_figures(backbone, trials, epochs, metric).values()
-    for low, high in ((1e-3, 5e3), (0.2, 7.0)):
-        spread = epochs.assign(val_loss=np.geomspace(low, high, len(epochs)))
-        figures.append(search_figures(backbone, trials, spread, LOSS)["curves"])
     runs = confirm_table()
     verdicts = verdict_table(runs)
-    figures += [verdict_forest(verdicts, v) for v in ("paired", "2:1", "nobody")]
-    figures += [confirmation_runs(runs, verdicts), confirmation_runs(runs[:0], verdicts)]
-    assert len(figures) == 3 + 2 * 6 + 2 + 5
+    match kind:
+        case "paper":
+            return paper_figures_of_made_up_runs()
+        case "loss" | "accuracy":
+            metric = METRICS[f"val_{kind}"]
+            return [*search_figures(backbone, trials, epochs, metric).values()]
+        case "logarithmic":
+            marks = marks_of(trials, config_of(backbone))
+            spread = [
+                epochs.assign(val_loss=np.geomspace(low, high, len(epochs)))
+                for low, high in ((1e-3, 5e3), (0.2, 7.0))
+            ]
+            return [learning_curves(curves_of(trials, wide, marks, LOSS)) for wide in spread]
+    return [
+        *(verdict_forest(verdicts, versus) for versus in ("paired", "2:1", "nobody")),
+        *(confirmation_runs(some, verdicts) for some in (runs, runs[:0])),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "count"),
+    [("paper", 3), ("loss", 6), ("accuracy", 6), ("logarithmic", 2), ("confirmation", 5)],
+)
+def test_the_text_of_no_figure_overlaps_leaves_the_canvas_or_shows_markup(kind, count):
+    figures = figures_of(kind)
+    assert len(figures) == count
     for figure in figures:
-        assert text_of(figure).strip()
+        assert drawn_texts(figure)
         assert faults_of(figure) == []
 
 

@@ -33,7 +33,7 @@ def test_importance_has_two_bars_per_site():
     backbone, trials, _ = search_tables("plain-8", 30)
     importance = site_importance(trials, backbone, METRICS["val_accuracy"])
     figure = importance_of_sites(importance)
-    assert f"n = {len(trials)} trials" in text_of(figure)
+    assert f"n = {len(trials)} full-length trials" in text_of(figure)
     for column, bars in zip(("ped_anova", "fanova"), figure.axes[0].containers, strict=True):
         assert np.allclose([bar.get_height() for bar in bars], 100 * importance[column])
     few = importance_of_sites(site_importance(trials[:5], backbone, METRICS["val_accuracy"]))
