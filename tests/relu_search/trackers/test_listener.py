@@ -121,7 +121,7 @@ def test_an_interrupted_search_and_one_with_a_fault_end_too(tmp_path, monkeypatc
         ([SearchListener], "listener .* is no SearchListener; give an object of a subclass"),
         (["view"], "listener 'view' is no SearchListener"),
     ],
-    ids=str,
+    ids=["number", "listener", "class", "text"],
 )
 def test_what_is_no_listener_is_refused_before_anything_is_written(listeners, says, tmp_path):
     config = SearchConfig(**OPTIONS, out=str(tmp_path / "run"))
