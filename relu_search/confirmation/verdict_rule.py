@@ -211,17 +211,34 @@ def skewed_p(differences: NDArray[np.float64]) -> float:
     """Two-sided p of the paired t test, corrected for skewness if that makes it larger.
 
     Johnson (1978), equation 2.5. When most differences are on one side and a few lie far on the
-    other, a mean of few of them is uncertain in the direction of the few.
+    other, a mean of few of them is uncertain in the direction of the few. The corrected t falls
+    where t is large: the correction is made for small t. From its highest point on, it grows like
+    the monotone transformation of Hall (1992), equation 2.2.
     """
     n, mean = len(differences), abs(float(differences.mean()))
     centred = differences - differences.mean()
     variance = float((centred**2).mean())
-    error = math.sqrt(variance / (n - 1))
-    if error < _ROUNDING:
+    if math.sqrt(variance) < _ROUNDING * math.sqrt(n - 1):
         return 1.0 if mean < _ROUNDING else 0.0
-    third = math.copysign(1, differences.mean()) * float((centred**3).mean())
-    shift = third / (6 * variance * n) + third * mean**2 / (3 * variance**2)
-    return 2 * float(stats.t.sf(max(0.0, min(mean, mean + shift)) / error, n - 1))
+    skewness = math.copysign(1, differences.mean()) * float((centred**3).mean()) / variance**1.5
+    t = mean * math.sqrt((n - 1) / variance)
+    return 2 * float(stats.t.sf(max(0.0, min(t, _corrected_t(t, skewness, n))), n - 1))
+
+
+def _corrected_t(t: float, skewness: float, n: int) -> float:
+    """t, corrected for a skewness; it never falls as t grows."""
+    root = math.sqrt(n - 1)
+    if skewness >= 0:
+        return t
+    top = -1.5 * root / skewness
+
+    def johnson(value: float) -> float:
+        return value + skewness * (root / (6 * n) + value**2 / (3 * root))
+
+    def hall(value: float) -> float:
+        return top / 1.5 * (1 - (1 - value / (2 * top)) ** 3)
+
+    return johnson(min(t, top)) + hall(max(t, top)) - hall(top)
 
 
 def has_far_values(groups: Sequence[NDArray[np.float64]]) -> bool:

@@ -138,7 +138,7 @@ def page_content(
             if verdicts is None
             else _verdict_answer(verdicts, is_old, tables.run)
         ),
-        note=early_stopping_text(trials, evidence, config),
+        note="" if verdicts is None else early_stopping_text(trials, evidence, config),
         verdicts=[] if verdicts is None else list(_verdict_tables(verdicts, start)),
         shrinkage=[] if verdicts is None else list(_shrinkage(verdicts)),
         best=best_drawing(trials, config),

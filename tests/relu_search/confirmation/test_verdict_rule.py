@@ -432,3 +432,23 @@ def test_the_mean_of_skewed_noise_is_called_ahead_less_often():
     plain = (stats.ttest_1samp(ahead, 0, axis=1).pvalue <= 0.05).sum()
     corrected = sum(skewed_p(values) <= 0.05 for values in ahead)
     assert plain > 0.025 * len(noise) > corrected
+
+
+def test_a_larger_difference_never_raises_p():
+    """Johnson's correction is a parabola, which falls beyond its top."""
+    rng = np.random.default_rng(2)
+    for n in (6, 7, 12, 30):
+        for _ in range(50):
+            noise = rng.exponential(1, n)
+            noise = (noise.mean() - noise) / noise.std()
+            p = [skewed_p(noise + shift) for shift in np.linspace(0, 40, 81)]
+            assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(p))
+            assert p[-1] < 1e-3
+
+
+def test_an_overwhelming_difference_of_skewed_runs_is_decided():
+    """Differences of about fourteen points, one of them three points less than the others."""
+    reference = by_seed([0.548, 0.553, 0.549, 0.552, 0.551, 0.518])
+    arm = {"arm": by_seed([0.40, 0.402, 0.399, 0.401, 0.403, 0.398])}
+    judged = judged_against(arm, reference, resamples=99)["arm"]
+    assert (judged.verdict, judged.least_seeds) == ("worse", 19)
