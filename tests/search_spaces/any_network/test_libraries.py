@@ -18,7 +18,11 @@ SMALL = (
     *("small", "050", "b0", "_s_", "_s1", "_s2", "_s", "18", "26", "m0", "121", "_m_", "_m"),
 )
 """Parts of the names of small models, the smallest first."""
-REFUSED: dict[str, str] = {}
+REFUSED = {
+    "timm:efficientformerv2_s0": "has weights that no forward pass in training mode uses",
+    "timm:coatnet_pico_rw_224": "has weights that no forward pass in training mode uses",
+    "timm:naflexvit_base_patch16_siglip": "in code that torch.fx cannot trace",
+}
 """Name -> part of the reason."""
 
 
