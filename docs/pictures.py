@@ -54,7 +54,7 @@ def main() -> None:
             search.wait()
         finally:
             search.terminate()
-        page.set_viewport_size({"width": 1100, "height": 1000})
+        page.set_viewport_size({"width": 1100, "height": 630})
         page.goto((run / "report.html").as_uri())
         page.get_by_role("heading", name="Figures of the search").evaluate(
             "heading => heading.scrollIntoView()"

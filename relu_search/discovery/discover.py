@@ -96,7 +96,8 @@ def discover(
         top: number of found placements that are confirmed; None: 3.
         test: the test split of data that were given in Python, as in `confirm`.
         overwrite: replace an earlier run folder.
-        dashboard, verbose: as in `run_search`.
+        dashboard: as in `run_search`.
+        verbose: as in `run_search`.
         watchers: who is told of the progress; None: nobody.
 
     Raises:
@@ -149,9 +150,12 @@ def resume_discovery(
     Args:
         folder: of the run.
         top: as it was; None: the same.
-        trials, time_budget: the whole budget, if it is raised.
+        trials: of the whole budget, if it is raised.
+        time_budget: the whole budget, if it is raised.
         test: as in `discover`, given again.
-        dashboard, verbose, watchers: as in `discover`.
+        dashboard: as in `discover`.
+        verbose: as in `discover`.
+        watchers: as in `discover`.
         changes: as in `resume_search`.
 
     Raises:
