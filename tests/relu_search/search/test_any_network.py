@@ -150,13 +150,10 @@ def test_a_record_of_another_network_is_refused(trap, tmp_path):
 @pytest.mark.slow
 def test_a_network_in_a_file_goes_the_whole_way(tmp_path):
     options = {**SMALL, "trials": 5, "granularity": "block", "data": "digits"}
-    file = tmp_path / "grey.py"
-    file.write_text(
-        "from helpers.odd_networks import SharedRelu\n\n\n"
-        "def make(num_classes, in_channels):\n"
-        "    return SharedRelu(num_classes=num_classes, in_channels=in_channels)\n"
-    )
-    name = f"{file}:make"
+    example = Path(__file__).parents[3] / "examples" / "own_network" / "my_models.py"
+    file = tmp_path / "my_models.py"  # workers import it, without the folder of the tests
+    file.write_bytes(example.read_bytes())
+    name = f"{file}:make_model"
     outcome = run_search(
         SearchConfig(backbone=name, out=str(tmp_path / "run"), cpus_per_trial=1, **options)
     )
