@@ -31,7 +31,11 @@ _FAULTS = """() => {
       }
     });
   }
-  if (document.documentElement.scrollWidth > innerWidth) faults.push("the page is too wide");
+  if (document.documentElement.scrollWidth > innerWidth) {
+    const wide = [...document.querySelectorAll("body *")].filter(
+      (one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest("table, pre, svg"));
+    faults.push(`the page is too wide: ${wide.slice(0, 3).map((one) => one.outerHTML.slice(0, 80))}`);
+  }
   return faults;
 }"""
 
