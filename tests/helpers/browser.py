@@ -32,9 +32,11 @@ _FAULTS = """() => {
     });
   }
   if (document.documentElement.scrollWidth > innerWidth) {
+    const isWide = (one) => one.getBoundingClientRect().right > innerWidth + 1;
     const wide = [...document.querySelectorAll("body *")].filter(
-      (one) => one.getBoundingClientRect().right > innerWidth + 1 && !one.closest("table, pre, svg"));
-    faults.push(`the page is too wide: ${wide.slice(0, 3).map((one) => one.outerHTML.slice(0, 80))}`);
+      (one) => isWide(one) && !one.closest("table, pre, svg"));
+    const names = wide.slice(0, 3).map((one) => one.outerHTML.slice(0, 80));
+    faults.push(`the page is too wide: ${names}`);
   }
   return faults;
 }"""
