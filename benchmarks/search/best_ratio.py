@@ -8,8 +8,6 @@ python -m benchmarks.search.best_ratio             # writes the table of best_ra
 from __future__ import annotations
 
 import argparse
-import random
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -17,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
+from benchmarks.search.replays import full_length, in_processes, seed_order, trial_row
 from benchmarks.search.simulator import Replay
 from relu_search.ratios.best_ratio import LEVEL, best_ratio
 from relu_search.settings.search_config import SearchConfig
-from search_spaces import module_name_of, ratio_text
 
 PAGE = Path(__file__).parents[1] / "best_ratio.md"
 TABLES = ("plain-12", "preresnet-8", "plain-20-colour", "plain-20-colour-short")
 SAMPLERS = ("gp", "random")
 TRIALS = (48,)
-_MARK = "<!-- generated below -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +51,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     conditions = list(product(TABLES, SAMPLERS, TRIALS))
-    jobs = [(*c, seed) for c in conditions for seed in range(arguments.replays)]
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        found = list(pool.map(replayed, *zip(*jobs, strict=True), chunksize=5))
+    found = in_processes(replayed, conditions, **vars(arguments))
     lines = [
         f"{arguments.replays} searches per row. Sets have a probability of at least {LEVEL:.0%}.",
         "",
@@ -63,21 +59,19 @@ def main() -> None:
         "| intervals that contain the mean |",
         "|---|---|---|---|---|---|---|",
     ]
-    for place, condition in enumerate(conditions):
-        answers = found[place * arguments.replays : (place + 1) * arguments.replays]
+    for condition, answers in zip(conditions, found, strict=True):
         lines.append(_row(condition, [one for one in answers if one is not None]))
-    PAGE.write_text(PAGE.read_text().partition(_MARK)[0] + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
 
 
 def replayed(name: str, sampler: str, trials: int, seed: int) -> Answer | None:
     """One search with the default early stopping; None if it has no answer."""
     table = load(name)
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     ended = Replay(
         table=table, sampler=sampler, trials=trials, seeds=order, workers=2, seed=seed
     ).run()
-    epochs = table.spec.recipe.epochs
-    whole = [one for one in ended if one.epochs == epochs and not one.failed]
+    whole = full_length(table, ended)
     rows = [trial_row(table, number, one.row, one.seed) for number, one in enumerate(whole)]
     config = SearchConfig(
         backbone=table.spec.backbone,
@@ -104,23 +98,6 @@ def replayed(name: str, sampler: str, trials: int, seed: int) -> Answer | None:
             for row, mean in zip(with_interval, means, strict=True)
         ),
     )
-
-
-def trial_row(table: Table, number: int, row: int, seed: int) -> dict[str, object]:
-    """A row of `trials.csv` of a training of the table."""
-    placement = table.spec.placements[row]
-    backbone = table.spec.space.backbone
-    finals = {name: float(table.final(name)[row, seed]) for name in ("val_loss", "val_accuracy")}
-    return {
-        "trial": number,
-        "state": "COMPLETE",
-        "module": module_name_of(backbone, placement),
-        "placement": placement.text,
-        "ratio": ratio_text(backbone, placement),
-        "relus": placement.kept,
-        "epochs": table.spec.recipe.epochs,
-        **finals,
-    }
 
 
 def _bits(table: Table, text: str) -> str:

@@ -8,9 +8,7 @@ python -m benchmarks.search.discover               # writes the table of discove
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -19,8 +17,9 @@ from unittest.mock import patch
 import numpy as np
 import pandas as pd
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.search.best_ratio import trial_row
+from benchmarks.search.replays import full_length, in_processes, seed_order, trial_row
 from benchmarks.search.simulator import Ended, Replay
 from relu_search.analysis.leaderboard import ranked, rows_of
 from relu_search.budget.plan import TOP
@@ -40,7 +39,6 @@ BUDGETS = (110, 150)
 SHARES = (0.1, 0.3, 0.5, 0.7)
 SEARCH_SEEDS = 3
 """Seeds of the table that a search uses, at most; the others are those of confirmations."""
-_MARK = "<!-- generated below -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +64,7 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     conditions = list(product(TABLES, BUDGETS, SHARES))
-    jobs = [(*c, seed) for c in conditions for seed in range(arguments.replays)]
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        found = list(pool.map(replayed, *zip(*jobs, strict=True), chunksize=5))
+    found = in_processes(replayed, conditions, **vars(arguments))
     lines = [
         f"{arguments.replays} discoveries per row.",
         "",
@@ -76,16 +72,15 @@ def main() -> None:
         "| points behind the best: mean ± standard error |",
         "|---|---|---|---|---|---|",
     ]
-    for place, (name, budget, share) in enumerate(conditions):
-        of_row = found[place * arguments.replays : (place + 1) * arguments.replays]
+    for (name, budget, share), of_row in zip(conditions, found, strict=True):
         lines.append(f"| {name} | {budget} | {share:.0%} | {_cells(of_row)} |")
-    PAGE.write_text(PAGE.read_text().partition(_MARK)[0] + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
 
 
 def replayed(name: str, budget: int, share: float, seed: int) -> Found:
     """One discovery: a search with early stopping, then a confirmation on other seeds."""
     table = load(name)
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     config = SearchConfig(
         backbone=table.spec.backbone,
         width=table.spec.width,
@@ -125,7 +120,7 @@ def replayed(name: str, budget: int, share: float, seed: int) -> Found:
 def _arms(table: Table, ended: Sequence[Ended]) -> list[Arm]:
     """The hand-designed modules, and the best placements that the search has found."""
     backbone = table.spec.space.backbone
-    whole = [e for e in ended if e.epochs == table.spec.recipe.epochs and not e.failed]
+    whole = full_length(table, ended)
     trials = pd.DataFrame(trial_row(table, n, e.row, e.seed) for n, e in enumerate(whole))
     order = ranked(trials, METRICS["val_loss"]).drop_duplicates("placement")
     found = [row for row in rows_of(order) if not row["module"] and row["relus"]][:TOP]

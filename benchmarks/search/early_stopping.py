@@ -8,9 +8,7 @@ python -m benchmarks.search.early_stopping         # writes the tables of early_
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import lru_cache
 from itertools import product
 from pathlib import Path
@@ -19,7 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata, spearmanr
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
+from benchmarks.search.replays import in_processes, seed_order
 from benchmarks.search.simulator import Ended, Replay
 
 PAGE = Path(__file__).parents[1] / "early_stopping.md"
@@ -27,7 +27,6 @@ TABLES = ("plain-12", "preresnet-8", "plain-20-colour", "plain-20-colour-short")
 TRIALS = 100
 WORKERS = (1, 16, 64)
 SAMPLERS = ("random", "gp")
-_MARK = "<!-- generated below -->"
 _SHOWN = (1, 2, 3, 4, 6, 8, 12, 16, 20, 24)
 table_of = lru_cache(load)
 
@@ -38,22 +37,16 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     conditions = list(product(TABLES, SAMPLERS, WORKERS))
-    jobs = [(*c, seed) for c in conditions for seed in range(arguments.replays)]
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        searches = list(pool.map(replayed, *zip(*jobs, strict=True), chunksize=5))
-    rows = [
-        rule_row(*c, searches[i * arguments.replays : (i + 1) * arguments.replays])
-        for i, c in enumerate(conditions)
-    ]
-    written = PAGE.read_text().partition(_MARK)[0]
+    searches = in_processes(replayed, conditions, **vars(arguments))
+    rows = [rule_row(*c, found) for c, found in zip(conditions, searches, strict=True)]
     parts = [*map(signals_table, TABLES), rule_table(rows, arguments.replays)]
-    PAGE.write_text(written + _MARK + "\n\n" + "\n\n".join(parts) + "\n")
+    write_below_mark(PAGE, "\n\n".join(parts) + "\n")
 
 
 def replayed(name: str, sampler: str, workers: int, seed: int) -> list[Ended]:
     """One search with the default early stopping."""
     table = table_of(name)
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     return Replay(
         table=table, sampler=sampler, trials=TRIALS, seeds=order, workers=workers, seed=seed
     ).run()

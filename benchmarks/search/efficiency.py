@@ -11,7 +11,6 @@ that was cut off goes on.
 from __future__ import annotations
 
 import argparse
-import random
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 from benchmarks.relu_bench import Table, load
 from benchmarks.search.efficiency_page import write_page
 from benchmarks.search.outcomes import Cell, Outcome, read_outcomes, write_outcomes
+from benchmarks.search.replays import seed_order
 from benchmarks.search.simulator import STOCK, TOLD_COMPLETE, Ended, Replay
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.gp_model import Surrogate
@@ -75,7 +75,7 @@ def cells(workers: list[int]) -> list[Cell]:
 def replayed(cell: Cell, seed: int) -> Outcome:
     """One search of a table, judged after every trial."""
     table = load(cell.table)
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     replay = Replay(
         table=table,
         sampler=cell.strategy,

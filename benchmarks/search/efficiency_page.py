@@ -11,11 +11,11 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from benchmarks.pages import write_below_mark
 from benchmarks.search.outcomes import TRIALS, Cell, Outcome, Outcomes, quartiles
 from relu_search.settings.search_config import SearchConfig
 
 HERE = Path(__file__).parents[1]
-_MARK = "<!-- generated below -->"
 _COLUMNS = (
     *("strategy", "trials to top 5 %", "trials to top 1 %", "epochs to top 1 %"),
     *("reached top 1 % in 100", "regret after 25", "regret after 100", "of the luckiest run"),
@@ -25,8 +25,7 @@ _COLUMNS = (
 def write_page(outcomes: Outcomes) -> None:
     """Write the tables behind the page's mark, and the plot beside it."""
     page = HERE / "search_efficiency.md"
-    written = page.read_text().partition(_MARK)[0] if page.exists() else ""
-    page.write_text(f"{written}{_MARK}\n\n{tables(outcomes)}")
+    write_below_mark(page, tables(outcomes))
     plot(outcomes, HERE / "search_efficiency.png")
 
 

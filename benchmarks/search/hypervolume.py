@@ -8,7 +8,6 @@ python -m benchmarks.search.hypervolume            # writes the table of benchma
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from itertools import product
@@ -17,14 +16,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
 from benchmarks.search.outcomes import quartiles
+from benchmarks.search.replays import full_length, seed_order
 from benchmarks.search.simulator import Ended, Replay
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.gp_model import Surrogate
 
 PAGE = Path(__file__).parents[1] / "hypervolume.md"
-_MARK = "<!-- generated below -->"
 STRATEGIES = ("gp", "tpe", "evolution", "local", "greedy", "nsga2", "random")
 BUDGETS = (26, 51, 102)
 """Trainings: 2.5 %, 5 % and 10 % of the table's placements."""
@@ -43,14 +43,13 @@ def main() -> None:
         condition: np.array(shares[i * arguments.replays : (i + 1) * arguments.replays])
         for i, condition in enumerate(conditions)
     }
-    written = PAGE.read_text().partition(_MARK)[0] if PAGE.exists() else ""
-    PAGE.write_text(f"{written}{_MARK}\n\n{tables(found, arguments.replays)}")
+    write_below_mark(PAGE, tables(found, arguments.replays))
 
 
 def replayed(early_stopping: bool, sampler: str, seed: int) -> list[float]:
     """Share of the true hypervolume that the reported front has, after each of `BUDGETS`."""
     table = load()
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     replay = Replay(
         table=table,
         sampler=sampler,
@@ -70,7 +69,7 @@ def replayed(early_stopping: bool, sampler: str, seed: int) -> list[float]:
 
 def front(table: Table, ended: Sequence[Ended]) -> list[int]:
     """Rows that the search would report: no other has fewer ReLUs and a lower estimated loss."""
-    whole = [t for t in ended if t.epochs == table.spec.recipe.epochs and not t.failed]
+    whole = full_length(table, ended)
     scores = np.array([-np.log(table.final("val_loss")[t.row, t.seed]) for t in whole])
     rows = [t.row for t in whole]
     if len(rows) >= FEWEST_TO_ESTIMATE:

@@ -7,7 +7,6 @@ python -m benchmarks.search.site_importance   # writes benchmarks/site_importanc
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 import matplotlib
@@ -18,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import load
+from benchmarks.search.replays import seed_order
 from benchmarks.search.simulator import Replay
 from relu_search.analysis.site_effects import importance_of, shapley
 from relu_search.settings.metrics import METRICS
 
 PAGE = Path(__file__).parents[1] / "site_importance.md"
-_MARK = "<!-- generated below -->"
 _SEARCHES = 50
 
 
@@ -61,15 +61,14 @@ def main() -> None:
         values = [spearmanr(shares[name], np.abs(exact)).statistic for shares in found]
         a, b, c = np.nanquantile(values, (0.25, 0.5, 0.75))
         lines.append(f"| {name} | {b:.2f} [{a:.2f}, {c:.2f}] |")
-    written = PAGE.read_text().partition(_MARK)[0] if PAGE.exists() else ""
-    PAGE.write_text(written + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
     _draw(exact, low, high)
 
 
 def _searched(seed: int) -> dict[str, NDArray[np.float64]]:
     """Importances as the report of one search would show them."""
     table = load()
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     ended = Replay(table=table, sampler="gp", trials=100, seeds=order, seed=seed).run()
     whole = [t for t in ended if t.epochs == table.spec.recipe.epochs and not t.failed]
     bits = [table.spec.placements[t.row].bits for t in whole]

@@ -8,9 +8,7 @@ python -m benchmarks.search.stopping               # writes the table of stoppin
 from __future__ import annotations
 
 import argparse
-import random
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import load
-from benchmarks.search.best_ratio import trial_row
+from benchmarks.search.replays import in_processes, seed_order, trial_row
 from benchmarks.search.simulator import Replay
 from relu_search.analysis.leaderboard import best_trial
 from relu_search.budget.decided import ACCURACY_MARGIN, LOSS_MARGIN, Decider
@@ -36,7 +35,6 @@ CONDITIONS: tuple[tuple[str, MetricName, int], ...] = (
     ("plain-12", "val_loss", 100),
 )
 """Table, metric, and budget of the search."""
-_MARK = "<!-- generated below -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,9 +60,7 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=40, help="searches per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    jobs = [(*c, seed) for c in CONDITIONS for seed in range(arguments.replays)]
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        found = list(pool.map(replayed, *zip(*jobs, strict=True), chunksize=2))
+    found = in_processes(replayed, CONDITIONS, **vars(arguments))
     lines = [
         f"{arguments.replays} searches per row. Regrets are means, in % of the test loss or in "
         "points of test accuracy.",
@@ -73,17 +69,16 @@ def main() -> None:
         "| regret of the whole budget | lost more than the margin |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for place, (name, metric, budget) in enumerate(CONDITIONS):
-        of_row = found[place * arguments.replays : (place + 1) * arguments.replays]
+    for (name, metric, budget), of_row in zip(CONDITIONS, found, strict=True):
         lines.append(f"| {name} | {metric} | {budget} | {_cells(of_row, metric)} |")
-    PAGE.write_text(PAGE.read_text().partition(_MARK)[0] + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
 
 
 def replayed(name: str, metric: MetricName, budget: int, seed: int) -> Stopped:
     """One search with the default early stopping and two workers."""
     table = load(name)
     spec = table.spec
-    order = random.Random(seed).sample(range(spec.seeds), spec.seeds)
+    order = seed_order(table, seed)
     ended = Replay(
         table=table,
         sampler="gp",

@@ -8,7 +8,6 @@ python -m benchmarks.search.supernet --supernets 5 --replays 20     # writes ben
 from __future__ import annotations
 
 import argparse
-import random
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -17,9 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import kendalltau
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
 from benchmarks.search.efficiency import judged
 from benchmarks.search.outcomes import TRIALS, quartiles
+from benchmarks.search.replays import seed_order
 from benchmarks.search.simulator import Replay
 from relu_search.search.warm_start import EPOCHS_FACTOR
 from search_spaces import Placement
@@ -27,7 +28,6 @@ from trials import load_data
 from trials.training.supernet import Supernet, rank
 
 PAGE = Path(__file__).parents[1] / "supernet.md"
-_MARK = "<!-- generated below -->"
 _ADVISED = TRIALS // 4
 
 
@@ -64,8 +64,7 @@ def main() -> None:
             share = sum(count is not None for count in found) / len(found)
             name = f"{sampler}, {'with' if warm else 'without'} advice"
             lines.append(f"| {name} | {middle} [{low}, {high}] | {100 * share:.0f} % |")
-    written = PAGE.read_text().partition(_MARK)[0] if PAGE.exists() else ""
-    PAGE.write_text(written + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
 
 
 def ranked(table: Table, seed: int) -> list[int]:
@@ -99,7 +98,7 @@ def _agreement(table: Table, truth: NDArray[np.float64], ranking: list[int]) -> 
 
 
 def _until_top1(table: Table, sampler: str, ranking: list[int], seed: int) -> float | None:
-    order = random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
+    order = seed_order(table, seed)
     replay = Replay(
         table=table,
         sampler=sampler,

@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.search.best_ratio import trial_row
 from benchmarks.search.efficiency import leaders
+from benchmarks.search.replays import full_length, in_processes, trial_row
 from benchmarks.search.simulator import Ended, Replay
 from relu_search.analysis.leaderboard import ranked, rows_of
 from relu_search.samplers.choice_space import ChoiceSpace
@@ -43,7 +43,6 @@ WAYS = ("alone", "placements first", "placements first, and data of the model")
 EARLIER_TRIALS, TRIALS = 48, 40
 AFTER = (8, 16, 40)
 """Trials of the new search after which its leader is judged."""
-_MARK = "<!-- generated below -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,9 +64,7 @@ def main() -> None:
     parser.add_argument("--replays", type=int, default=40, help="pairs of searches per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
-    jobs = [(*pair, seed) for pair in PAIRS for seed in range(arguments.replays)]
-    with ProcessPoolExecutor(arguments.processes) as pool:
-        found = list(pool.map(replayed, *zip(*jobs, strict=True), chunksize=2))
+    found = in_processes(replayed, PAIRS, **vars(arguments))
     heads = [f"regret after {count} trials" for count in AFTER]
     lines = [
         f"{arguments.replays} pairs of searches per row. Regrets are means, in % of the test loss.",
@@ -76,11 +73,10 @@ def main() -> None:
         f"| from | to | way | {' | '.join(heads)} | trials |",
         "|---" * (len(AFTER) + 4) + "|",
     ]
-    for place, (earlier, later) in enumerate(PAIRS):
-        of_pair = found[place * arguments.replays : (place + 1) * arguments.replays]
+    for (earlier, later), of_pair in zip(PAIRS, found, strict=True):
         for way in of_pair[0]:
             lines.append(f"| {earlier} | {later} | {way} | {_cells([r[way] for r in of_pair])} |")
-    PAGE.write_text(PAGE.read_text().partition(_MARK)[0] + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
 
 
 def replayed(earlier: str, later: str, seed: int) -> dict[str, Course]:
@@ -95,7 +91,7 @@ def replayed(earlier: str, later: str, seed: int) -> dict[str, Course]:
         table=before, sampler="gp", trials=EARLIER_TRIALS, seeds=used, workers=2, seed=seed
     ).run()
     space = SearchSpace(table.spec.space.backbone, table.spec.granularity)
-    whole = [e for e in known if e.epochs == before.spec.recipe.epochs and not e.failed]
+    whole = full_length(before, known)
     first = _first(before, whole, space)
     ways: dict[str, tuple[tuple[Placement, ...], Prior | None]] = {
         WAYS[0]: ((), None),

@@ -6,14 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.pages import write_below_mark
+
 PAGE = Path(__file__).parents[1] / "verdicts.md"
-_MARK = "<!-- generated below -->"
 
 
 def write_page(rows: Sequence[Mapping[str, Any]]) -> None:
     """Write the tables behind the page's mark."""
-    written = PAGE.read_text().partition(_MARK)[0] if PAGE.exists() else ""
-    PAGE.write_text(f"{written}{_MARK}\n\n{tables(rows)}")
+    write_below_mark(PAGE, tables(rows))
 
 
 def tables(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import load
 from benchmarks.verdicts.paths import NOISES, Floats
 from relu_search.ratios.curve import ratio_curve
@@ -24,7 +25,6 @@ PAGE = Path(__file__).parents[1] / "ratio_sets.md"
 TABLES = ("plain-12", "preresnet-8", "plain-20-colour", "plain-20-colour-short")
 RATIOS = 5
 SEEDS = (6, 12)
-_MARK = "<!-- generated below -->"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,7 +134,7 @@ def main() -> None:
         f"| {held.intervals:.1%} |"
         for (ratios, noise, seeds), held in zip(cases, found, strict=True)
     ]
-    PAGE.write_text(PAGE.read_text().partition(_MARK)[0] + _MARK + "\n\n" + "\n".join(lines) + "\n")
+    write_below_mark(PAGE, "\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

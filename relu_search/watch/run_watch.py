@@ -1,4 +1,4 @@
-"""The runs that a page follows, and the parts of a page as they are now."""
+"""The runs that a page follows, and the current parts of the page."""
 
 from __future__ import annotations
 
