@@ -9,33 +9,37 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtri, stdtr
 
-from relu_search.confirmation.looks import FEWEST_SEEDS, Look, Looks, Verdict
+from relu_search.confirmation.looks import Look, Looks, Verdict
 from relu_search.confirmation.seeds_plan import more_seeds
-from relu_search.confirmation.verdict_rule import (
-    LEVEL,
-    OVERWHELMING,
-    adjusted,
-    least_seeds,
-    skewed_p,
-)
+from relu_search.confirmation.verdict_rule import LEVEL, adjusted
+from relu_search.statistics.far_runs import seeds_needed
+from relu_search.statistics.paired_tests import FEWEST_SEEDS, skewed_p
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
 
-# Mean 0 and standard deviation 1. Of two modes: one run in four ends far below the others.
+
+def _two_modes(rng: np.random.Generator, shape: tuple[int, ...], *, steady: int = 0) -> Floats:
+    """One run in four ends far below the others, but not in the first `steady` arms."""
+    low = rng.random(shape) < 0.25
+    shift = np.where(np.arange(shape[0])[:, None] < steady, 0, 1 - 4 * low)
+    return (rng.normal(0, 0.3, shape) + shift) / np.hypot(np.sqrt(3), 0.3)
+
+
+# Of mean 0; the standard deviation is 1, but for the arm without a second mode.
+STEADY = "two-mode but in one arm"
 NOISES: dict[str, Draw] = {
     "normal": lambda rng, shape: rng.normal(0, 1, shape),
     "heavy-tailed": lambda rng, shape: rng.standard_t(3, shape) / np.sqrt(3),
-    "two-mode": lambda rng, shape: (
-        (rng.normal(0, 0.3, shape) - 4 * (rng.random(shape) < 0.25) + 1) / np.hypot(np.sqrt(3), 0.3)
-    ),
+    "two-mode": _two_modes,
+    STEADY: partial(_two_modes, steady=1),
 }
 
 
@@ -131,21 +135,23 @@ def _look(
     p_t, p_tost = _p_values(means, spreads, n, case.margin)
     levels = {pair: looks.level(*pair, n) for pair in pairs}
     scores = {str(arm): dict(enumerate(values)) for arm, values in enumerate(runs)}
-    least = least_seeds(scores, pairs)
-    if least > FEWEST_SEEDS:
+    needed = seeds_needed(scores, pairs)
+    if needed.has_far_runs:
         p_t = [skewed_p(gap) for gap in gaps]
     of_t, of_tost = adjusted(dict(zip(pairs, zip(p_t, p_tost, strict=True), strict=True)), levels)
     verdicts: dict[tuple[str, str], str] = {}
     plans: list[int] = []
     for pair, gap, mean, spread in zip(pairs, gaps, means.tolist(), spreads.tolist(), strict=True):
         verdict: Verdict = looks.standing(*pair, mean, case.margin)
-        may_differ = n >= least or abs(mean) >= OVERWHELMING * spread
+        may_differ = needed.are_enough(n, mean, spread)
         if may_differ and of_t[pair] <= levels[pair] and flips_p(gap) <= LEVEL:
             verdict = "better" if mean > 0 else "worse"
-        elif verdict == "inconclusive" and n >= least and of_tost[pair] <= levels[pair]:
+        elif verdict == "inconclusive" and n >= needed.least and of_tost[pair] <= levels[pair]:
             verdict = "equivalent"
         if verdict == "inconclusive":
-            more = more_seeds(mean, spread, n, margin=case.margin, family=len(pairs), least=least)
+            more = more_seeds(
+                mean, spread, n, margin=case.margin, family=len(pairs), least=needed.least
+            )
             plans += [] if more is None else [more]
         looks.add(Look(*pair, n, verdict, case.margin))
         verdicts[pair] = verdict

@@ -20,7 +20,7 @@ import tomli_w
 
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.confirmation.arms import Arm, choose_arms
-from relu_search.confirmation.looks import FEWEST_SEEDS, OLD_VERDICTS, Looks
+from relu_search.confirmation.looks import OLD_VERDICTS, Looks
 from relu_search.confirmation.scoring import check_data, score_on_test_split
 from relu_search.confirmation.seeds_plan import MOST_SEEDS
 from relu_search.confirmation.trainings import RUNS, Trainings
@@ -42,6 +42,7 @@ from relu_search.settings.option_files import (
 )
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_options import MAX_SEED
+from relu_search.statistics.paired_tests import FEWEST_SEEDS
 from search_spaces import InputError
 from search_spaces.errors import require_type, shown
 from trials.data.image_sets import TrainingData

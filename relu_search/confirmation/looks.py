@@ -18,13 +18,12 @@ from typing import Any, Literal
 from relu_search.analysis.leaderboard import rows_of
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table, write_table
+from relu_search.statistics.paired_tests import FEWEST_SEEDS
 from search_spaces import InputError
 
 Verdict = Literal["better", "worse", "equivalent", "inconclusive"]
 
 SPENT = 0.04
-FEWEST_SEEDS = 6
-"""Seeds in common that any verdict needs; with five, the sign-flip p is at least 0.0625."""
 LOOKS = "looks.csv"
 OLD_VERDICTS = (
     "An earlier version judged this run and recorded no looks. Its runs are judged by the present "

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from scipy import stats
 from scipy.special import ndtr
 
-from relu_search.confirmation.looks import FEWEST_SEEDS, level_of
+from relu_search.confirmation.looks import level_of
+from relu_search.statistics.paired_tests import FEWEST_SEEDS
 
 POWER = 0.8
 MOST_SEEDS = 1_000

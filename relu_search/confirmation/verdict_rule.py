@@ -9,12 +9,11 @@ The rule. All comparisons are one family, and each look at it has a level (`look
 and the exact sign-flip p, which assumes no normality, at most 0.05. It is *equivalent* when the
 adjusted p of two one-sided t tests against the margin is at most the level. Otherwise the
 comparison is *inconclusive*, unless an earlier look has decided it. Where single runs lie far from
-the others, more seeds are needed first (`least_seeds`), and p of the t test is that of `skewed_p`.
+the others, more seeds are needed first (`seeds_needed`), and p of the t test is that of `skewed_p`.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -23,11 +22,19 @@ from numpy.typing import NDArray
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
-from relu_search.confirmation.looks import FEWEST_SEEDS, Look, Looks, Verdict
+from relu_search.confirmation.looks import Look, Looks, Verdict
 from relu_search.confirmation.seeds_plan import more_seeds
+from relu_search.statistics.far_runs import seeds_needed
+from relu_search.statistics.paired_tests import (
+    FEWEST_SEEDS,
+    ROUNDING,
+    Scores,
+    differences_of,
+    hedges_g,
+    sign_flip_p,
+    skewed_p,
+)
 
-Scores = Mapping[int, float]
-"""Seed -> accuracy."""
 Pair = tuple[str, str]
 """An arm and a reference, by the texts of their placements."""
 
@@ -35,14 +42,7 @@ LEVEL = 0.05
 """The error that a confirmation promises, and the level of a sign-flip test."""
 MARGIN = 0.003
 """Default margin of equivalence: 0.3 percentage points."""
-ENUMERATED = 20
-"""With up to this many pairs all sign flips are enumerated; with more, 99,999 are drawn."""
 RESAMPLES = 9_999
-OVERWHELMING = 5.0
-"""A difference of so many of its standard deviations needs no more than six seeds."""
-_FAR = 4.0  # robust standard deviations
-_SECOND_MODE, _MISSED = 0.25, 0.005
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Judgement:
             (`adjusted`); None with fewer than six seeds, which are never judged.
         look: which look at this comparison it is, from 1; None as above.
         level: what the adjusted p are compared with at this look; None as above.
-        least_seeds: seeds that a verdict needs in this confirmation (`least_seeds`).
+        least_seeds: seeds that a verdict needs in this confirmation (`seeds_needed`).
         more_seeds: for *inconclusive*: about how many more seeds are needed to show the observed
             difference, or equivalence, with a power of 0.8; None: more than 1,000, or the verdict
             is not *inconclusive*, or both arms are at the ceiling (`are_at_ceiling`).
@@ -142,9 +142,9 @@ def judge(
         pair: looks.level(*pair, c.n) for pair, c in comparisons.items() if c.n >= FEWEST_SEEDS
     }
     family = max(1, len(levels))
-    least = least_seeds(scores, list(levels))
+    needed = seeds_needed(scores, list(levels))
     p_values = {pair: (comparisons[pair].p_t, comparisons[pair].p_tost) for pair in levels}
-    if least > FEWEST_SEEDS:
+    if needed.has_far_runs:
         for arm, versus in levels:
             differences = differences_of(scores[arm], scores[versus])
             p_values[arm, versus] = (skewed_p(differences), p_values[arm, versus][1])
@@ -155,16 +155,15 @@ def judge(
         verdict: Verdict = "inconclusive"
         if pair in levels:
             verdict = looks.standing(*pair, c.difference, margin)
-            is_early = c.n < least
-            may_differ = not is_early or abs(c.difference) >= OVERWHELMING * c.spread
+            may_differ = needed.are_enough(c.n, c.difference, c.spread)
             if may_differ and of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
                 verdict = "better" if c.difference > 0 else "worse"
-            elif verdict == "inconclusive" and not (is_early or at_ceiling):
+            elif verdict == "inconclusive" and not (c.n < needed.least or at_ceiling):
                 verdict = "equivalent" if of_tost[pair] <= levels[pair] else verdict
         more = None
         if verdict == "inconclusive" and not at_ceiling:
             more = more_seeds(
-                c.difference, c.spread, c.n, margin=margin, family=family, least=least
+                c.difference, c.spread, c.n, margin=margin, family=family, least=needed.least
             )
         judged[pair] = Judgement(
             comparison=c,
@@ -172,7 +171,7 @@ def judge(
             p_tost_holm=of_tost.get(pair),
             look=looks.number(*pair, c.n) if pair in levels else None,
             level=levels.get(pair),
-            least_seeds=least,
+            least_seeds=needed.least,
             verdict=verdict,
             more_seeds=more,
         )
@@ -184,74 +183,6 @@ def judge(
 def are_at_ceiling(mean: float, reference_mean: float, margin: float) -> bool:
     """Whether both arms make fewer errors than the margin: then easier data hide any difference."""
     return min(mean, reference_mean) > 1 - margin
-
-
-def least_seeds(scores: Mapping[str, Scores], pairs: Sequence[Pair]) -> int:
-    """Seeds that a verdict needs: six, or more where single runs lie far from the others.
-
-    Then the noise may have a second mode, as when one run in four hardly learns. Few seeds can miss
-    it in one arm: six seeds with a probability of 0.18. So there must be enough seeds that it is
-    missed in some comparison with a probability of at most 0.005. Fewer are enough for a difference
-    of five times its spread.
-    """
-    differences = [differences_of(scores[arm], scores[versus]) for arm, versus in pairs]
-    compared = dict.fromkeys(name for pair in pairs for name in pair)
-    runs = [np.array([*scores[name].values()]) for name in compared]
-    if not (has_far_values(runs) or has_far_values(differences)):
-        return FEWEST_SEEDS
-    return math.ceil(math.log(_MISSED / len(pairs)) / math.log(1 - _SECOND_MODE))
-
-
-def differences_of(arm: Scores, versus: Scores) -> NDArray[np.float64]:
-    """The differences over the seeds in common, in the order of the seeds."""
-    return np.array([arm[seed] - versus[seed] for seed in sorted(arm.keys() & versus.keys())])
-
-
-def skewed_p(differences: NDArray[np.float64]) -> float:
-    """Two-sided p of the paired t test, corrected for skewness if that makes it larger.
-
-    Johnson (1978), equation 2.5. When most differences are on one side and a few lie far on the
-    other, a mean of few of them is uncertain in the direction of the few. The corrected t falls
-    where t is large: the correction is made for small t. From its highest point on, it grows like
-    the monotone transformation of Hall (1992), equation 2.2.
-    """
-    n, mean = len(differences), abs(float(differences.mean()))
-    centred = differences - differences.mean()
-    variance = float((centred**2).mean())
-    if math.sqrt(variance) < _ROUNDING * math.sqrt(n - 1):
-        return 1.0 if mean < _ROUNDING else 0.0
-    skewness = math.copysign(1, differences.mean()) * float((centred**3).mean()) / variance**1.5
-    t = mean * math.sqrt((n - 1) / variance)
-    return 2 * float(stats.t.sf(max(0.0, min(t, _corrected_t(t, skewness, n))), n - 1))
-
-
-def _corrected_t(t: float, skewness: float, n: int) -> float:
-    """t, corrected for a skewness; it never falls as t grows."""
-    root = math.sqrt(n - 1)
-    if skewness >= 0:
-        return t
-    top = -1.5 * root / skewness
-
-    def johnson(value: float) -> float:
-        return value + skewness * (root / (6 * n) + value**2 / (3 * root))
-
-    def hall(value: float) -> float:
-        return top / 1.5 * (1 - (1 - value / (2 * top)) ** 3)
-
-    return johnson(min(t, top)) + hall(max(t, top)) - hall(top)
-
-
-def has_far_values(groups: Sequence[NDArray[np.float64]]) -> bool:
-    """Whether a value lies more than four robust standard deviations from its group's median.
-
-    The robust standard deviation is 1.4826 times the median distance from the median: that of the
-    group or that of all groups together, whichever is larger.
-    """
-    distances = [np.abs(group - np.median(group)) for group in groups]
-    if not distances:
-        return False
-    of_all = np.median(np.concatenate(distances))
-    return any((d > _FAR * 1.4826 * max(of_all, np.median(d)) + _ROUNDING).any() for d in distances)
 
 
 def adjusted(
@@ -299,9 +230,9 @@ def compare(
     b = np.array([reference[seed] for seed in seeds])
     differences, n = a - b, len(seeds)
     difference = float(differences.mean())
-    if np.ptp(differences) < _ROUNDING:  # no variance: the interval is a point
+    if np.ptp(differences) < ROUNDING:  # no variance: the interval is a point
         t_low = t_high = bca_low = bca_high = difference
-        p_t = 1.0 if abs(difference) < _ROUNDING else 0.0
+        p_t = 1.0 if abs(difference) < ROUNDING else 0.0
         p_tost = 1.0
     else:
         test = stats.ttest_rel(a, b)
@@ -326,35 +257,6 @@ def compare(
         p_superior=float(stats.mannwhitneyu(a, b).statistic) / n**2,
         p_tost=p_tost,
     )
-
-
-def sign_flip_p(differences: Sequence[float] | NDArray[np.float64]) -> float:
-    """Two-sided p of the sign-flip test: under the null hypothesis every sign is equally likely.
-
-    With n pairs p is at least 2 / 2**n. So six pairs or more are needed for p below 0.05.
-    """
-    values = np.asarray(differences, dtype=np.float64)
-    exact = len(values) <= ENUMERATED
-    test = stats.permutation_test(
-        (values,),
-        lambda x, axis: np.round(x.sum(axis=axis), 10),  # so that rounding does not break ties
-        permutation_type="samples",
-        vectorized=True,
-        n_resamples=2**ENUMERATED if exact else 99_999,
-        batch=65_536,
-        rng=np.random.default_rng(0),
-    )
-    return float(test.pvalue)
-
-
-def hedges_g(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """Standardised mean difference of two arms of equal size; infinite when neither varies."""
-    pooled = math.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2)
-    difference = float(a.mean() - b.mean())
-    if max(np.ptp(a), np.ptp(b)) < _ROUNDING:
-        return math.copysign(math.inf, difference) if abs(difference) >= _ROUNDING else 0.0
-    freedom = 2 * len(a) - 2
-    return difference / pooled * (1 - 3 / (4 * freedom - 1))
 
 
 def _bca_interval(differences: NDArray[np.float64], resamples: int) -> tuple[float, float]:

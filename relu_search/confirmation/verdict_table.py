@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.analysis.leaderboard import NOT_FROM_SCRATCH, rows_of
 from relu_search.confirmation.arms import PAIRED, Arm
-from relu_search.confirmation.looks import FEWEST_SEEDS, Looks
+from relu_search.confirmation.looks import Looks
 from relu_search.confirmation.verdict_rule import Pair, are_at_ceiling, judge
 from relu_search.run_folder.folder import RunFolder
 from relu_search.run_folder.tables import read_table
 from relu_search.settings.metrics import COLUMN_OF, cost_text, counted_costs
 from relu_search.settings.resolved_config import FROM_SCRATCH
+from relu_search.statistics.paired_tests import FEWEST_SEEDS
 from search_spaces import Placement
 
 if TYPE_CHECKING:

@@ -10,13 +10,13 @@ from typing import Any
 import tomli_w
 
 from relu_search.budget.plan import TOP, Plan
-from relu_search.confirmation.looks import FEWEST_SEEDS
 from relu_search.run_folder.folder import DISCOVERY, RunFolder
 from relu_search.run_folder.time_spent import time_spent
 from relu_search.settings.limits import duration_text, seconds_of
 from relu_search.settings.option_files import read_toml
 from relu_search.settings.option_groups.budget_options import DEFAULT_TRIALS, MOST_TRIALS
 from relu_search.settings.search_config import SearchConfig
+from relu_search.statistics.paired_tests import FEWEST_SEEDS
 from search_spaces import InputError
 from search_spaces.errors import shown
 from trials.files.durable import write_whole

@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
+from relu_search.statistics.far_runs import SeedsNeeded, seeds_needed
+from relu_search.statistics.paired_tests import ROUNDING, Scores, differences_of, skewed_p
+
 ERROR = 0.05
 """Probability that the set lacks the best ratio, and that an interval lacks its mean."""
-FEWEST_SEEDS = 3
-"""Fewest seeds in common from which a ratio can be excluded."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,15 @@ class RatioPoint:
 
 @dataclass(frozen=True, kw_only=True)
 class RatioCurve:
-    """All ratios that a confirmation compares, in its order."""
+    """All ratios that a confirmation compares, in its order.
+
+    Attributes:
+        points: one for each ratio.
+        needed: seeds from which a ratio can be excluded.
+    """
 
     points: list[RatioPoint]
+    needed: SeedsNeeded
 
     def sentence(self) -> str:
         """The best ratio, or the set that contains it."""
@@ -48,12 +56,28 @@ class RatioCurve:
         if len(names) == 1:
             return f"The best ratio of these is {names[0]} (95 %)."
         if len(names) == len(self.points):
-            return f"The ratios {_list(names)} cannot be told apart yet."
-        return f"The best ratio of these is among {_list(names)} (95 %)."
+            return f"The ratios {_list(names)} cannot be told apart yet.{self._missing_seeds()}"
+        return f"The best ratio of these is among {_list(names)} (95 %).{self._missing_seeds()}"
+
+    def _missing_seeds(self) -> str:
+        """How many seeds are needed, if there are fewer."""
+        least = self.needed.least
+        if least <= min(point.n for point in self.points if point.in_set):
+            return ""
+        if not self.needed.has_far_runs:
+            return f" This needs {least} seeds or more."
+        return (
+            " Some runs lie far from the others, and few seeds can miss such runs: "
+            f"{least} seeds are needed, and the intervals may be too short until then."
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
-        return {"sentence": self.sentence(), "ratios": [asdict(point) for point in self.points]}
+        return {
+            "sentence": self.sentence(),
+            "least_seeds": self.needed.least,
+            "ratios": [asdict(point) for point in self.points],
+        }
 
 
 def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
@@ -61,35 +85,37 @@ def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
 
     A ratio is excluded if a one-sided paired t test shows that it is behind another one, at the
     level 0.05 / (ratios - 1). The best ratio is wrongly excluded only if one of its own tests errs,
-    so the set contains it with 95 %. The intervals are t intervals at 1 - 0.05 / ratios each.
+    so the set contains it with 95 %. Where single runs lie far from the others, this needs as many
+    seeds as a verdict (`seeds_needed`), and the test is corrected for skewness (`skewed_p`). The
+    intervals are t intervals at 1 - 0.05 / ratios each.
 
     Args:
         scores: ratio -> seed -> accuracy, for at least two ratios with a seed each.
     """
+    needed = seeds_needed(scores, list(combinations(scores, 2)))
     excluded = {
         ratio
         for ratio, own in scores.items()
         for other, theirs in scores.items()
-        if other != ratio and _is_behind(own, theirs, ERROR / (len(scores) - 1))
+        if other != ratio and _is_behind(own, theirs, ERROR / (len(scores) - 1), needed)
     }
     return RatioCurve(
         points=[
             _point(ratio, own, 1 - ERROR / (2 * len(scores)), ratio not in excluded)
             for ratio, own in scores.items()
-        ]
+        ],
+        needed=needed,
     )
 
 
-def _is_behind(own: Mapping[int, float], other: Mapping[int, float], level: float) -> bool:
-    shared = sorted(own.keys() & other.keys())
-    if len(shared) < FEWEST_SEEDS:
+def _is_behind(own: Scores, other: Scores, level: float, needed: SeedsNeeded) -> bool:
+    gaps = differences_of(own, other)
+    if not len(gaps) or gaps.mean() >= 0 or np.ptp(gaps) < ROUNDING:
+        return False  # without any spread, no seed says how certain the gap is
+    if not needed.are_enough(len(gaps), float(gaps.mean()), float(gaps.std(ddof=1))):
         return False
-    gaps = np.array([own[seed] - other[seed] for seed in shared])
-    spread = float(gaps.std(ddof=1))
-    if spread < 1e-12:  # no seed says how certain it is
-        return False
-    t = float(gaps.mean()) / (spread / math.sqrt(len(gaps)))
-    return float(stats.t.cdf(t, len(gaps) - 1)) < level
+    p = skewed_p(gaps) if needed.has_far_runs else float(stats.ttest_1samp(gaps, 0).pvalue)
+    return p / 2 < level
 
 
 def _point(ratio: str, own: Mapping[int, float], quantile: float, in_set: bool) -> RatioPoint:

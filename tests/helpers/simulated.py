@@ -7,6 +7,14 @@ import numpy as np
 from relu_search.confirmation.verdict_rule import judge
 
 
+def exact_sign_flip_p(differences):
+    """Share of all 2**n flips of signs with a sum at least as large."""
+    sums = np.zeros(1)
+    for d in differences:
+        sums = np.concatenate([sums + d, sums - d])
+    return float(np.mean(np.abs(sums) >= abs(np.sum(differences)) - 1e-12))
+
+
 def by_seed(values, first=0):
     """Scores as the statistics take them: seed -> accuracy."""
     return {first + i: float(value) for i, value in enumerate(values)}

@@ -5,36 +5,12 @@ import math
 
 import numpy as np
 import pytest
-from helpers.simulated import by_seed, judged_against
+from helpers.simulated import by_seed, exact_sign_flip_p, judged_against
 from scipy import stats
 from statsmodels.stats.weightstats import ttost_paired
 
 from relu_search.confirmation.looks import Looks, level_of
-from relu_search.confirmation.verdict_rule import (
-    adjusted,
-    compare,
-    has_far_values,
-    hedges_g,
-    least_seeds,
-    sign_flip_p,
-    skewed_p,
-)
-
-
-def sign_flips(differences):
-    """All 2**n sums of the differences under flipped signs."""
-    sums = np.zeros(1)
-    for d in differences:
-        sums = np.concatenate([sums + d, sums - d])
-    return sums
-
-
-def exact_sign_flip_p(differences):
-    sums = sign_flips(differences)
-    return float(np.mean(np.abs(sums) >= abs(np.sum(differences)) - 1e-12))
-
-
-# --- by hand ----------------------------------------------------------------------------------
+from relu_search.confirmation.verdict_rule import adjusted, compare
 
 
 def test_two_pairs_worked_by_hand():
@@ -68,57 +44,6 @@ def test_three_pairs_worked_by_hand():
     assert c.hedges_g == pytest.approx(0.03 / math.sqrt(sum(variances) / 2) * (1 - 3 / 15))
     assert c.p_superior == pytest.approx((1 + 2 * 0.5 + 3 + 3) / 9)
     assert -0.01 <= c.bca_low <= c.difference <= c.bca_high <= 0.06
-
-
-@pytest.mark.parametrize(
-    ("differences", "p"),
-    [
-        ([1, 2], 0.5),
-        ([1, -1], 1.0),
-        ([0, 0, 3], 1.0),
-        ([1, 1, 1, 1], 2 / 16),
-        ([1, 1, 1, -1], 10 / 16),  # sums of 2 and more: 1 + 4 of 16 on each side
-        ([5, 4, 3, 2, -1], 6 / 32),  # above 13: all plus; minus the 1; 15 - 2 * 1 = 13 itself
-        ([1, 2, 3, 4, 5, 6], 2 / 64),
-    ],
-)
-def test_sign_flip_p_by_hand(differences, p):
-    expected = exact_sign_flip_p(differences)
-    if differences != [5, 4, 3, 2, -1]:
-        assert expected == p
-    assert sign_flip_p(differences) == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("with_ties", [True, False])
-@pytest.mark.parametrize("n", [2, 3, 5, 8])
-def test_sign_flip_p_is_the_enumeration(n, with_ties):
-    rng = np.random.default_rng(n)
-    differences = rng.integers(-3, 6, n) / 100 if with_ties else rng.normal(0.5, 1, n)
-    signs = itertools.product((1, -1), repeat=n)
-    observed = abs(sum(differences))
-    count = sum(abs(sum(s * differences)) >= observed - 1e-12 for s in map(np.array, signs))
-    assert sign_flip_p(differences) == pytest.approx(count / 2**n)
-    assert sign_flip_p(-differences) == pytest.approx(count / 2**n)
-
-
-def test_sign_flip_p_is_exact_when_enumerated_and_close_when_drawn():
-    rng = np.random.default_rng(5)
-    differences = rng.normal(0.4, 1, 22)
-    for n in (12, 17):
-        assert sign_flip_p(differences[:n]) == pytest.approx(
-            exact_sign_flip_p(differences[:n]), abs=1e-9
-        )
-    exact = exact_sign_flip_p(differences)
-    error = math.sqrt(exact * (1 - exact) / 99_999)
-    assert abs(sign_flip_p(differences) - exact) < 5 * error
-    assert sign_flip_p(differences) == sign_flip_p(differences)
-
-
-def test_sign_flip_p_counts_sums_that_tie_but_for_rounding():
-    assert sign_flip_p([0.006, 0.003, 0.001, -0.002, -0.002, -0.006]) == 1  # their sum is 0
-
-
-# --- against the libraries --------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 15])
@@ -255,19 +180,6 @@ def test_a_constant_lead_counts_from_six_seeds(n, verdict):
     assert judged.more_seeds == (None if n == 6 else 7 - n)
 
 
-def test_hedges_g_without_spread_is_infinite():
-    half, quarter = np.full(4, 0.5), np.full(4, 0.25)
-    assert hedges_g(half, quarter) == math.inf
-    assert hedges_g(quarter, half) == -math.inf
-    assert hedges_g(half, half) == 0
-
-
-def test_hedges_g_without_spread_is_infinite_for_rounded_accuracies():
-    assert hedges_g(np.full(3, 0.5), np.full(3, 0.4)) == math.inf
-
-
-# --- verdict words ----------------------------------------------------------------------------
-
 STEADY = [0.010, 0.012, 0.009, 0.011, 0.013, 0.010]
 NEAR = [0.0004, -0.0004, 0.0002, 0, -0.0002, 0.0001]
 
@@ -381,26 +293,6 @@ def test_too_few_seeds_are_no_look():
 # --- runs far from the others -----------------------------------------------------------------
 
 
-def test_a_value_is_far_by_four_robust_standard_deviations():
-    group = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])  # median 0, median distance 1
-    for value, far in ((5.9, False), (5.97, True)):
-        assert has_far_values([np.array([*group[:4], value])]) is far
-    # In a group of its own the last value is far; the spread of the other group is larger.
-    assert not has_far_values([np.array([*group[:4], 5.97]), 3 * group])
-    assert not has_far_values([])
-
-
-@pytest.mark.parametrize(("arms", "needed"), [(1, 19), (9, 27)])
-def test_enough_seeds_are_asked_for_that_a_second_mode_is_seen(arms, needed):
-    assert arms * 0.75**needed <= 0.005 < arms * 0.75 ** (needed - 1)
-    rng = np.random.default_rng(0)
-    scores = {str(i): by_seed(rng.uniform(0.50, 0.51, 8)) for i in range(arms + 1)}
-    pairs = [(str(i), "0") for i in range(1, arms + 1)]
-    assert least_seeds(scores, pairs) == 6
-    scores["0"][3] = 0.2
-    assert least_seeds(scores, pairs) == needed
-
-
 def test_few_seeds_do_not_decide_where_a_run_lies_far_from_the_others():
     reference = by_seed([0.50, 0.51, 0.50, 0.51, 0.50, 0.51, 0.30])
     arm = {"arm": by_seed([0.55, 0.56, 0.552, 0.558, 0.551, 0.559, 0.556])}
@@ -410,40 +302,6 @@ def test_few_seeds_do_not_decide_where_a_run_lies_far_from_the_others():
     assert judged.more_seeds >= 12
     overwhelming = {"arm": {seed: value + 0.4 for seed, value in arm["arm"].items()}}
     assert judged_against(overwhelming, reference, resamples=99)["arm"].verdict == "better"
-
-
-def test_skewness_only_raises_p():
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        values = rng.exponential(1, 20) - 0.6
-        p = stats.ttest_1samp(values, 0).pvalue
-        assert skewed_p(values) >= p - 1e-12
-        assert skewed_p(-values) == pytest.approx(skewed_p(values))
-    assert skewed_p(np.array([1.0, 2, 3, 4, 5])) == pytest.approx(
-        stats.ttest_1samp([1.0, 2, 3, 4, 5], 0).pvalue
-    )
-
-
-def test_the_mean_of_skewed_noise_is_called_ahead_less_often():
-    """Most values above the mean, few far below: the t test errs upwards, as its mean does."""
-    rng = np.random.default_rng(1)
-    noise = 1 - 4 * (rng.random((4_000, 20)) < 0.25) + rng.normal(0, 0.3, (4_000, 20))
-    ahead = noise[noise.mean(1) > 0]
-    plain = (stats.ttest_1samp(ahead, 0, axis=1).pvalue <= 0.05).sum()
-    corrected = sum(skewed_p(values) <= 0.05 for values in ahead)
-    assert plain > 0.025 * len(noise) > corrected
-
-
-def test_a_larger_difference_never_raises_p():
-    """Johnson's correction is a parabola, which falls beyond its top."""
-    rng = np.random.default_rng(2)
-    for n in (6, 7, 12, 30):
-        for _ in range(50):
-            noise = rng.exponential(1, n)
-            noise = (noise.mean() - noise) / noise.std()
-            p = [skewed_p(noise + shift) for shift in np.linspace(0, 40, 81)]
-            assert all(later <= earlier + 1e-12 for earlier, later in itertools.pairwise(p))
-            assert p[-1] < 1e-3
 
 
 def test_an_overwhelming_difference_of_skewed_runs_is_decided():

@@ -1,0 +1,1 @@
+"""What do two sets of runs show that are paired by seed?"""
