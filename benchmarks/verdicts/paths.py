@@ -137,14 +137,13 @@ def _look(
     scores = {str(arm): dict(enumerate(values)) for arm, values in enumerate(runs)}
     needed = seeds_needed(scores, pairs)
     if needed.has_far_runs:
-        p_t = [skewed_p(gap) for gap in gaps]
+        p_t = [skewed_p(gap, needed.shift(n)) for gap in gaps]
     of_t, of_tost = adjusted(dict(zip(pairs, zip(p_t, p_tost, strict=True), strict=True)), levels)
     verdicts: dict[tuple[str, str], str] = {}
     plans: list[int] = []
     for pair, gap, mean, spread in zip(pairs, gaps, means.tolist(), spreads.tolist(), strict=True):
         verdict: Verdict = looks.standing(*pair, mean, case.margin)
-        may_differ = needed.are_enough(n, mean, spread)
-        if may_differ and of_t[pair] <= levels[pair] and flips_p(gap) <= LEVEL:
+        if of_t[pair] <= levels[pair] and flips_p(gap) <= LEVEL:
             verdict = "better" if mean > 0 else "worse"
         elif verdict == "inconclusive" and n >= needed.least and of_tost[pair] <= levels[pair]:
             verdict = "equivalent"

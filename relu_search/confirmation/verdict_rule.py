@@ -9,7 +9,7 @@ The rule. All comparisons are one family, and each look at it has a level (`look
 and the exact sign-flip p, which assumes no normality, at most 0.05. It is *equivalent* when the
 adjusted p of two one-sided t tests against the margin is at most the level. Otherwise the
 comparison is *inconclusive*, unless an earlier look has decided it. Where single runs lie far from
-the others, more seeds are needed first (`seeds_needed`), and p of the t test is that of `skewed_p`.
+the others, few seeds must show more (`seeds_needed`), and p of the t test is that of `skewed_p`.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Judgement:
             (`adjusted`); None with fewer than six seeds, which are never judged.
         look: which look at this comparison it is, from 1; None as above.
         level: what the adjusted p are compared with at this look; None as above.
-        least_seeds: seeds that a verdict needs in this confirmation (`seeds_needed`).
+        least_seeds: seeds that are enough for any verdict here (`seeds_needed`).
         more_seeds: for *inconclusive*: about how many more seeds are needed to show the observed
             difference, or equivalence, with a power of 0.8; None: more than 1,000, or the verdict
             is not *inconclusive*, or both arms are at the ceiling (`are_at_ceiling`).
@@ -147,7 +147,10 @@ def judge(
     if needed.has_far_runs:
         for arm, versus in levels:
             differences = differences_of(scores[arm], scores[versus])
-            p_values[arm, versus] = (skewed_p(differences), p_values[arm, versus][1])
+            p_values[arm, versus] = (
+                skewed_p(differences, needed.shift(len(differences))),
+                p_values[arm, versus][1],
+            )
     of_t, of_tost = adjusted(p_values, levels)
     judged = {}
     for pair, c in comparisons.items():
@@ -155,8 +158,7 @@ def judge(
         verdict: Verdict = "inconclusive"
         if pair in levels:
             verdict = looks.standing(*pair, c.difference, margin)
-            may_differ = needed.are_enough(c.n, c.difference, c.spread)
-            if may_differ and of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
+            if of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
                 verdict = "better" if c.difference > 0 else "worse"
             elif verdict == "inconclusive" and not (c.n < needed.least or at_ceiling):
                 verdict = "equivalent" if of_tost[pair] <= levels[pair] else verdict

@@ -342,8 +342,8 @@ def far_runs_line(rows: Sequence[Mapping[str, Any]]) -> str | None:
     ):
         return None
     return (
-        f"Some runs lie far from the others of their arm. Few seeds can miss such runs, so a "
-        f"verdict needs {least} seeds here, unless the difference is overwhelming."
+        f"Some runs lie far from the others of their arm, and few seeds can miss such runs. With "
+        f"fewer than {least} seeds, a difference must exceed half of the largest such distance."
     )
 
 

@@ -12,7 +12,13 @@ import numpy as np
 from scipy import stats
 
 from relu_search.statistics.far_runs import SeedsNeeded, seeds_needed
-from relu_search.statistics.paired_tests import ROUNDING, Scores, differences_of, skewed_p
+from relu_search.statistics.paired_tests import (
+    FEWEST_SEEDS,
+    ROUNDING,
+    Scores,
+    differences_of,
+    skewed_p,
+)
 
 ERROR = 0.05
 """Probability that the set lacks the best ratio, and that an interval lacks its mean."""
@@ -68,7 +74,7 @@ class RatioCurve:
             return f" This needs {least} seeds or more."
         return (
             " Some runs lie far from the others, and few seeds can miss such runs: "
-            f"{least} seeds are needed, and the intervals may be too short until then."
+            f"{least} seeds show whether there are any. Until then the intervals may be too short."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -85,8 +91,8 @@ def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
 
     A ratio is excluded if a one-sided paired t test shows that it is behind another one, at the
     level 0.05 / (ratios - 1). The best ratio is wrongly excluded only if one of its own tests errs,
-    so the set contains it with 95 %. Where single runs lie far from the others, this needs as many
-    seeds as a verdict (`seeds_needed`), and the test is corrected for skewness (`skewed_p`). The
+    so the set contains it with 95 %. Where single runs lie far from the others, the
+    test is that of a verdict (`seeds_needed`, `skewed_p`). The
     intervals are t intervals at 1 - 0.05 / ratios each.
 
     Args:
@@ -110,12 +116,11 @@ def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
 
 def _is_behind(own: Scores, other: Scores, level: float, needed: SeedsNeeded) -> bool:
     gaps = differences_of(own, other)
-    if not len(gaps) or gaps.mean() >= 0 or np.ptp(gaps) < ROUNDING:
+    if len(gaps) < FEWEST_SEEDS or gaps.mean() >= 0 or np.ptp(gaps) < ROUNDING:
         return False  # without any spread, no seed says how certain the gap is
-    if not needed.are_enough(len(gaps), float(gaps.mean()), float(gaps.std(ddof=1))):
-        return False
-    p = skewed_p(gaps) if needed.has_far_runs else float(stats.ttest_1samp(gaps, 0).pvalue)
-    return p / 2 < level
+    if needed.has_far_runs:
+        return skewed_p(gaps, needed.shift(len(gaps))) / 2 < level
+    return float(stats.ttest_1samp(gaps, 0, alternative="less").pvalue) < level
 
 
 def _point(ratio: str, own: Mapping[int, float], quantile: float, in_set: bool) -> RatioPoint:

@@ -16,20 +16,16 @@ from relu_search.statistics.paired_tests import (
     differences_of,
 )
 
-OVERWHELMING = 5.0
-"""A difference of so many of its standard deviations needs no more than six seeds."""
 _FAR = 4.0  # robust standard deviations
-_SECOND_MODE = 0.25
-"""Share of the runs of an arm that may be far from the others."""
-_MISSED = 0.005
+_SECOND_MODE, _MISSED = 0.25, 0.005
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeedsNeeded:
-    """How many seeds a statement about two arms needs.
+    """How many seeds a statement about two arms needs, unless they differ by much.
 
     Attributes:
-        least: seeds from which a statement may be made.
+        least: seeds that are enough for any statement.
         farthest: the largest distance of a run from the median of its arm, or of a difference from
             the median of its pair; 0 where no run lies far from the others.
     """
@@ -42,17 +38,13 @@ class SeedsNeeded:
         """Whether runs lie far from the others."""
         return self.farthest > 0
 
-    def are_enough(self, n: int, difference: float, spread: float) -> bool:
-        """Whether n seeds are enough to say that two arms differ.
+    def shift(self, n: int) -> float:
+        """What a difference over n seeds must exceed: 0 with `least` seeds or more.
 
-        Below `least`, one run in four of an arm may be far from the others and no seed has shown it
-        yet. Its mean is then wrong by a quarter of the distance. Fewer seeds are enough if the rest
-        of the difference is at least five times its spread, but never fewer than six.
+        With fewer, up to half of the runs of an arm may be far from the others and no seed has
+        shown it yet. The mean is then wrong by up to half of their distance.
         """
-        if n < FEWEST_SEEDS:
-            return False
-        sure = abs(difference) - _SECOND_MODE * self.farthest
-        return n >= self.least or sure >= OVERWHELMING * spread
+        return 0.0 if n >= self.least else self.farthest / 2
 
 
 def seeds_needed(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]]) -> SeedsNeeded:

@@ -120,7 +120,7 @@ def test_a_run_far_from_the_others_asks_for_more_seeds():
     found = ratio_curve(scores_of(table))
     assert found.needed.least == 23  # three pairs: 3 * 0.75**23 <= 0.005
     assert all(point.in_set for point in found.points)
-    assert "23 seeds are needed" in found.sentence()
+    assert "23 seeds show whether there are any" in found.sentence()
 
 
 def test_with_two_modes_the_best_ratio_is_seldom_left_out():

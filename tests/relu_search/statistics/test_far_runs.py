@@ -31,15 +31,10 @@ def test_enough_seeds_are_asked_for_that_a_second_mode_is_seen(arms, needed):
     assert found.farthest == pytest.approx(np.median([*scores["0"].values()]) - 0.2, abs=0.01)
 
 
-@pytest.mark.parametrize(
-    ("n", "difference", "enough"),
-    [(19, 0.0, True), (18, 0.19, False), (18, 0.21, True), (6, -0.21, True), (5, 0.9, False)],
-)
-def test_fewer_seeds_are_enough_for_a_difference_that_missed_runs_do_not_explain(
-    n, difference, enough
-):
-    """One run in four at a distance of 0.4 moves a mean by 0.1; five spreads are another 0.1."""
-    assert SeedsNeeded(least=19, farthest=0.4).are_enough(n, difference, 0.02) is enough
+def test_with_fewer_seeds_a_difference_must_exceed_half_of_the_farthest_distance():
+    needed = SeedsNeeded(least=19, farthest=0.4)
+    assert [needed.shift(n) for n in (6, 18, 19, 40)] == [0.2, 0.2, 0, 0]
+    assert SeedsNeeded().shift(6) == 0
 
 
 def test_arms_without_a_seed_in_common_ask_for_no_more_seeds():

@@ -84,6 +84,16 @@ def test_skewness_only_raises_p():
     )
 
 
+def test_a_shift_is_taken_off_the_difference_on_either_side():
+    values = np.array([0.31, 0.29, 0.32, 0.28, 0.30, 0.30])
+    expected = stats.ttest_1samp(values, 0.25).pvalue
+    assert skewed_p(values, 0.25) == pytest.approx(expected)
+    assert skewed_p(-values, 0.25) == pytest.approx(expected)
+    assert skewed_p(values, 0.31) == 1
+    assert skewed_p(np.full(6, 0.3), 0.31) == 1
+    assert skewed_p(np.full(6, 0.3), 0.29) == 0
+
+
 def test_the_mean_of_skewed_noise_is_called_ahead_less_often():
     """Most values above the mean, few far below: the t test errs upwards, as its mean does."""
     rng = np.random.default_rng(1)
