@@ -145,12 +145,9 @@ def judge(
     needed = seeds_needed(scores, list(levels))
     p_values = {pair: (comparisons[pair].p_t, comparisons[pair].p_tost) for pair in levels}
     if needed.has_far_runs:
-        for arm, versus in levels:
-            differences = differences_of(scores[arm], scores[versus])
-            p_values[arm, versus] = (
-                skewed_p(differences, needed.shift(len(differences))),
-                p_values[arm, versus][1],
-            )
+        for pair in levels:
+            gaps = differences_of(scores[pair[0]], scores[pair[1]])
+            p_values[pair] = skewed_p(gaps, needed.shift(len(gaps))), comparisons[pair].p_tost
     of_t, of_tost = adjusted(p_values, levels)
     judged = {}
     for pair, c in comparisons.items():

@@ -49,10 +49,11 @@ def sign_flip_p(differences: Sequence[float] | NDArray[np.float64]) -> float:
 def skewed_p(differences: NDArray[np.float64], shift: float = 0.0) -> float:
     """Two-sided p of the paired t test, corrected for skewness if that makes it larger.
 
-    It asks whether the mean is farther from zero than `shift`. Johnson (1978), equation 2.5. When most differences are on one side and a few lie far on the
-    other, a mean of few of them is uncertain in the direction of the few. The corrected t falls
-    where t is large: the correction is made for small t. From its highest point on, it grows like
-    the monotone transformation of Hall (1992), equation 2.2.
+    It asks whether the mean is farther from zero than `shift`. The correction is that of Johnson
+    (1978), equation 2.5. When most differences are on one side and a few lie far on the other, a
+    mean of few of them is uncertain in the direction of the few. The corrected t falls where t is
+    large: the correction is made for small t. From its highest point on, it grows like the
+    monotone transformation of Hall (1992), equation 2.2.
     """
     n, mean = len(differences), max(0.0, abs(float(differences.mean())) - shift)
     centred = differences - differences.mean()
