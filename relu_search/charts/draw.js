@@ -26,7 +26,7 @@ function drawChart(place, chart) {
     font: { color: ink, size: narrow ? 11 : 13, family: "system-ui, sans-serif" },
     height: layout.height + (narrow ? 16 * entries : 0), // the legend is a column there
     xaxis: { ...axis, ...layout.xaxis },
-    yaxis: { ...axis, nticks: narrow ? 6 : 0, ...layout.yaxis },
+    yaxis: { ...axis, nticks: layout.yaxis.type === "log" ? 4 : narrow ? 6 : 0, ...layout.yaxis },
     hoverlabel: {
       ...layout.hoverlabel,
       bgcolor: paper,
@@ -36,7 +36,23 @@ function drawChart(place, chart) {
     // A chart that is drawn again keeps what the reader has zoomed to and hidden.
     uirevision: place.dataset.chart,
   }, { displayModeBar: false, responsive: true });
+  if (!place.classList.contains("drawn")) place.on("plotly_afterplot", () => legendByKeyboard(place));
+  legendByKeyboard(place);
   place.classList.add("drawn"); // a picture behind it, for print, is now hidden
+}
+
+// Tab goes to the entries of the legend. Enter and the space bar do what a click does.
+function legendByKeyboard(place) {
+  for (const entry of place.querySelectorAll(".legendtoggle")) {
+    entry.setAttribute("tabindex", "0");
+    entry.setAttribute("role", "button");
+    entry.setAttribute("aria-label", `hide or show ${entry.parentNode.textContent}`);
+    entry.onkeydown = (event) => {
+      if (event.key !== "Enter" && event.key !== " ") return;
+      event.preventDefault();
+      for (const kind of ["mousedown", "mouseup"]) entry.dispatchEvent(new MouseEvent(kind, { bubbles: true }));
+    };
+  }
 }
 
 drawCharts();

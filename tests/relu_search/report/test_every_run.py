@@ -29,6 +29,11 @@ KINDS = {
     "confirmed": {"backbone": "plain-8", "confirmed": True},
 }
 
+_LINES = """([how, count]) => {
+  const lines = document.querySelectorAll("[data-chart=learning-curves] .lines path.js-line");
+  return (lines.length === count) === (how === "==");
+}"""
+
 
 def rows_of_a_search(name, found=14, epochs=2):
     """Noisy trials of hand-designed modules and of found placements, some with several seeds."""
@@ -157,6 +162,21 @@ class TestInABrowser:
             tab.emulate_media(color_scheme="dark")
             tab.wait_for_timeout(600)
             assert dark in chart.locator(".xtitle").get_attribute("style")
+        assert wrong == []
+
+    def test_the_keyboard_hides_and_shows_a_curve(self, run_of, chromium):
+        with opened(chromium, write_report(run_of("default"))) as (tab, wrong):
+            curves = tab.locator("[data-chart=learning-curves]")
+            lines = curves.locator(".lines path.js-line")
+            before = lines.count()
+            last = curves.locator(".legendtoggle").last
+            last.focus()
+            tab.keyboard.press("Enter")
+            tab.wait_for_function(_LINES, arg=["!=", before])
+            assert lines.count() < before
+            assert last.evaluate("(entry) => entry === document.activeElement")
+            tab.keyboard.press("Space")
+            tab.wait_for_function(_LINES, arg=["==", before])
         assert wrong == []
 
     @pytest.mark.parametrize("how", ["print", "no script"])
