@@ -19,7 +19,7 @@ from scipy.special import ndtri, stdtr
 from relu_search.confirmation.looks import Look, Looks, Verdict
 from relu_search.confirmation.seeds_plan import more_seeds
 from relu_search.confirmation.verdict_rule import LEVEL, adjusted
-from relu_search.statistics.far_runs import seeds_needed
+from relu_search.statistics.far_runs import far_runs
 from relu_search.statistics.paired_tests import FEWEST_SEEDS, skewed_p
 
 Floats = NDArray[np.float64]
@@ -135,9 +135,9 @@ def _look(
     p_t, p_tost = _p_values(means, spreads, n, case.margin)
     levels = {pair: looks.level(*pair, n) for pair in pairs}
     scores = {str(arm): dict(enumerate(values)) for arm, values in enumerate(runs)}
-    needed = seeds_needed(scores, pairs)
-    if needed.has_far_runs:
-        p_t = [skewed_p(gap, needed.shift(n)) for gap in gaps]
+    far = far_runs(scores, pairs)
+    if far:
+        p_t = [skewed_p(gap, far.shift(n)) for gap in gaps]
     of_t, of_tost = adjusted(dict(zip(pairs, zip(p_t, p_tost, strict=True), strict=True)), levels)
     verdicts: dict[tuple[str, str], str] = {}
     plans: list[int] = []
@@ -145,12 +145,10 @@ def _look(
         verdict: Verdict = looks.standing(*pair, mean, case.margin)
         if of_t[pair] <= levels[pair] and flips_p(gap) <= LEVEL:
             verdict = "better" if mean > 0 else "worse"
-        elif verdict == "inconclusive" and n >= needed.least and of_tost[pair] <= levels[pair]:
+        elif verdict == "inconclusive" and n >= far.least_seeds and of_tost[pair] <= levels[pair]:
             verdict = "equivalent"
         if verdict == "inconclusive":
-            more = more_seeds(
-                mean, spread, n, margin=case.margin, family=len(pairs), least=needed.least
-            )
+            more = more_seeds(mean, spread, n, margin=case.margin, family=len(pairs), far=far)
             plans += [] if more is None else [more]
         looks.add(Look(*pair, n, verdict, case.margin))
         verdicts[pair] = verdict

@@ -15,7 +15,7 @@ from scipy import stats
 
 from relu_search.confirmation.arms import PAIRED
 from relu_search.confirmation.verdict_rule import LEVEL
-from relu_search.statistics.far_runs import seeds_needed
+from relu_search.statistics.far_runs import far_runs
 from relu_search.statistics.paired_tests import Scores
 
 FIRST_RACE = 6
@@ -77,7 +77,7 @@ def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str
     upper t bound of its paired difference from the leading arm is below zero. The level at n seeds
     is 0.05 * 5 * (1 / (n - 1) - 1 / n), divided by the number of challengers (Bonferroni). These
     levels add up to 0.05, so the best arm is dropped in at most 5 % of confirmations. Where single
-    runs lie far from the others, no arm is dropped before the seeds of `seeds_needed`.
+    runs lie far from the others, no arm is dropped before `FarRuns.least_seeds`.
 
     Args:
         arms: arm -> its scores so far, for the arms that still race.
@@ -90,7 +90,7 @@ def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str
     values = {name: np.array([*of_arm.values()]) for name, of_arm in seen.items()}
     leader = max(values, key=lambda name: float(values[name].mean()))
     n = len(shared)
-    if n < seeds_needed(seen, [(name, leader) for name in seen if name != leader]).least:
+    if n < far_runs(seen, [(name, leader) for name in seen if name != leader]).least_seeds:
         return {}
     level = LEVEL * (FIRST_RACE - 1) * (1 / (n - 1) - 1 / n)
     quantile = stats.t.isf(level / (len(arms) - 1), n - 1)

@@ -10,6 +10,7 @@ from scipy import stats
 from scipy.special import ndtr
 
 from relu_search.confirmation.looks import level_of
+from relu_search.statistics.far_runs import FarRuns
 from relu_search.statistics.paired_tests import FEWEST_SEEDS
 
 POWER = 0.8
@@ -26,7 +27,7 @@ def more_seeds(
     *,
     margin: float,
     family: int,
-    least: int = FEWEST_SEEDS,
+    far: FarRuns | None = None,
 ) -> int | None:
     """About how many more seeds an inconclusive comparison needs.
 
@@ -38,25 +39,26 @@ def more_seeds(
         n: number of seeds so far, which have been looked at.
         margin: of equivalence, in 0 to 1.
         family: number of comparisons that share the error.
-        least: seeds that any verdict needs.
+        far: the far runs of all arms; None: there are none.
 
     Returns:
         None if more than 1,000 seeds would be needed.
     """
-    first = max(n + 1, least, FEWEST_SEEDS + 1)  # six must all have one sign
+    far = far or FarRuns()
+    first = max(n + 1, FEWEST_SEEDS + 1)  # six must all have one sign
     if first > MOST_SEEDS:
         return None
     if spread <= 0:
-        return first - n if difference else None
+        return first - n if difference and not far else None
     seeds, two_sided, one_sided = _critical(n if n >= FEWEST_SEEDS else None, family)
     seeds, two_sided, one_sided = (column[first:] for column in (seeds, two_sided, one_sided))
     error = spread / np.sqrt(seeds)
-    shown = _t_power(abs(difference) / error, two_sided, seeds - 1)
+    shown = _t_power((abs(difference) - far.shift(seeds)) / error, two_sided, seeds - 1)
     room = margin - abs(difference)
     if room > 0:
         equal = _t_power(room / error, one_sided, seeds - 1) - 1
         equal += _t_power((margin + abs(difference)) / error, one_sided, seeds - 1)
-        shown = np.maximum(shown, equal)
+        shown = np.maximum(shown, np.where(seeds < far.least_seeds, 0, equal))
     enough = np.flatnonzero(shown >= POWER)
     return int(seeds[enough[0]]) - n if len(enough) else None
 

@@ -9,7 +9,8 @@ The rule. All comparisons are one family, and each look at it has a level (`look
 and the exact sign-flip p, which assumes no normality, at most 0.05. It is *equivalent* when the
 adjusted p of two one-sided t tests against the margin is at most the level. Otherwise the
 comparison is *inconclusive*, unless an earlier look has decided it. Where single runs lie far from
-the others, few seeds must show more (`seeds_needed`), and p of the t test is that of `skewed_p`.
+the others, a difference must exceed what few seeds may miss (`far_runs`), and p of the t test is
+that of `skewed_p`.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from statsmodels.stats.weightstats import ttost_paired
 
 from relu_search.confirmation.looks import Look, Looks, Verdict
 from relu_search.confirmation.seeds_plan import more_seeds
-from relu_search.statistics.far_runs import seeds_needed
+from relu_search.statistics.far_runs import far_runs
 from relu_search.statistics.paired_tests import (
     FEWEST_SEEDS,
     ROUNDING,
@@ -93,7 +94,7 @@ class Judgement:
             (`adjusted`); None with fewer than six seeds, which are never judged.
         look: which look at this comparison it is, from 1; None as above.
         level: what the adjusted p are compared with at this look; None as above.
-        least_seeds: seeds that are enough for any verdict here (`seeds_needed`).
+        least_seeds: seeds that are enough for any verdict here (`far_runs`).
         more_seeds: for *inconclusive*: about how many more seeds are needed to show the observed
             difference, or equivalence, with a power of 0.8; None: more than 1,000, or the verdict
             is not *inconclusive*, or both arms are at the ceiling (`are_at_ceiling`).
@@ -142,12 +143,12 @@ def judge(
         pair: looks.level(*pair, c.n) for pair, c in comparisons.items() if c.n >= FEWEST_SEEDS
     }
     family = max(1, len(levels))
-    needed = seeds_needed(scores, list(levels))
+    far = far_runs(scores, list(levels))
     p_values = {pair: (comparisons[pair].p_t, comparisons[pair].p_tost) for pair in levels}
-    if needed.has_far_runs:
+    if far:
         for pair in levels:
             gaps = differences_of(scores[pair[0]], scores[pair[1]])
-            p_values[pair] = skewed_p(gaps, needed.shift(len(gaps))), comparisons[pair].p_tost
+            p_values[pair] = skewed_p(gaps, far.shift(len(gaps))), comparisons[pair].p_tost
     of_t, of_tost = adjusted(p_values, levels)
     judged = {}
     for pair, c in comparisons.items():
@@ -157,20 +158,18 @@ def judge(
             verdict = looks.standing(*pair, c.difference, margin)
             if of_t[pair] <= levels[pair] and c.p_sign_flip <= LEVEL:
                 verdict = "better" if c.difference > 0 else "worse"
-            elif verdict == "inconclusive" and not (c.n < needed.least or at_ceiling):
+            elif verdict == "inconclusive" and not (c.n < far.least_seeds or at_ceiling):
                 verdict = "equivalent" if of_tost[pair] <= levels[pair] else verdict
         more = None
         if verdict == "inconclusive" and not at_ceiling:
-            more = more_seeds(
-                c.difference, c.spread, c.n, margin=margin, family=family, least=needed.least
-            )
+            more = more_seeds(c.difference, c.spread, c.n, margin=margin, family=family, far=far)
         judged[pair] = Judgement(
             comparison=c,
             p_t_holm=of_t.get(pair),
             p_tost_holm=of_tost.get(pair),
             look=looks.number(*pair, c.n) if pair in levels else None,
             level=levels.get(pair),
-            least_seeds=needed.least,
+            least_seeds=far.least_seeds,
             verdict=verdict,
             more_seeds=more,
         )

@@ -335,15 +335,13 @@ def verdict_words(row: Mapping[str, Any]) -> str:
 
 
 def far_runs_line(rows: Sequence[Mapping[str, Any]]) -> str | None:
-    """Why verdicts wait for more seeds than six, where they do."""
+    """Why a large difference may be inconclusive, where runs lie far from the others."""
     least = max((_count(row["least_seeds"]) for row in rows), default=0)
-    if least <= FEWEST_SEEDS or not any(
-        row["verdict"] == "inconclusive" and row["n"] < least for row in rows
-    ):
+    if least <= FEWEST_SEEDS or all(row["verdict"] != "inconclusive" for row in rows):
         return None
     return (
-        f"Some runs lie far from the others of their arm, and few seeds can miss such runs. With "
-        f"fewer than {least} seeds, a difference must exceed half of the largest such distance."
+        "Some runs lie far from the others of their arm. Few seeds can miss such runs, so a "
+        "difference must exceed what they would change; the more seeds, the less that is."
     )
 
 

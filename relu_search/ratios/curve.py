@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
-from relu_search.statistics.far_runs import SeedsNeeded, seeds_needed
+from relu_search.statistics.far_runs import FarRuns, far_runs
 from relu_search.statistics.paired_tests import (
     FEWEST_SEEDS,
     ROUNDING,
@@ -50,11 +50,11 @@ class RatioCurve:
 
     Attributes:
         points: one for each ratio.
-        needed: seeds from which a ratio can be excluded.
+        far: what runs far from the others do to the set.
     """
 
     points: list[RatioPoint]
-    needed: SeedsNeeded
+    far: FarRuns
 
     def sentence(self) -> str:
         """The best ratio, or the set that contains it."""
@@ -67,21 +67,21 @@ class RatioCurve:
 
     def _missing_seeds(self) -> str:
         """How many seeds are needed, if there are fewer."""
-        least = self.needed.least
+        least = self.far.least_seeds
         if least <= min(point.n for point in self.points if point.in_set):
             return ""
-        if not self.needed.has_far_runs:
+        if not self.far:
             return f" This needs {least} seeds or more."
         return (
             " Some runs lie far from the others, and few seeds can miss such runs: "
-            f"{least} seeds show whether there are any. Until then the intervals may be too short."
+            f"more seeds are better, such as {least}, and the intervals may be too short."
         )
 
     def to_json(self) -> dict[str, Any]:
         """Everything as plain values."""
         return {
             "sentence": self.sentence(),
-            "least_seeds": self.needed.least,
+            "least_seeds": self.far.least_seeds,
             "ratios": [asdict(point) for point in self.points],
         }
 
@@ -92,34 +92,34 @@ def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
     A ratio is excluded if a one-sided paired t test shows that it is behind another one, at the
     level 0.05 / (ratios - 1). The best ratio is wrongly excluded only if one of its own tests errs,
     so the set contains it with 95 %. Where single runs lie far from the others, the
-    test is that of a verdict (`seeds_needed`, `skewed_p`). The
+    test is that of a verdict (`far_runs`, `skewed_p`). The
     intervals are t intervals at 1 - 0.05 / ratios each.
 
     Args:
         scores: ratio -> seed -> accuracy, for at least two ratios with a seed each.
     """
-    needed = seeds_needed(scores, list(combinations(scores, 2)))
+    far = far_runs(scores, list(combinations(scores, 2)))
     excluded = {
         ratio
         for ratio, own in scores.items()
         for other, theirs in scores.items()
-        if other != ratio and _is_behind(own, theirs, ERROR / (len(scores) - 1), needed)
+        if other != ratio and _is_behind(own, theirs, ERROR / (len(scores) - 1), far)
     }
     return RatioCurve(
         points=[
             _point(ratio, own, 1 - ERROR / (2 * len(scores)), ratio not in excluded)
             for ratio, own in scores.items()
         ],
-        needed=needed,
+        far=far,
     )
 
 
-def _is_behind(own: Scores, other: Scores, level: float, needed: SeedsNeeded) -> bool:
+def _is_behind(own: Scores, other: Scores, level: float, far: FarRuns) -> bool:
     gaps = differences_of(own, other)
     if len(gaps) < FEWEST_SEEDS or gaps.mean() >= 0 or np.ptp(gaps) < ROUNDING:
         return False  # without any spread, no seed says how certain the gap is
-    if needed.has_far_runs:
-        return skewed_p(gaps, needed.shift(len(gaps))) / 2 < level
+    if far:
+        return skewed_p(gaps, far.shift(len(gaps))) / 2 < level
     return float(stats.ttest_1samp(gaps, 0, alternative="less").pvalue) < level
 
 

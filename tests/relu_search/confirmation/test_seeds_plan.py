@@ -11,6 +11,7 @@ from scipy import stats
 
 from relu_search.confirmation.looks import level_of
 from relu_search.confirmation.seeds_plan import more_seeds
+from relu_search.statistics.far_runs import FarRuns
 
 
 @pytest.mark.parametrize(("family", "n"), [(1, 2), (3, 6), (5, 10)])
@@ -32,9 +33,18 @@ def test_more_seeds_is_symmetric_and_grows_with_the_family():
     assert needs == sorted(set(needs))
 
 
-def test_no_verdict_is_planned_below_the_seeds_that_it_needs():
-    assert more_seeds(0.5, 0.01, 6, margin=0.003, family=1, least=19) == 13
+def test_no_verdict_is_planned_beyond_a_thousand_seeds():
     assert more_seeds(0.5, 0.01, 1_000, margin=0.003, family=1) is None
+
+
+def test_with_far_runs_the_rest_of_the_difference_must_be_shown():
+    """Without noise, the difference must exceed the share of far runs times their distance."""
+    far = FarRuns(distance=0.3, pairs=1)
+    for difference in (0.1, 0.05, 0.02):
+        n = 6 + more_seeds(difference, 1e-6, 6, margin=1e-9, family=1, far=far)
+        assert far.shift(n) < difference <= far.shift(n - 1)
+    assert more_seeds(0.0, 1e-6, 6, margin=0.003, family=1, far=far) == 13  # equivalent from 19 on
+    assert more_seeds(0.0, 1e-6, 6, margin=0.003, family=1) == 1
 
 
 @pytest.mark.parametrize(("effect", "family"), [(0.3, 1), (0.8, 1), (0.5, 5), (1.2, 5)])

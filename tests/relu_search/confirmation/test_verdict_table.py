@@ -25,6 +25,7 @@ from relu_search.confirmation.verdict_table import (
     verdict_rows,
     verdict_words,
 )
+from relu_search.statistics.far_runs import far_runs
 from relu_search.statistics.paired_tests import skewed_p
 from search_spaces import Placement
 from trials.training.checkpoint import save_weights
@@ -174,15 +175,15 @@ def test_all_comparisons_are_one_family(judged):
     """Seven pairs: the factor is seven until both nulls of a pair are rejected.
 
     Some runs lie far from the others, so the t tests are corrected for skewness, and the
-    differences must exceed half of the largest distance.
+    differences must exceed what missed runs would change.
     """
     runs, verdicts, _ = judged
-    compared = [pairs(runs, row.arm, row.versus) for row in verdicts.itertuples()]
-    groups = [group for a, b in compared for group in (a, b, a - b)]
-    farthest = max(np.abs(group - np.median(group)).max() for group in groups)
+    scores = {arm: scores_of(runs, arm).to_dict() for arm in PLACEMENTS}
+    far = far_runs(scores, [(row.arm, row.versus) for row in verdicts.itertuples()])
+    assert far
     assert len(verdicts) == 7
     p_values = [
-        min(skewed_p(np.subtract(*pairs(runs, row.arm, row.versus)), farthest / 2), row.p_tost)
+        min(skewed_p(np.subtract(*pairs(runs, row.arm, row.versus)), far.shift(row.n)), row.p_tost)
         for row in verdicts.itertuples()
     ]
     adjusted = verdicts[["p_t_holm", "p_tost_holm"]].min(axis=1)

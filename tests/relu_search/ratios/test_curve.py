@@ -43,7 +43,7 @@ def test_a_ratio_is_excluded_by_a_one_sided_paired_test_against_another():
             )
             for i in range(3)
         ]
-        if not found.needed.has_far_runs:
+        if not found.far:
             asked += 1
             assert [point.in_set for point in found.points] == [value >= 0.05 / 2 for value in p]
     assert asked > 20
@@ -115,12 +115,12 @@ def two_modes(seeds, rng, noise=0.01):
 
 def test_a_run_far_from_the_others_asks_for_more_seeds():
     table = drawn([0.60, 0.62, 0.62], 8, np.random.default_rng(6))
-    assert ratio_curve(scores_of(table)).needed.least == 6
+    assert ratio_curve(scores_of(table)).far.least_seeds == 6
     table[1, 3] = 0.3
     found = ratio_curve(scores_of(table))
-    assert found.needed.least == 23  # three pairs: 3 * 0.75**23 <= 0.005
+    assert found.far.least_seeds == 23  # three pairs: 3 * 0.75**23 <= 0.005
     assert all(point.in_set for point in found.points)
-    assert "23 seeds show whether there are any" in found.sentence()
+    assert "more seeds are better, such as 23" in found.sentence()
 
 
 def test_with_two_modes_the_best_ratio_is_seldom_left_out():
@@ -139,5 +139,5 @@ def test_an_overwhelming_gap_needs_no_more_seeds():
     table = drawn([0.2, 0.62, 0.62], 8, np.random.default_rng(8))
     table[1, 3] = 0.55
     found = ratio_curve(scores_of(table))
-    assert found.needed.least == 23
+    assert found.far.least_seeds == 23
     assert [point.in_set for point in found.points] == [False, True, True]

@@ -6,16 +6,17 @@ import numpy as np
 import pytest
 from helpers.simulated import by_seed
 
-from relu_search.statistics.far_runs import SeedsNeeded, has_far_values, seeds_needed
+from relu_search.statistics.far_runs import FarRuns, far_distances, far_runs
 
 
 def test_a_value_is_far_by_four_robust_standard_deviations():
     group = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])  # median 0, median distance 1
-    for value, far in ((5.9, False), (5.97, True)):
-        assert has_far_values([np.array([*group[:4], value])]) is far
+    for value, found in ((5.9, []), (5.97, [5.97])):
+        for sign in (1, -1):
+            assert far_distances([sign * np.array([*group[:4], value])]).tolist() == found
     # In a group of its own the last value is far; the spread of the other group is larger.
-    assert not has_far_values([np.array([*group[:4], 5.97]), 3 * group])
-    assert not has_far_values([])
+    assert far_distances([np.array([*group[:4], 5.97]), 3 * group]).tolist() == []
+    assert far_distances([]).tolist() == []
 
 
 @pytest.mark.parametrize(("arms", "needed"), [(1, 19), (9, 27)])
@@ -24,19 +25,24 @@ def test_enough_seeds_are_asked_for_that_a_second_mode_is_seen(arms, needed):
     rng = np.random.default_rng(0)
     scores = {str(i): by_seed(rng.uniform(0.50, 0.51, 8)) for i in range(arms + 1)}
     pairs = [(str(i), "0") for i in range(1, arms + 1)]
-    assert seeds_needed(scores, pairs) == SeedsNeeded(least=6, farthest=0)
+    assert far_runs(scores, pairs) == FarRuns(distance=0)
+    assert not far_runs(scores, pairs)
     scores["0"][3] = 0.2
-    found = seeds_needed(scores, pairs)
-    assert (found.least, found.has_far_runs) == (needed, True)
-    assert found.farthest == pytest.approx(np.median([*scores["0"].values()]) - 0.2, abs=0.01)
+    found = far_runs(scores, pairs)
+    assert (bool(found), found.least_seeds, found.pairs) == (True, needed, arms)
+    assert found.distance == pytest.approx(0.3, abs=0.02)
 
 
-def test_with_fewer_seeds_a_difference_must_exceed_half_of_the_farthest_distance():
-    needed = SeedsNeeded(least=19, farthest=0.4)
-    assert [needed.shift(n) for n in (6, 18, 19, 40)] == [0.2, 0.2, 0, 0]
-    assert SeedsNeeded().shift(6) == 0
+@pytest.mark.parametrize("n", [6, 19, 100])
+@pytest.mark.parametrize("pairs", [1, 9])
+def test_the_shift_is_that_of_far_runs_which_the_seeds_miss(n, pairs):
+    """With this share, n seeds show no far run of some arm with a probability of 0.005."""
+    share = FarRuns(distance=1.0, pairs=pairs).shift(n)
+    assert pairs * (1 - share) ** n == pytest.approx(0.005)
+    assert FarRuns(distance=0.3, pairs=pairs).shift(n) == pytest.approx(0.3 * share)
+    assert FarRuns(pairs=pairs).shift(n) == 0
 
 
-def test_arms_without_a_seed_in_common_ask_for_no_more_seeds():
+def test_arms_without_a_seed_in_common_have_no_far_differences():
     scores = {"0": {1: 0.5, 2: 0.6}, "1": {3: 0.5, 4: 0.6}}
-    assert seeds_needed(scores, [("1", "0")]) == SeedsNeeded()
+    assert far_runs(scores, [("1", "0")]) == FarRuns()
