@@ -77,7 +77,7 @@ def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str
     upper t bound of its paired difference from the leading arm is below zero. The level at n seeds
     is 0.05 * 5 * (1 / (n - 1) - 1 / n), divided by the number of challengers (Bonferroni). These
     levels add up to 0.05, so the best arm is dropped in at most 5 % of confirmations. Where single
-    runs lie far from the others, no arm is dropped before `FarRuns.least_seeds`.
+    runs lie far from the others, the bound is raised by what missed ones would change (`far_runs`).
 
     Args:
         arms: arm -> its scores so far, for the arms that still race.
@@ -90,15 +90,14 @@ def losers(arms: Mapping[str, Scores], *, protected: frozenset[str]) -> dict[str
     values = {name: np.array([*of_arm.values()]) for name, of_arm in seen.items()}
     leader = max(values, key=lambda name: float(values[name].mean()))
     n = len(shared)
-    if n < far_runs(seen, [(name, leader) for name in seen if name != leader]).least_seeds:
-        return {}
+    missed = far_runs(seen, [(name, leader) for name in seen if name != leader]).shift(n)
     level = LEVEL * (FIRST_RACE - 1) * (1 / (n - 1) - 1 / n)
     quantile = stats.t.isf(level / (len(arms) - 1), n - 1)
     out: dict[str, float] = {}
     for name in values.keys() - protected - {leader}:
         differences = values[name] - values[leader]
         error = differences.std(ddof=1) / math.sqrt(n)
-        bound = float(differences.mean() + quantile * error)
+        bound = float(differences.mean() + quantile * error) + missed
         if error > 0 and bound < 0:
             out[name] = bound
     return out
