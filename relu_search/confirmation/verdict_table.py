@@ -162,7 +162,7 @@ def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a confirmation says, in a few sentences.
 
     The best found placement against each reference; without a found one, the best hand-designed
-    module against paired. Then how the other comparisons ended.
+    module against paired. Then how the other comparisons ended; a single one has its sentence.
 
     Args:
         rows: of `verdict.csv`; missing numbers may be None or NaN.
@@ -177,10 +177,11 @@ def answer_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         word: sum(row["verdict"] == word for row in others)
         for word in ("better", "worse", "equivalent", "inconclusive")
     }
-    if others:
+    if len(others) == 1:
+        sentences.append(sentence_of(others[0]))
+    elif others:
         told = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-        plural = "s" if len(others) > 1 else ""
-        sentences.append(f"The other {len(others)} comparison{plural}: {told}.")
+        sentences.append(f"The other {len(others)} comparisons: {told}.")
     if rows[0]["start"] != FROM_SCRATCH:
         sentences.append(f"Every training is {rows[0]['start']}. {NOT_FROM_SCRATCH}")
     return sentences

@@ -21,6 +21,7 @@ from relu_search.cli.console import print_json
 from relu_search.confirmation import verdict_table
 from relu_search.confirmation.arms import Arm
 from relu_search.confirmation.verdict_table import (
+    answer_of,
     shrinkage_lines,
     verdict_rows,
     verdict_words,
@@ -353,3 +354,12 @@ def test_no_pair_of_arms_is_shown_twice(monkeypatch):
 @pytest.mark.slow
 def test_no_pair_of_arms_is_shown_twice_in_1000_random_confirmations(monkeypatch):
     assert contradictions(1000, 1, monkeypatch) == 0
+
+
+def test_a_single_other_comparison_has_its_sentence_and_several_are_counted(judged):
+    _, verdicts, _ = judged
+    rows = verdicts.to_dict("records")
+    best = [row for row in rows if row["arm"] == "trial 5"]
+    others = [row for row in rows if row["arm"] == "2:1"]
+    assert answer_of([*best, *others])[-1].startswith("2:1 ")
+    assert answer_of(rows)[-1].startswith(f"The other {len(rows) - len(best)} comparisons: ")
