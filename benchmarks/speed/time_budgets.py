@@ -112,8 +112,10 @@ def measured(search: Search, run: Path) -> Measured:
 
 def page(rows: list[tuple[Search, Measured]]) -> Iterator[str]:
     """The table, line by line."""
-    yield "| budget | workers | options | killed after | to its end | counted | estimated | trials |"
-    yield "|---|---|---|---|---|---|---|---|"
+    heads = ["budget", "workers", "options", "killed after", "to its end", "counted"]
+    heads += ["estimated", "trials"]
+    yield f"| {' | '.join(heads)} |"
+    yield "|---" * len(heads) + "|"
     for search, found in rows:
         killed = "-" if search.killed_after is None else f"{search.killed_after} s"
         options = f"`{search.options}`" if search.options else "-"
