@@ -50,7 +50,7 @@ class RatioCurve:
 
     Attributes:
         points: one for each ratio.
-        far: what runs far from the others do to the set.
+        far: the runs far from the others.
     """
 
     points: list[RatioPoint]
@@ -73,8 +73,8 @@ class RatioCurve:
         if not self.far:
             return f" This needs {least} seeds or more."
         return (
-            " Some runs lie far from the others, and few seeds can miss such runs: "
-            f"more seeds are better, such as {least}, and the intervals may be too short."
+            f" Some runs lie far from the others. Fewer than {least} seeds can miss such runs: the "
+            "intervals may be too short, and more seeds can exclude more ratios."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -91,9 +91,8 @@ def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
 
     A ratio is excluded if a one-sided paired t test shows that it is behind another one, at the
     level 0.05 / (ratios - 1). The best ratio is wrongly excluded only if one of its own tests errs,
-    so the set contains it with 95 %. Where single runs lie far from the others, the
-    test is that of a verdict (`far_runs`, `skewed_p`). The
-    intervals are t intervals at 1 - 0.05 / ratios each.
+    so the set contains it with 95 %. Where single runs lie far from the others, the test is that of
+    a verdict (`far_runs`, `skewed_p`). The intervals are t intervals at 1 - 0.05 / ratios each.
 
     Args:
         scores: ratio -> seed -> accuracy, for at least two ratios with a seed each.

@@ -120,7 +120,7 @@ def test_a_run_far_from_the_others_asks_for_more_seeds():
     found = ratio_curve(scores_of(table))
     assert found.far.least_seeds == 23  # three pairs: 3 * 0.75**23 <= 0.005
     assert all(point.in_set for point in found.points)
-    assert "more seeds are better, such as 23" in found.sentence()
+    assert "Fewer than 23 seeds can miss such runs" in found.sentence()
 
 
 def test_with_two_modes_the_best_ratio_is_seldom_left_out():
