@@ -7,6 +7,7 @@ from helpers.confirmation_tables import verdict_table
 from helpers.replay import RUN_RECORD
 
 from relu_search import RunFolder, SearchConfig
+from relu_search.charts.scripts import plotly_script
 from relu_search.confirmation.looks import Looks
 
 
@@ -18,6 +19,12 @@ def quick_files(monkeypatch):
     """
     monkeypatch.setattr("relu_search.report.run_report.plotly_script", lambda: "/* Plotly */")
     monkeypatch.setattr("relu_search.report.run_report.rendered", lambda figure, form: b"")
+
+
+@pytest.fixture
+def real_scripts(monkeypatch):
+    """The page has Plotly's own script, as it has for users."""
+    monkeypatch.setattr("relu_search.report.run_report.plotly_script", plotly_script)
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from helpers.report_pages import NASTY, modules, trial
 from relu_search.analysis.early_stops import early_evidence
 from relu_search.analysis.run_snapshot import RunSnapshot
 from relu_search.analysis.site_effects import site_importance
-from relu_search.charts.scripts import plotly_script
 from relu_search.report.page_figures import search_figures, verdict_figures
 from relu_search.report.run_report import write_report
 from search_spaces import Backbone, Placement, ratio_text, reference_modules
@@ -86,12 +85,6 @@ def test_no_figure_has_a_fault(kind, run_of):
     assert len(drawn) >= 6
     faults = {one.name: faults_of(one.figure) for one in drawn}
     assert faults == {one.name: [] for one in drawn}
-
-
-@pytest.fixture
-def real_scripts(monkeypatch):
-    """The page has Plotly's own script, as it has for users."""
-    monkeypatch.setattr("relu_search.report.run_report.plotly_script", plotly_script)
 
 
 @pytest.fixture(scope="module")

@@ -190,6 +190,7 @@ BROWSER = shutil.which("chromium") or shutil.which("google-chrome")
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="needs chromium or google-chrome on PATH")
+@pytest.mark.usefixtures("real_scripts")
 def test_a_browser_opens_the_page_without_errors_or_outside_requests(make_run, tmp_path):
     run = make_run(*modules(), trial(4, reason=NASTY), confirmed=confirm_table())
     requests, console, dom = browse(write_report(run), tmp_path / "profile")
