@@ -32,7 +32,8 @@ class RatioPoint:
         ratio: such as `2:1`.
         n: its seeds.
         mean: test accuracy.
-        low, high: the intervals of all ratios together hold with 95 %; None with one seed.
+        low, high: the intervals of all ratios together hold with 95 %; within 0 to 1; None with one
+            seed.
         in_set: whether the ratio is in the set that contains the best one with 95 %.
     """
 
@@ -128,7 +129,7 @@ def _point(ratio: str, own: Mapping[int, float], quantile: float, in_set: bool) 
     low = high = None
     if n > 1:
         half = float(stats.t.ppf(quantile, n - 1) * values.std(ddof=1) / math.sqrt(n))
-        low, high = mean - half, mean + half
+        low, high = max(0.0, mean - half), min(1.0, mean + half)
     return RatioPoint(ratio=ratio, n=n, mean=mean, low=low, high=high, in_set=in_set)
 
 

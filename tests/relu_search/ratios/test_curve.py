@@ -30,6 +30,11 @@ def test_the_intervals_are_those_of_bonferroni():
         assert (point.n, point.mean) == (6, pytest.approx(row.mean()))
 
 
+def test_no_interval_leaves_the_accuracies_that_there_are():
+    low, high = ratio_curve({"1:1": {1: 0.0, 2: 0.2}, "2:1": {1: 1.0, 2: 0.8}}).points
+    assert (low.low, high.high) == (0, 1)
+
+
 def test_a_ratio_is_excluded_by_a_one_sided_paired_test_against_another():
     rng, asked = np.random.default_rng(1), 0
     for _ in range(40):
