@@ -21,8 +21,8 @@ from search_spaces import InputError
 from search_spaces.errors import shown
 from trials.files.durable import write_whole
 
-SEARCH_SHARE = 0.5
-"""Share of the budget that the search gets: a choice, see benchmarks/discover.md."""
+SEARCH_SHARE = 0.3
+"""Share of the budget that the search gets, see benchmarks/discover.md."""
 MOST_SEEDS = 30
 """Seeds of the confirmation, at most; what they leave of a budget is not used."""
 

@@ -120,7 +120,9 @@ def compare(folders: Sequence[str]) -> Comparison:
             trial or is damaged.
     """
     if not 2 <= len(folders) <= MOST_RUNS:
-        raise InputError(f"{len(folders)} runs are given; compare 2 to {MOST_RUNS}")
+        raise InputError(
+            f"{len(folders)} run{'s'[: len(folders) != 1]} given; compare 2 to {MOST_RUNS}"
+        )
     tables = [RunSnapshot.read(RunFolder.open(folder)) for folder in folders]
     metric = tables[0].config.optimised
     for one in tables:

@@ -177,7 +177,7 @@ def test_the_confirmation_has_the_time_that_the_search_has_left(made, monkeypatc
     monkeypatch.setattr(f"{MODULE}.confirm", confirmed)
     monkeypatch.setattr(f"{MODULE}.run_search", timed)
     discover(made.config(trials=None, time_budget="200s"))
-    assert made.searches == [(None, "100s")]
+    assert made.searches == [(None, "1m")]
     assert asked == [("100s", 20)]  # a trial took a second, one at a time: 100 of 5 arms
 
 

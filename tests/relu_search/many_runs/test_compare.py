@@ -107,7 +107,7 @@ def test_runs_on_other_images_are_said_to_be_so_and_have_a_regret_of_their_own(t
 @pytest.mark.parametrize(
     ("names", "reason"),
     [
-        (["a"], "1 runs are given; compare 2 to 8"),
+        (["a"], "1 run given; compare 2 to 8"),
         (["a", "a"], "a run is given twice"),
         (["a", "none"], "not a run folder"),
         (["a", "early"], "early has no full-length trial yet"),
