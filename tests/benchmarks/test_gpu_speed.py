@@ -137,7 +137,7 @@ def test_the_gpu_day_runs_to_its_end_on_a_cpu(images, tmp_path):
             "OUT": str(tmp_path),
             "IMAGES": images,
             "PYTHON": sys.executable,
-            "SECONDS_IN_ALL": "900",
+            "SECONDS_IN_ALL": "600",
         },
         check=False,
         capture_output=True,
