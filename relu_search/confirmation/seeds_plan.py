@@ -48,10 +48,11 @@ def more_seeds(
     first = max(n + 1, FEWEST_SEEDS + 1)  # six must all have one sign
     if first > MOST_SEEDS:
         return None
-    if spread <= 0:
-        return first - n if difference and not far else None
     seeds, two_sided, one_sided = _critical(n if n >= FEWEST_SEEDS else None, family)
     seeds, two_sided, one_sided = (column[first:] for column in (seeds, two_sided, one_sided))
+    if spread <= 0:
+        certain = np.flatnonzero(abs(difference) > far.shift(seeds))
+        return int(seeds[certain[0]]) - n if len(certain) else None
     error = spread / np.sqrt(seeds)
     shown = _t_power((abs(difference) - far.shift(seeds)) / error, two_sided, seeds - 1)
     room = margin - abs(difference)

@@ -94,7 +94,7 @@ class Judgement:
             (`adjusted`); None with fewer than six seeds, which are never judged.
         look: which look at this comparison it is, from 1; None as above.
         level: what the adjusted p are compared with at this look; None as above.
-        least_seeds: seeds that are enough for any verdict here (`far_runs`).
+        least_seeds: seeds before which nothing is equivalent here (`FarRuns.least_seeds`).
         more_seeds: for *inconclusive*: about how many more seeds are needed to show the observed
             difference, or equivalence, with a power of 0.8; None: more than 1,000, or the verdict
             is not *inconclusive*, or both arms are at the ceiling (`are_at_ceiling`).

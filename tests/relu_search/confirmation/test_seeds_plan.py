@@ -41,8 +41,9 @@ def test_with_far_runs_the_rest_of_the_difference_must_be_shown():
     """Without noise, the difference must exceed the share of far runs times their distance."""
     far = FarRuns(distance=0.3, pairs=1)
     for difference in (0.1, 0.05, 0.02):
-        n = 6 + more_seeds(difference, 1e-6, 6, margin=1e-9, family=1, far=far)
-        assert far.shift(n) < difference <= far.shift(n - 1)
+        for spread in (0.0, 1e-6):
+            n = 6 + more_seeds(difference, spread, 6, margin=1e-9, family=1, far=far)
+            assert far.shift(n) < difference <= far.shift(n - 1)
     assert more_seeds(0.0, 1e-6, 6, margin=0.003, family=1, far=far) == 13  # equivalent from 19 on
     assert more_seeds(0.0, 1e-6, 6, margin=0.003, family=1) == 1
 
