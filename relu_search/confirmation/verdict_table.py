@@ -323,9 +323,10 @@ def verdict_words(row: Mapping[str, Any]) -> str:
             words += ", both at the ceiling"
         else:
             more = _count(row["more_seeds"])
-            words += (
-                f", about {more} more seeds needed" if more else ", more than 1,000 seeds needed"
+            needed = (
+                f"about {more} more seed{'s'[: more != 1]}" if more else "more than 1,000 seeds"
             )
+            words += f", {needed} needed"
     if words == "equivalent":
         words += f" within ±{100 * row['margin']:g} points"
     if diverged := _count(row["diverged"]):

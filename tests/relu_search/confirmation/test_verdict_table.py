@@ -365,3 +365,13 @@ def test_a_single_other_comparison_has_its_sentence_and_several_are_counted(judg
     others = [row for row in rows if row["arm"] == "2:1"]
     assert answer_of([*best, *others])[-1].startswith("2:1 ")
     assert answer_of(rows)[-1].startswith(f"The other {len(rows) - len(best)} comparisons: ")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [(1, "about 1 more seed"), (2, "about 2 more seeds"), (None, "more than 1,000 seeds")],
+)
+def test_the_seeds_that_are_needed_are_told(more, words):
+    row = {"verdict": "inconclusive", "mean": 0.6, "reference_mean": 0.5, "margin": 0.003}
+    row |= {"more_seeds": more, "diverged": 0, "dropped_after": None}
+    assert verdict_words(row) == f"inconclusive, {words} needed"
