@@ -36,8 +36,10 @@ function drawChart(place, chart) {
     // A chart that is drawn again keeps what the reader has zoomed to and hidden.
     uirevision: place.dataset.chart,
   }, { displayModeBar: false, responsive: true });
-  if (!place.classList.contains("drawn")) place.on("plotly_afterplot", () => legendByKeyboard(place));
-  legendByKeyboard(place);
+  if (!place.classList.contains("drawn")) {
+    legendByKeyboard(place);
+    place.on("plotly_afterplot", () => legendByKeyboard(place));
+  }
   place.classList.add("drawn"); // a picture behind it, for print, is now hidden
 }
 
