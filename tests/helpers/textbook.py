@@ -17,6 +17,15 @@ SMALL = {
     "preresnet-bottleneck-17": (1, 2, 2),
     "dfn-22": (1, 2, 2),
 }
+# Placements of every family that keep no ReLU before an identity shortcut.
+FITTING = {
+    "plain-9": ["1111111", "0110101"],
+    "preplain-9": ["1111111", "0110101"],
+    "resnet-12": ["10" * 5, "0010001000", "10" * 4 + "11"],
+    "preresnet-12": ["1" * 10, "0110110001"],
+    "preresnet-bottleneck-17": ["1" * 15, "011101110010001"],
+    "dfn-22": ["1010" * 4 + "110", "1010" * 4 + "111", "1000" * 4 + "010"],
+}
 
 
 def look_trained(model, generator):
