@@ -17,21 +17,32 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    from benchmarks.speed.rows import Row
 
-from benchmarks.gpu_speed.candidates import candidate_rows, deterministic_rows, long_rows
-from benchmarks.gpu_speed.kernels import floor_rows
-from benchmarks.gpu_speed.reproduction import table1_rows
-from benchmarks.gpu_speed.scale import FULL, QUICK
-from benchmarks.gpu_speed.steps import step_rows
-from benchmarks.speed.rows import Findings, Row
+# All else is imported in functions: each process that a section starts imports this file again.
+
 
 PAGE = Path(__file__).parents[1] / "gpu_speed.md"
-SECTIONS = ("steps", "candidates", "long", "floor", "deterministic", "table1")
+SECTIONS = (
+    "steps",
+    "candidates",
+    "long",
+    "floor",
+    "deterministic",
+    "compiled",
+    "processes",
+    "table1",
+)
 
 
 def main() -> None:
+    import torch
+
+    from benchmarks.speed.rows import Findings
+
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("sections", nargs="*", help=f"of {', '.join(SECTIONS)}")
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))
@@ -71,16 +82,24 @@ def main() -> None:
 def _sections(
     device: str, is_quick: bool, data: str, seconds: float
 ) -> dict[str, Callable[[], Iterator[Row]]]:
+    from benchmarks.gpu_speed import candidates
+    from benchmarks.gpu_speed.kernels import floor_rows
+    from benchmarks.gpu_speed.reproduction import table1_rows
+    from benchmarks.gpu_speed.scale import FULL, QUICK
+    from benchmarks.gpu_speed.steps import step_rows
+
     scale = QUICK if is_quick else FULL
     table1 = partial(table1_rows, device, source=data, seconds=seconds)
     if is_quick:
         table1 = partial(table1, depths=(8, 14), images=100, seeds=2, precision="fp32")
     return {
         "steps": partial(step_rows, device, scale),
-        "candidates": partial(candidate_rows, device, scale),
-        "long": partial(long_rows, device, scale),
+        "candidates": partial(candidates.candidate_rows, device, scale),
+        "long": partial(candidates.long_rows, device, scale),
         "floor": partial(floor_rows, device, scale),
-        "deterministic": partial(deterministic_rows, device, scale),
+        "deterministic": partial(candidates.deterministic_rows, device, scale),
+        "compiled": partial(candidates.compiled_rows, device, scale),
+        "processes": partial(candidates.process_rows, device, scale),
         "table1": table1,
     }
 

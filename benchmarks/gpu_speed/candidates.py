@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from functools import partial
 from multiprocessing.synchronize import Barrier
 
@@ -12,7 +12,7 @@ from benchmarks.gpu_speed.scale import Scale
 from benchmarks.gpu_speed.ways import UNTIMED, Way, pack_of, warm_epoch
 from benchmarks.speed.colour_images import PAD, colour_images, without_padding
 from benchmarks.speed.rows import Row, seconds_of, seconds_text
-from benchmarks.speed.usual_loop import UsualTraining, fastest_way, usual_training
+from benchmarks.speed.usual_loop import UsualTraining, fastest_of, usual_training
 from relu_search.export.timing import Timing, time_side_by_side
 from trials.data.image_sets import TrainingData
 from trials.training.recipe import Precision
@@ -25,18 +25,20 @@ LONG_EPOCHS, LONG_GOAL = 30, 750
 
 
 def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
-    """An epoch of one candidate, in every way, and of packs and processes, against a usual loop."""
+    """An epoch of one candidate, in every way, and of packs, against a usual loop."""
     for backbone, images in scale.images.items():
         data, spec = colour_images(images), _spec(backbone, "fp32")
         start = _usual(spec, data, device)
-        fastest = fastest_way(start, ways=scale.usual_ways[backbone], rounds=scale.rounds)
-        peer_text = f"the usual loop: {fastest}, torch's own precision"
-        with start(way=fastest) as peer:
+        with ExitStack() as stack:
+            ways = scale.usual_ways[backbone]
+            peers = {way: stack.enter_context(start(way=way)) for way in ways}
+            fastest = fastest_of(peers, rounds=scale.rounds)
+            peer_text = f"the usual loop: {fastest}, torch's own precision"
             for way in scale.ways[backbone]:
                 ours = way.epochs(spec, data, device)
                 calls: dict[str, Callable[[], object]] = {
                     "ours": partial(next, ours),
-                    "usual": peer.epoch,
+                    "usual": peers[fastest].epoch,
                 }
                 found = time_side_by_side(calls, rounds=scale.rounds)
                 yield Row.of_timings(
@@ -51,14 +53,46 @@ def candidate_rows(device: str, scale: Scale) -> Iterator[Row]:
         for precision, members in scale.packs[backbone]:
             seconds = _pack_seconds(_spec(backbone, precision), data, device, members, scale.rounds)
             yield together(f"a pack of {members}, {precision}", seconds / members, scale.rounds)
-        for processes, members in scale.processes[backbone]:
-            spec = _spec(backbone, scale.fast_precision)
-            seconds = _shared_seconds(spec, images, device, processes, members, scale.rounds)
-            yield together(
-                f"{processes} processes, {members} in each, {scale.fast_precision}",
-                seconds / (processes * members),
-                scale.rounds,
-            )
+
+
+def process_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """Packs in several processes that share the device, against one pack as large as all."""
+    backbone, images = next(iter(scale.images.items()))
+    spec, data = _spec(backbone, scale.fast_precision), colour_images(images)
+    for processes, members in scale.processes:
+        count = processes * members
+        alone = _pack_seconds(spec, data, device, count, scale.rounds)
+        shared = _shared_seconds(spec, images, device, processes, members, scale.rounds)
+        yield Row(
+            section="Candidate epochs per hour, in several processes",
+            what=f"{backbone}, {images:,} images, {processes} processes with {members} each, "
+            + scale.fast_precision,
+            peer=f"one process with {count}",
+            ours=f"{3600 * count / shared:,.0f}",
+            theirs=f"{3600 * count / alone:,.0f}",
+            ratio=alone / shared,
+            n=scale.rounds,
+        )
+
+
+def compiled_rows(device: str, scale: Scale) -> Iterator[Row]:
+    """What torch.compile adds to a recorded step: an epoch of one candidate."""
+    backbone, images = next(iter(scale.images.items()))
+    spec, data = _spec(backbone, scale.fast_precision), colour_images(images)
+    found: dict[str, Timing] = {}
+    for is_compiled in (True, False):  # one after the other: a process keeps one stand-in
+        way = Way(captured=True, compiled=is_compiled, precision=scale.fast_precision)
+        epoch = partial(next, way.epochs(spec, data, device))
+        found |= time_side_by_side({str(way): epoch}, rounds=scale.rounds)
+    (name, ours), (peer, theirs) = found.items()
+    yield Row.of_timings(
+        "Training epoch of one candidate with torch.compile, batch 64",
+        f"{backbone}, {images:,} images, {name}",
+        peer,
+        ours,
+        theirs,
+        None,
+    )
 
 
 def _row(  # noqa: PLR0917

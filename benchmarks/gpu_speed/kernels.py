@@ -18,9 +18,12 @@ from trials.fast.cuda_graphs import WARM_UP, Replay
 from trials.training.spec import TrialSpec, untrained_network
 
 _KINDS = {
-    "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw"),
+    "batch norm": ("batch_norm", "batchnorm", "bn_fw", "bn_bw", "normalise", "sums_of", "statist"),
     "changes of layout": ("tensortransform", "nchwtonhwc", "nhwctonchw", "converttensor", "slicec"),
-    "convolutions": ("conv", "cudnn", "gemm", "winograd", "xmma", "cutlass", "wgrad", "dgrad"),
+    "convolutions": (
+        *("conv", "cudnn", "gemm", "winograd", "xmma", "cutlass", "wgrad", "dgrad"),
+        *("gradient_of_input", "gradient_of_weight"),
+    ),
     "update": ("sgd", "multi_tensor"),
     "gather and copies": ("index", "gather", "copy", "memcpy", "memset", "cat", "fill"),
     "element by element": ("elementwise", "triton", "reduce"),

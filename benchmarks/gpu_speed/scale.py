@@ -19,7 +19,6 @@ def _usual(workers: int, channels_last: bool) -> UsualWay:
 _FP32 = Way(captured=True)
 _TF32 = Way(captured=True, precision="tf32")
 _BF16 = Way(captured=True, precision="bf16")
-_COMPILED = Way(compiled=True, captured=True, precision="bf16")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,9 +31,9 @@ class Scale:
         step_images: of the epochs from which a step is timed.
         ways: backbone -> ways of training one candidate.
         packs: backbone -> (precision, members) of each pack.
-        processes: backbone -> (processes, members of the pack of each), in `shared_precision`.
+        processes: (processes, members of the pack of each), of the first backbone.
         long_images, long_pack: of the epoch that shows candidates per hour.
-        fast_precision: of the packs in several processes, of the long epoch and of the account.
+        fast_precision: of compiled steps, of the long epoch, of the account and of processes.
         usual_ways: backbone -> the usual ways from which the fastest is the peer.
         rounds: timed epochs.
     """
@@ -44,7 +43,7 @@ class Scale:
     step_images: int
     ways: Mapping[str, tuple[Way, ...]]
     packs: Mapping[str, tuple[tuple[Precision, int], ...]]
-    processes: Mapping[str, tuple[tuple[int, int], ...]]
+    processes: tuple[tuple[int, int], ...]
     long_images: int
     long_pack: int
     fast_precision: Precision
@@ -57,7 +56,7 @@ FULL = Scale(
     steps=tuple((p, members) for members in (1, 8, 32) for p in get_args(Precision)),
     step_images=12_800,
     ways={
-        "plain-20": (Way(), _FP32, _TF32, _BF16, _COMPILED),
+        "plain-20": (Way(), _FP32, _TF32, _BF16),
         "preresnet-110": (_FP32, _TF32, _BF16),
     },
     packs={
@@ -71,7 +70,7 @@ FULL = Scale(
         ),
         "preresnet-110": (("bf16", 4), ("bf16", 8), ("bf16", 16)),
     },
-    processes={"plain-20": ((2, 1), (4, 1), (2, 16)), "preresnet-110": ()},
+    processes=((2, 1), (4, 1), (2, 16)),
     long_images=45_000,
     long_pack=32,
     fast_precision="bf16",
@@ -87,7 +86,7 @@ QUICK = Scale(
     step_images=128,
     ways={"plain-5": (Way(), _FP32), "preresnet-8": (_FP32,)},
     packs={"plain-5": (("fp32", 2),), "preresnet-8": (("fp32", 2),)},
-    processes={"plain-5": ((2, 2),), "preresnet-8": ()},
+    processes=((2, 2),),
     long_images=256,
     long_pack=2,
     fast_precision="fp32",

@@ -6,10 +6,12 @@ training, and it runs in its own process, so that our allocator settings do not 
 
 from __future__ import annotations
 
+import faulthandler
 import multiprocessing
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from copy import deepcopy
 from dataclasses import dataclass
@@ -25,6 +27,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
+
+_PATIENCE = 120
+"""Seconds for an epoch, the start of a process included."""
 
 Batches = Iterable[tuple[Tensor, Tensor]]
 Version = Literal["v1", "v2"]
@@ -157,10 +162,16 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
 
 
 class UsualTraining:
-    """A network that the usual loop trains in a separate process."""
+    """A network that the usual loop trains in a separate process.
 
-    def __init__(self, pipe: Connection) -> None:
+    Args:
+        pipe: to the process.
+        first: is sent to it before anything else, once it listens.
+    """
+
+    def __init__(self, pipe: Connection, first: tuple[object, ...]) -> None:
         self._pipe = pipe
+        self._first: tuple[object, ...] | None = first
 
     def epoch(self) -> None:
         """Train one epoch and wait until it is finished; the first one also waits for the start."""
@@ -168,7 +179,25 @@ class UsualTraining:
 
     def do(self, work: Work) -> None:
         """An epoch of this work: train, or only load the batches."""
+        self.begin(work)
+        self.wait()
+
+    def begin(self, work: Work) -> None:
+        """Start an epoch."""
+        if self._first is not None:
+            self._pipe.send(self._first)
+            self._first = None
         self._pipe.send(work)
+
+    def wait(self) -> None:
+        """Wait until the epoch is finished.
+
+        Raises:
+            TimeoutError: it takes so long that something must be wrong; the process has printed
+                where it is.
+        """
+        if not self._pipe.poll(_PATIENCE):
+            raise TimeoutError(f"no end of an epoch of the usual loop within {_PATIENCE} s")
         self._pipe.recv()
 
 
@@ -184,18 +213,20 @@ def usual_training(
     device: str = "cpu",
     way: UsualWay = USUAL_WAYS[0],
 ) -> Iterator[UsualTraining]:
-    """Start the process; it ends with the context. Images are uint8 (N, H, W, C), not padded."""
+    """Start the process; it ends with the context. Images are uint8 (N, H, W, C), not padded.
+
+    It gets network and images with its first epoch, so that several can start at the same time.
+    """
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    arguments = (theirs, model, images, labels, pad, batch_size, threads, device, way)
+    arguments = (theirs, pad, batch_size, threads, device, way)
     process = context.Process(target=_serve, args=arguments)
     process.start()
     theirs.close()  # so that we hear of its death
     try:
-        yield UsualTraining(ours)
+        yield UsualTraining(ours, (model, images, labels))
     finally:
-        if process.is_alive():
-            ours.send(None)
+        ours.close()
         process.join()
 
 
@@ -210,44 +241,59 @@ def fastest_way(
 
     Args:
         start: `usual_training` with all its arguments except `way`.
-        work: what is timed.
-        ways: are timed in alternation, after one epoch that is not timed.
-        rounds: timed epochs of each way.
+        work, rounds: as for `fastest_of`.
+        ways: to choose from.
     """
     with ExitStack() as stack:
         peers = {way: stack.enter_context(start(way=way)) for way in ways}
-        seconds: dict[UsualWay, list[float]] = {way: [] for way in ways}
-        for peer in peers.values():
+        return fastest_of(peers, work=work, rounds=rounds)
+
+
+def fastest_of(
+    peers: Mapping[UsualWay, UsualTraining], *, work: Work = "train", rounds: int = 3
+) -> UsualWay:
+    """The way with the lowest median time of an epoch. Prints the times.
+
+    Args:
+        peers: are timed in alternation, after one epoch of all at once that is not timed.
+        work: what is timed.
+        rounds: timed epochs of each way.
+    """
+    seconds: dict[UsualWay, list[float]] = {way: [] for way in peers}
+    for peer in peers.values():
+        peer.begin(work)
+    for peer in peers.values():
+        peer.wait()
+    for _ in range(rounds):
+        for way, peer in peers.items():
+            started = time.perf_counter()
             peer.do(work)
-        for _ in range(rounds):
-            for way, peer in peers.items():
-                started = time.perf_counter()
-                peer.do(work)
-                seconds[way].append(time.perf_counter() - started)
-    return min(ways, key=lambda way: median(seconds[way]))
+            seconds[way].append(time.perf_counter() - started)
+    for way, of_way in seconds.items():
+        print(f"usual loop, {way}: {median(of_way):.3g} s", file=sys.stderr, flush=True)
+    return min(peers, key=lambda way: median(seconds[way]))
 
 
 def _serve(  # noqa: PLR0917
-    pipe: Connection,
-    model: nn.Module,
-    images: NDArray[np.uint8],
-    labels: NDArray[np.int64],
-    pad: int,
-    batch_size: int,
-    threads: int,
-    device: str,
-    way: UsualWay,
+    pipe: Connection, pad: int, batch_size: int, threads: int, device: str, way: UsualWay
 ) -> None:
     torch.set_num_threads(threads)
-    model = deepcopy(model).to(device)  # the weights that arrive are shared with the other process
-    if way.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    loader = pil_loader(images, labels, pad=pad, batch_size=batch_size, way=way, device=device)
-    optimizer = usual_sgd(model)
-    while work := pipe.recv():
-        if work == "train":
-            train_epoch(model, loader, optimizer, device)
-        else:
-            for _ in loader:
-                pass
-        pipe.send(None)
+    try:
+        model, images, labels = pipe.recv()
+        model = deepcopy(model).to(device)  # the weights are shared with the other process
+        if way.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        loader = pil_loader(images, labels, pad=pad, batch_size=batch_size, way=way, device=device)
+        optimizer = usual_sgd(model)
+        while True:
+            work = pipe.recv()
+            faulthandler.dump_traceback_later(_PATIENCE - 10)
+            if work == "train":
+                train_epoch(model, loader, optimizer, device)
+            else:
+                for _ in loader:
+                    pass
+            faulthandler.cancel_dump_traceback_later()
+            pipe.send(None)
+    except EOFError:  # the context has ended
+        return

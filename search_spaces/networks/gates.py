@@ -17,16 +17,26 @@ from search_spaces.placement import END_NORM, Placement
 
 
 class Gate(nn.Module):
-    """where(bit, activation(x), x). The bit is a buffer that is not in the `state_dict`."""
+    """where(bit, activation(x), x). The bit is a buffer that is not in the `state_dict`.
+
+    Args:
+        is_kept: the bit, or a tensor of several.
+
+    Attributes:
+        is_applied: whether the module before it applies it, so that x is passed on.
+    """
 
     bit: Tensor
+    is_applied = False
 
-    def __init__(self, activation: nn.Module, *, is_kept: bool) -> None:
+    def __init__(self, activation: nn.Module, *, is_kept: bool | Tensor) -> None:
         super().__init__()
         self.activation = activation
-        self.register_buffer("bit", torch.tensor(is_kept), persistent=False)
+        self.register_buffer("bit", torch.as_tensor(is_kept), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.is_applied:
+            return x
         return torch.where(self.bit, self.activation(x), x)
 
 

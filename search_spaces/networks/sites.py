@@ -28,7 +28,7 @@ def relu_sites(model: nn.Module) -> tuple[str, ...]:
 
     Stem and final ReLU are not sites. Dropped sites, which hold an `nn.Identity`, are included.
     """
-    return tuple(_norm_before(model))
+    return tuple(norms_before(model))
 
 
 def current_placement(model: nn.Module) -> Placement:
@@ -72,7 +72,7 @@ def apply_placement(
             )
         model.place(placement)
         return
-    sites = _norm_before(model)
+    sites = norms_before(model)
     if len(sites) != len(placement):
         raise InputError(
             f"placement {placement.text[:60]!r} has {len(placement)} sites but the model has "
@@ -106,7 +106,7 @@ def _swap(model: nn.Module, sites: Sites, placement: Placement, activation: Acti
             replace_module(block, "end_norm", batch_norm(block.channels_out))
 
 
-def _norm_before(model: nn.Module) -> Sites:
+def norms_before(model: nn.Module) -> Sites:
     """Path of every site, in forward order -> path of the BatchNorm directly before it, or None."""
     require_type("model", model, nn.Module, "a network made by search_spaces.build")
     if isinstance(model, FunctionNetwork):

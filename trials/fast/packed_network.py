@@ -14,8 +14,10 @@ from torch.nn import functional
 
 from search_spaces.networks.activations import ACTIVATIONS
 from search_spaces.networks.build import Network
+from search_spaces.networks.gates import Gate
 from search_spaces.networks.sites import relu_sites, replace_module
 from trials.compat import training_format
+from trials.fast.fusion import fuse_on_gpu
 from trials.fast.weight_copies import require_same_names
 from trials.training.checkpoint import Checkpoint
 from trials.training.metrics import EpochMetrics
@@ -153,22 +155,22 @@ class PackedNetwork:
         return tensor.permute(order) if is_moved else tensor
 
 
-class _PackedGate(nn.Module):
-    """Applies the activation to the groups of channels whose member keeps it."""
+class _PackedGate(Gate):
+    """Applies the activation to the groups of channels whose member keeps it.
 
-    bits: Tensor
+    Its bits are (K, 1, 1, 1).
+    """
+
     floor: Tensor
 
     def __init__(self, activation: nn.Module, are_kept: Sequence[bool]) -> None:
-        super().__init__()
-        self.activation = activation
+        bits = torch.tensor(are_kept).view(-1, 1, 1, 1)
+        super().__init__(activation, is_kept=bits)
         self._are_kept = tuple(are_kept)
-        bits = torch.tensor(self._are_kept).view(-1, 1, 1, 1)
-        self.register_buffer("bits", bits, persistent=False)
         self.register_buffer("floor", torch.where(bits, 0.0, -torch.inf), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        if not any(self._are_kept):
+        if self.is_applied or not any(self._are_kept):
             return x
         if all(self._are_kept):
             kept: Tensor = self.activation(x)
@@ -177,7 +179,7 @@ class _PackedGate(nn.Module):
         if isinstance(self.activation, nn.ReLU):
             floored: Tensor = _Floored.apply(groups, self.floor.to(x.dtype))
             return floored.flatten(1, 2)
-        return torch.where(self.bits, self.activation(groups), groups).flatten(1, 2)
+        return torch.where(self.bit, self.activation(groups), groups).flatten(1, 2)
 
 
 class _Floored(torch.autograd.Function):
@@ -238,7 +240,10 @@ def _side_by_side_network(members: Sequence[Member]) -> Network:
             module.groups = count
         elif isinstance(module, nn.BatchNorm2d):
             module.num_features *= count
-    return packed.to(next(models[0].parameters()).device)
+    packed = packed.to(next(models[0].parameters()).device)
+    if members[0].spec.recipe.precision != "fp32":  # its packs are in NCHW
+        fuse_on_gpu(packed, members[0].spec.recipe)
+    return packed
 
 
 def _joined(tensors: Sequence[Tensor]) -> Tensor:
@@ -263,7 +268,8 @@ def fastest_formats(
 
     On CUDA images and weights have the same format, so that no step converts one to the other. It
     was chosen by captured steps of plain-20, batch 64, on an H200, in microseconds for each
-    candidate and step, packs of 8 / 32 (all with contiguous weights):
+    candidate and step, packs of 8 / 32 (all with contiguous weights, and by cuDNN alone; see
+    `fuse_on_gpu`):
 
     | precision | channels_last | contiguous (NCHW) |
     |---|---|---|

@@ -23,6 +23,7 @@ from search_spaces.placement import Placement
 from trials.compat import compiled_once, training_format
 from trials.data.augmentation import EpochDraws
 from trials.fast.cuda_graphs import ReplayedEpoch
+from trials.fast.fusion import fuse_on_gpu
 from trials.fast.weight_copies import STEP_COUNT, copy_tensors
 from trials.training.loop import (
     DeviceData,
@@ -134,6 +135,8 @@ class _StandIn:
         self.model = _gated_network(kind)
         self._format = training_format(self.model, kind.image_size, kind.device)
         self.model = self.model.to(memory_format=self._format).train()
+        if not kind.compiled:
+            fuse_on_gpu(self.model, kind.recipe)
         self.optimizer = optimizer_of(self.model, kind.recipe)
         self._sums = EpochSums(kind.device)
         self._data: DeviceData | None = None
