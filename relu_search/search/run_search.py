@@ -74,7 +74,7 @@ def run_search(
     begun: Callable[[RunFolder], None] = lambda _run: None,
     planned: Callable[[RunFolder, Plan | None], None] = lambda _run, _plan: None,
     needs_test: bool = False,
-    began: float | None = None,
+    since: float | None = None,
     reserve: float = 0.0,
 ) -> SearchOutcome:
     """Start a new search.
@@ -95,7 +95,7 @@ def run_search(
         planned: is told the run folder, and the estimate if there is a time budget, before the
             first trial.
         needs_test: refuse data without a test split, which a confirmation needs.
-        began: moment of `time.monotonic` from which the time budget counts, such as the start of a
+        since: moment of `time.monotonic` from which the time budget counts, such as the start of a
             program; None: this call.
         reserve: seconds of the time budget that are kept for what follows the last trial.
 
@@ -104,7 +104,7 @@ def run_search(
     """
     require_type("config", config, (SearchConfig, ResolvedConfig), "a SearchConfig")
     resolved = config.resolve()
-    budget = TimeBudget(resolved.time_limit, began=began, reserve=reserve)
+    budget = TimeBudget(resolved.time_limit, since=since, reserve=reserve)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         heard = stack.enter_context(told(listeners, tracker_names(resolved.log)))
@@ -168,7 +168,7 @@ def resume_search(
     dashboard: bool = False,
     verbose: bool = False,
     listeners: Sequence[SearchListener] = (),
-    began: float | None = None,
+    since: float | None = None,
     reserve: float = 0.0,
     **changes: Any,
 ) -> SearchOutcome:
@@ -187,7 +187,7 @@ def resume_search(
         dashboard: as in `run_search`.
         verbose: as in `run_search`.
         listeners: as in `run_search`.
-        began: as in `run_search`.
+        since: as in `run_search`.
         reserve: as in `run_search`.
         changes: a higher total of `trials` or `time_budget`, or execution options (`PLACES`). The
             storage URL is needed again if it has a password. Any other option must have its earlier
@@ -203,7 +203,7 @@ def resume_search(
         config = changed_config(run, changes)
         heard = stack.enter_context(told(listeners, tracker_names(config.log)))
         spent = time_spent(run.path, "search")
-        budget = TimeBudget(config.time_limit, spent=spent, began=began, reserve=reserve)
+        budget = TimeBudget(config.time_limit, spent=spent, since=since, reserve=reserve)
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
         config = config.with_weights(setting.data)

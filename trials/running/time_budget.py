@@ -24,8 +24,8 @@ class TimeBudget:
     """The wall time of a run, of all its processes together.
 
     A trial may start before the budget is spent, if it is expected to end at most 2 % of the budget
-    later. What still runs then ends at its next epoch. So short trials end with the budget, and of
-    long ones none is lost that needs a little more.
+    later. What still runs after these 2 % ends at its next epoch. So a search of short trials ends
+    with its budget, and a longer trial that needs a little more is not left out.
 
     The time of a trial is predicted from its work, the product of its epochs and its sites: the
     seconds per work of the last trials, their upper quartile. Until a trial has ended, it is what
@@ -37,7 +37,7 @@ class TimeBudget:
     Args:
         seconds: that the run may take; None: there is no limit.
         spent: seconds that earlier processes of the run took.
-        began: moment of the clock from which this process counts; None: now.
+        since: moment of the clock from which this process counts; None: now.
         reserve: of the seconds, those that are kept for what follows the trials.
         clock: seconds since any moment.
 
@@ -51,7 +51,7 @@ class TimeBudget:
         seconds: float | None = None,
         *,
         spent: float = 0.0,
-        began: float | None = None,
+        since: float | None = None,
         reserve: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -60,7 +60,7 @@ class TimeBudget:
         self._limit = limit - reserve
         self._late = _LATE * limit
         self._clock = clock
-        self._began = (clock() if began is None else began) - spent
+        self._began = (clock() if since is None else since) - spent
         self._expected = 0.0
         self._rates: deque[float] = deque(maxlen=_RECENT)
         self._running: dict[int, list[float]] = {}  # when begun, and when each epoch ended

@@ -80,7 +80,7 @@ def reproduce(
             out=out,
             compute=machines,
             time_budget=time_budget,
-            began=command_began(),
+            since=command_began(),
             report=say,
             begun=begun,
         )

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from relu_search.settings.resolved_config import ResolvedConfig
     from relu_search.settings.search_config import SearchConfig
 
-_SUMMARY, _REPORT = 1.0, 3.5
-"""Seconds after the last training, measured (benchmarks/time_budgets.md)."""
+_SUMMARY, _REPORT = 1.0, 4.0
+"""Seconds that the end of a search takes after its last training, and those of its report."""
 
 
 @with_flags(flags(SearchOptions), flags(Machines, "verbose"))
@@ -103,7 +103,7 @@ def _resumed_search(
 
 def _in_time(config: SearchConfig | ResolvedConfig) -> dict[str, Any]:
     """What lets the time budget count from the start of the command to the end of its output."""
-    return {"began": command_began(), "reserve": _SUMMARY + (_REPORT if config.report else 0)}
+    return {"since": command_began(), "reserve": _SUMMARY + (_REPORT if config.report else 0)}
 
 
 def _begin(run: RunFolder, *, verbose: bool) -> None:

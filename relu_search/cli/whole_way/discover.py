@@ -94,7 +94,7 @@ def discover(
     given |= {name: value for name, value in budgets.items() if value is not None}
     begun = partial(_begin, verbose=verbose)
     watchers = Watchers(begun=begun, listeners=(LiveView(),), say=say)
-    how = {"top": top, "verbose": verbose, "watchers": watchers, "began": command_began()}
+    how = {"top": top, "verbose": verbose, "watchers": watchers, "since": command_began()}
     options = ({} if config is None else SearchConfig.read_options(config)) | given
     if resume is None and not overwrite and begun_in(options.get("out")):
         SearchConfig.from_options(given, config)  # refuses bad values

@@ -64,7 +64,7 @@ def test_the_verdicts_are_of_the_seeds_that_are_complete_and_more_time_goes_on(f
 
 
 def test_the_time_counts_from_when_it_is_told_to(folder, runner):
-    confirmed(folder, runner, time_budget="60s", began=runner.clock.now - 25)
+    confirmed(folder, runner, time_budget="60s", since=runner.clock.now - 25)
     assert len(runner.calls) == 3
     assert time_spent(folder, "confirm") == 25 + 3 * TRAINING
 

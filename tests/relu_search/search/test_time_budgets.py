@@ -140,7 +140,7 @@ def test_a_real_search_ends_in_time_is_recorded_and_has_nothing_left_when_resume
     out = tmp_path / "run"
     config = small_config(out=str(out), trials=None, time_budget="100s", report=False)
     listeners = [PassingInRun(clock)]
-    outcome = run_search(config, listeners=listeners, began=clock.now - 8, reserve=5)
+    outcome = run_search(config, listeners=listeners, since=clock.now - 8, reserve=5)
     assert outcome.ending == "budget spent"
     run = RunFolder(out)
     config, record = run.read_config()
@@ -150,10 +150,10 @@ def test_a_real_search_ends_in_time_is_recorded_and_has_nothing_left_when_resume
     assert list(run.read_trials()["state"]) == ["COMPLETE"] * 2  # of 30 seconds
     assert time_spent(out, "search") == 8 + 2 * TRIAL
     clock.now += 1000  # between the two processes
-    more = {"time_budget": "130s", "began": clock.now - 9, "reserve": 20}
+    more = {"time_budget": "140s", "since": clock.now - 9, "reserve": 20}
     resumed = resume_search(out, listeners=listeners, **more)
     assert resumed.ending == "budget spent"
     assert run.count_trials() == 3
     assert time_spent(out, "search") == 8 + 9 + 3 * TRIAL
     code, _, err = cli("search", "--resume", out, "--time-budget", "100s")
-    assert (code, "time-budget 100s is less than the 130s of" in err) == (2, True)
+    assert (code, "time-budget 100s is less than the 140s of" in err) == (2, True)

@@ -131,9 +131,9 @@ def test_the_time_of_earlier_processes_counts():
     assert (budget.spent, budget.left) == (94, 6)
 
 
-def test_the_time_before_the_budget_was_made_counts_if_it_is_told_when_it_began():
+def test_the_time_before_the_budget_was_made_counts_if_the_budget_is_told():
     clock = Clock()
-    budget = TimeBudget(100, spent=90, began=clock.now - 3, clock=clock)
+    budget = TimeBudget(100, spent=90, since=clock.now - 3, clock=clock)
     clock.now += 4
     assert (budget.spent, budget.left) == (97, 3)
 

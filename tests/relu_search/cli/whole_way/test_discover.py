@@ -69,4 +69,4 @@ def test_the_same_command_goes_on_and_the_answer_is_last(cli, begun, monkeypatch
     ((folder, options),) = asked
     assert folder == "begun"
     given = {"out": "begun", "trials": 60, "width": 2}
-    assert options == {**given, "top": None, "verbose": False, "began": None}
+    assert options == {**given, "top": None, "verbose": False, "since": None}
