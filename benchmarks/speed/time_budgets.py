@@ -4,8 +4,10 @@
 python -m benchmarks.speed.time_budgets            # writes time_budgets.md, about 17 minutes
 ```
 
-Ten searches on the digits, one after another. Three of them are killed and resumed. Nothing else
-should run beside them. `--keep FILE` keeps the rows, and measures only those that it lacks.
+Ten searches on the digits, one after another. Three of them are killed and resumed. The time is
+taken from outside, by the clock of this program: it has the start of Python and the summary, and no
+report. Nothing else should run beside the searches. `--keep FILE` keeps the rows, and measures only
+those that it lacks.
 """
 
 from __future__ import annotations

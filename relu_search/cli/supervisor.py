@@ -59,14 +59,18 @@ class Progress:
 
 _progress: Progress | None = None
 _pipe: int | None = None  # to the supervisor, in its child
+_began: float | None = None
 
 
-def supervise(work: Callable[[], tuple[int, str]]) -> NoReturn:
+def supervise(work: Callable[[], tuple[int, str]], began: float) -> NoReturn:
     """Do some work in a child process, and end as it ends. The signals `STOPS` must be blocked.
 
     Args:
         work: returns the exit code and the last line, or an empty text.
+        began: when the program did, by `time.monotonic`.
     """
+    global _began  # noqa: PLW0603
+    _began = began
     open_closed_streams()
     waited = {*STOPS, signal.SIGALRM, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, waited)
@@ -124,6 +128,11 @@ def keep_children() -> None:
 def is_supervised() -> bool:
     """Whether this is the child of a supervisor."""
     return _pipe is not None
+
+
+def command_began() -> float | None:
+    """When this command began, by `time.monotonic`; None: it is part of another program."""
+    return _began
 
 
 def advice() -> str:

@@ -107,6 +107,7 @@ def confirm(
     margin: float = MARGIN,
     racing: bool = True,
     time_budget: str | None = None,
+    since: float | None = None,
     deterministic: bool | None = None,
     data: str | TrainingData | None = None,
     data_dir: str | None = None,
@@ -141,6 +142,8 @@ def confirm(
             Paired and the best hand-designed module always get every seed.
         time_budget: how long the trainings may take, such as `2h`, those of earlier calls with a
             time budget included; None: there is no limit.
+        since: moment of `time.monotonic` from which the time budget counts, such as the start of a
+            program; None: this call.
         deterministic: repeat to the last bit on GPUs too; None: as in the search.
         data: where the data of the search are now; None: where they were. Data that were given in
             Python are given again.
@@ -174,7 +177,7 @@ def confirm(
         compute=compute,
     )
     run = RunFolder.open(folder)
-    budget = _time_budget(run, time_budget)
+    budget = _time_budget(run, time_budget, since)
     config, record = run.read_config(backbone)
     config.network.require_runnable()
     config = _moved(run, config, data, data_dir, weights)
@@ -279,12 +282,12 @@ def _curve(runs: pd.DataFrame, arms: Sequence[Arm]) -> RatioCurve | None:
     return ratio_curve(scores) if len(scores) > 1 else None
 
 
-def _time_budget(run: RunFolder, text: str | None) -> TimeBudget:
+def _time_budget(run: RunFolder, text: str | None, since: float | None) -> TimeBudget:
     """The time of this call, and of the earlier ones that had a time budget."""
     if text is None:
         return TimeBudget()
     seconds = seconds_of(text, "time budget")
-    budget = TimeBudget(seconds, spent=time_spent(run.path, "confirm"))
+    budget = TimeBudget(seconds, spent=time_spent(run.path, "confirm"), since=since)
     budget.save = partial(save_time, run.path, "confirm")
     return budget
 

@@ -83,6 +83,7 @@ def discover(
     dashboard: bool = False,
     verbose: bool = False,
     watchers: Watchers | None = None,
+    since: float | None = None,
 ) -> Discovery:
     """Search, confirm and export, within one budget.
 
@@ -99,6 +100,7 @@ def discover(
         dashboard: as in `run_search`.
         verbose: as in `run_search`.
         watchers: who is told of the progress; None: nobody.
+        since: as in `run_search`.
 
     Raises:
         InputError: bad input, data without a test split, or a budget that is too small; nothing was
@@ -125,6 +127,7 @@ def discover(
         begun=lambda run: watchers.begun(run, "search"),
         planned=planned,
         needs_test=True,
+        since=since,
     )
     return _after_search(outcome, division, watchers, test=test, verbose=verbose)
 
@@ -139,6 +142,7 @@ def resume_discovery(
     dashboard: bool = False,
     verbose: bool = False,
     watchers: Watchers | None = None,
+    since: float | None = None,
     **changes: Any,
 ) -> Discovery:
     """Go on with an interrupted discovery, or give one a larger budget.
@@ -156,6 +160,7 @@ def resume_discovery(
         dashboard: as in `discover`.
         verbose: as in `discover`.
         watchers: as in `discover`.
+        since: as in `run_search`.
         changes: as in `resume_search`.
 
     Raises:
@@ -177,11 +182,12 @@ def resume_discovery(
             dashboard=dashboard,
             verbose=verbose,
             listeners=watchers.listeners,
+            since=since,
             **changes | parts,
         )
         return _after_search(outcome, division, watchers, test=test, verbose=verbose)
     config = changed_config(run, changes)
-    return _confirmed(run, config, division, watchers, test=test, verbose=verbose)
+    return _confirmed(run, config, division, watchers, test=test, verbose=verbose, since=since)
 
 
 def _after_search(
@@ -207,6 +213,7 @@ def _confirmed(
     *,
     test: Any,
     verbose: bool,
+    since: float | None = None,
 ) -> Discovery:
     arms = choose_arms(run, top=division.top, modules=None)
     division = division.after_search(run, len(arms))
@@ -219,6 +226,7 @@ def _confirmed(
             top=division.top,
             seeds=division.seeds,
             time_budget=division.for_confirmation(run),
+            since=since,
             data=config.given or config.data,
             data_dir=config.data_dir,
             weights=config.weights,

@@ -64,6 +64,7 @@ def reproduce(
     out: str | None = None,
     compute: Machines | None = None,
     time_budget: str | None = None,
+    since: float | None = None,
     report: Callable[[str], None] = lambda line: None,
     runner: Callable[..., TrialResult] = run_trial,
     begun: Callable[[Path], None] = lambda folder: None,
@@ -78,6 +79,8 @@ def reproduce(
         compute: where to train; None: on Ray with its defaults.
         time_budget: how long the runs may take, such as `2h`, those of earlier calls with a time
             budget included; None: there is no limit.
+        since: moment of `time.monotonic` from which the time budget counts, such as the start of a
+            program; None: when the data have been read.
         report: is called with each line of progress.
         runner: the function that trains a spec; tests replace it.
         begun: is told the folder before Ray starts.
@@ -111,7 +114,7 @@ def reproduce(
     with locked(folder):
         budget = TimeBudget()
         if limit is not None:
-            budget = TimeBudget(limit, spent=time_spent(folder, "reproduce"))
+            budget = TimeBudget(limit, spent=time_spent(folder, "reproduce"), since=since)
             budget.save = partial(save_time, folder, "reproduce")
         done = _keep_finished(folder)
         left = [run for run in plan if run.key not in done]

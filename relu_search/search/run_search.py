@@ -74,6 +74,8 @@ def run_search(
     begun: Callable[[RunFolder], None] = lambda _run: None,
     planned: Callable[[RunFolder, Plan | None], None] = lambda _run, _plan: None,
     needs_test: bool = False,
+    since: float | None = None,
+    reserve: float = 0.0,
 ) -> SearchOutcome:
     """Start a new search.
 
@@ -93,13 +95,16 @@ def run_search(
         planned: is told the run folder, and the estimate if there is a time budget, before the
             first trial.
         needs_test: refuse data without a test split, which a confirmation needs.
+        since: moment of `time.monotonic` from which the time budget counts, such as the start of a
+            program; None: this call.
+        reserve: seconds of the time budget that are kept for what follows the last trial.
 
     Raises:
         InputError: bad input, or no trial fits into the time budget; nothing was written.
     """
     require_type("config", config, (SearchConfig, ResolvedConfig), "a SearchConfig")
     resolved = config.resolve()
-    budget = TimeBudget(resolved.time_limit)
+    budget = TimeBudget(resolved.time_limit, since=since, reserve=reserve)
     RunFolder.check_free(resolved.out, overwrite=overwrite)
     with contextlib.ExitStack() as stack:
         heard = stack.enter_context(told(listeners, tracker_names(resolved.log)))
@@ -116,8 +121,9 @@ def run_search(
         if plan is not None and not plan.expected:
             raise InputError(
                 f"time budget {resolved.time_budget} is too short for one trial, which takes about "
-                f"{duration_text(plan.trial_seconds)} after {duration_text(budget.spent)} of "
-                "preparation; give a longer one, or fewer --epochs"
+                f"{duration_text(plan.trial_seconds)} beside "
+                f"{duration_text(budget.spent + reserve)} of preparation and summary; give a "
+                "longer one, or fewer --epochs"
             )
         run.clear()
         planned(run, plan)
@@ -162,6 +168,8 @@ def resume_search(
     dashboard: bool = False,
     verbose: bool = False,
     listeners: Sequence[SearchListener] = (),
+    since: float | None = None,
+    reserve: float = 0.0,
     **changes: Any,
 ) -> SearchOutcome:
     """Continue an interrupted search, or give a search more trials.
@@ -179,6 +187,8 @@ def resume_search(
         dashboard: as in `run_search`.
         verbose: as in `run_search`.
         listeners: as in `run_search`.
+        since: as in `run_search`.
+        reserve: as in `run_search`.
         changes: a higher total of `trials` or `time_budget`, or execution options (`PLACES`). The
             storage URL is needed again if it has a password. Any other option must have its earlier
             value.
@@ -192,7 +202,8 @@ def resume_search(
         stack.enter_context(run.lock())
         config = changed_config(run, changes)
         heard = stack.enter_context(told(listeners, tracker_names(config.log)))
-        budget = TimeBudget(config.time_limit, spent=time_spent(run.path, "search"))
+        spent = time_spent(run.path, "search")
+        budget = TimeBudget(config.time_limit, spent=spent, since=since, reserve=reserve)
         setting = _Setting.of(config, _progress(listeners))
         setting = replace(setting, data=same_data(run, setting.data))
         config = config.with_weights(setting.data)

@@ -16,7 +16,7 @@ from relu_search.cli.console import (
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import BackboneOption, JsonOption
-from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
+from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress, command_began
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import RECIPE_OPTIONS, SearchOptions
 
@@ -131,6 +131,7 @@ def confirm(
             margin=margin / 100,
             racing=not no_racing,
             time_budget=time_budget,
+            since=command_began(),
             deterministic=deterministic,
             **places,
             backbone=backbone,

@@ -18,7 +18,7 @@ from relu_search.cli.console import (
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
-from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress
+from relu_search.cli.supervisor import EXIT_INTERRUPTED, Progress, command_began
 from relu_search.cli.verbs.confirm import PLACES, RESOURCES
 from relu_search.reproduce.paper_experiments import ReproduceSettings
 from relu_search.settings.machines import Machines
@@ -76,7 +76,13 @@ def reproduce(
 
     with says_how_to_go_on():
         done = run_experiment(
-            settings, out=out, compute=machines, time_budget=time_budget, report=say, begun=begun
+            settings,
+            out=out,
+            compute=machines,
+            time_budget=time_budget,
+            since=command_began(),
+            report=say,
+            begun=begun,
         )
     comparison = write_comparison(settings, done)
     if as_json:

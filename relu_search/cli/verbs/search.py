@@ -11,7 +11,7 @@ import typer
 from relu_search.cli.console import ReportAtEnd, begin, command, results_alone, show_outcome
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import ConfigOption, JsonOption
-from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
+from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress, command_began
 from relu_search.settings.machines import Machines
 from relu_search.settings.search_options import SearchOptions
 from search_spaces.errors import InputError
@@ -19,6 +19,11 @@ from search_spaces.errors import InputError
 if TYPE_CHECKING:
     from relu_search.run_folder.folder import RunFolder
     from relu_search.search.run_search import SearchOutcome
+    from relu_search.settings.resolved_config import ResolvedConfig
+    from relu_search.settings.search_config import SearchConfig
+
+_SUMMARY, _REPORT = 1.0, 4.0
+"""Seconds that the end of a search takes after its last training, and those of its report."""
 
 
 @with_flags(flags(SearchOptions), flags(Machines, "verbose"))
@@ -75,7 +80,8 @@ def _new_search(
 
     config = SearchConfig.from_options(given, file)
     begun = partial(_begin, verbose=options["verbose"])
-    return run_search(config, listeners=(LiveView(), report), begun=begun, **options)
+    listeners = (LiveView(), report)
+    return run_search(config, listeners=listeners, begun=begun, **_in_time(config), **options)
 
 
 def _resumed_search(
@@ -90,9 +96,14 @@ def _resumed_search(
     in_file = {} if file is None else SearchConfig.read_options(file)
     changes = in_file | given
     folder = RunFolder.open(run)
-    changed_config(folder, changes)  # refuses them before anything is begun
+    times = _in_time(changed_config(folder, changes))  # refuses them before anything is begun
     _begin(folder, verbose=options["verbose"])
-    return resume_search(run, listeners=(LiveView(), report), **options, **changes)
+    return resume_search(run, listeners=(LiveView(), report), **times, **options, **changes)
+
+
+def _in_time(config: SearchConfig | ResolvedConfig) -> dict[str, Any]:
+    """What lets the time budget count from the start of the command to the end of its output."""
+    return {"since": command_began(), "reserve": _SUMMARY + (_REPORT if config.report else 0)}
 
 
 def _begin(run: RunFolder, *, verbose: bool) -> None:

@@ -17,7 +17,7 @@ from relu_search.cli.console import (
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import ConfigOption, JsonOption
-from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress
+from relu_search.cli.supervisor import EXIT_FAILURE, EXIT_INTERRUPTED, Progress, command_began
 from relu_search.settings.machines import Machines
 from relu_search.settings.option_fields import options_of
 from relu_search.settings.search_options import SearchOptions
@@ -94,7 +94,7 @@ def discover(
     given |= {name: value for name, value in budgets.items() if value is not None}
     begun = partial(_begin, verbose=verbose)
     watchers = Watchers(begun=begun, listeners=(LiveView(),), say=say)
-    how = {"top": top, "verbose": verbose, "watchers": watchers}
+    how = {"top": top, "verbose": verbose, "watchers": watchers, "since": command_began()}
     options = ({} if config is None else SearchConfig.read_options(config)) | given
     if resume is None and not overwrite and begun_in(options.get("out")):
         SearchConfig.from_options(given, config)  # refuses bad values

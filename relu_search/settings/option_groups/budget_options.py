@@ -25,8 +25,9 @@ class BudgetOptions(NetworkOptions):
     time_budget: str | None = option(
         None,
         "Search",
-        "How long all trainings may take, such as 90m, 2h or 1d12h. None starts that cannot end in "
-        "this time. After an interruption there is what is left.",
+        "How long all trainings may take, such as 90m, 2h or 1d12h, the start of the program "
+        "included. None starts that would end more than 2 % later. After an interruption there is "
+        "what is left.",
         default_text="no limit",
         metavar="TIME",
     )

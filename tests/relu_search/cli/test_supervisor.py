@@ -220,6 +220,41 @@ def test_an_import_is_finished_before_an_interruption(program, tmp_path):
     assert (process.returncode, err) == (130, f"relu-search: interrupted; {AGAIN}\n")
 
 
+BEGINNING = """
+import sys, time
+from types import SimpleNamespace
+import relu_search.cli
+
+class Slow:
+    def find_spec(self, *_):
+        global now
+        now += 1
+
+def run():
+    from relu_search.cli.supervisor import command_began
+    print(command_began(), time.monotonic() > 50)
+    return 0, ""
+
+now = 50
+time.monotonic = lambda: now
+sys.meta_path.insert(0, Slow())
+sys.modules["relu_search.cli.app"] = SimpleNamespace(run=run)
+relu_search.cli.main()
+"""
+
+
+def test_a_command_begins_before_its_imports():
+    """By a clock that goes on with every import."""
+    done = subprocess.run(
+        [sys.executable, "-c", BEGINNING],
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.stdout, done.stderr) == ("50 True\n", "")
+
+
 @pytest.mark.parametrize("keeps", [True, False])
 def test_what_a_command_has_started_ends_with_it_unless_it_is_to_stay(keeps, program):
     start = (

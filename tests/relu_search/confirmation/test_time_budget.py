@@ -33,7 +33,9 @@ def runner(monkeypatch):
         clock.now += TRAINING / 2  # it is asked for each of two epochs
         return drawn(placement, seed)
 
-    return Runner(accuracy)
+    made = Runner(accuracy)
+    made.clock = clock
+    return made
 
 
 def scored(folder):
@@ -59,6 +61,12 @@ def test_the_verdicts_are_of_the_seeds_that_are_complete_and_more_time_goes_on(f
     assert second.ending == "complete"
     assert len(runner.calls) == len(set(runner.calls)) == 3 * ARMS
     assert {row["n"] for row in second.verdicts} == {3}
+
+
+def test_the_time_counts_from_when_it_is_told_to(folder, runner):
+    confirmed(folder, runner, time_budget="60s", since=runner.clock.now - 25)
+    assert len(runner.calls) == 3
+    assert time_spent(folder, "confirm") == 25 + 3 * TRAINING
 
 
 def test_a_training_that_takes_too_long_is_left_to_do(folder, runner):

@@ -58,6 +58,7 @@ def made(tmp_path, monkeypatch):
 
         def resume_search(self, folder, **changes):
             self.searches.append((changes.get("trials"), changes.get("time_budget")))
+            self.since = changes["since"]
             run = RunFolder(out)
             rows = read_rows(out / "trials.csv")
             assert len(rows) == 3
@@ -131,8 +132,9 @@ def test_after_an_interrupted_search_it_goes_on_with_the_search(made):
     first = discover(made.config())
     assert (first.ending, first.winner) == ("interrupted", None)
     assert made.runner.calls == []
-    second = resume_discovery(made.folder)
+    second = resume_discovery(made.folder, since=7.0)
     assert made.searches == [(7, None), (7, None)]
+    assert made.since == 7.0
     assert second.winner.arm == "trial 5"
 
 
@@ -164,21 +166,25 @@ def test_the_confirmation_has_the_time_that_the_search_has_left(made, monkeypatc
     asked = []
 
     def confirmed(folder, **options):
-        asked.append((options["time_budget"], options["seeds"]))
+        asked.append((options["time_budget"], options["seeds"], options["since"]))
         return confirm(folder, **{**options, "compute": HERE}, runner=made.runner)
 
     whole_search = made.run_search
 
-    def timed(config, **how):
+    def timed(config, *, since, **how):
+        asked.append(since)
         outcome = whole_search(config, **how)
         save_time(made.folder, "search", 100.0)
         return outcome
 
     monkeypatch.setattr(f"{MODULE}.confirm", confirmed)
     monkeypatch.setattr(f"{MODULE}.run_search", timed)
-    discover(made.config(trials=None, time_budget="200s"))
+    discover(made.config(trials=None, time_budget="200s"), since=5.0)
     assert made.searches == [(None, "1m")]
-    assert asked == [("100s", 20)]  # a trial took a second, one at a time: 100 of 5 arms
+    # A trial took a second, one at a time: 100 of 5 arms. What began before is the search's time.
+    assert asked == [5.0, ("100s", 20, None)]
+    resume_discovery(made.folder, since=7.0)
+    assert asked[2:] == [("100s", 20, 7.0)]
 
 
 def test_once_exported_the_winner_needs_its_weights_no_more(made):

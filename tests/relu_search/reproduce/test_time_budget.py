@@ -30,6 +30,9 @@ def test_a_reproduction_ends_in_time_and_goes_on_with_more(tmp_path, monkeypatch
     assert len(runner.calls) == 2
     assert any("about 4 of 4 trainings in 29 s: " in line for line in lines)
     assert time_spent(tmp_path / "out", "reproduce") == 20
+    assert not run(time_budget="35s", since=clock.now - 4).is_complete
+    assert len(runner.calls) == 3
+    assert time_spent(tmp_path / "out", "reproduce") == 34
     assert run(time_budget="1m").is_complete
     assert len(runner.calls) == 4
 

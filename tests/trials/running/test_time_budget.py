@@ -34,15 +34,41 @@ def test_without_a_limit_everything_may_start_and_nothing_must_end():
     assert budget.may_start(SPEC)
 
 
-def test_a_trial_starts_only_if_it_is_expected_to_end_in_time():
+def test_a_trial_starts_only_if_it_is_expected_to_end_at_most_2_percent_late():
     clock = Clock()
     budget = TimeBudget(100, clock=clock)
     budget.expect(SPEC, 30)
-    clock.now += 70
+    clock.now += 72
     assert budget.may_start(SPEC)
     clock.now += 0.5
     assert not budget.may_start(SPEC)
     assert budget.may_start(replace(SPEC, recipe=replace(SPEC.recipe, epochs=3)))
+
+
+def test_no_trial_starts_after_the_budget_however_short_it_is():
+    clock = Clock()
+    budget = TimeBudget(100, clock=clock)
+    budget.expect(SPEC, 0.1)
+    clock.now += 99.9
+    assert budget.may_start(SPEC)
+    clock.now += 0.1
+    assert not budget.may_start(SPEC)
+
+
+def test_the_seconds_for_what_follows_the_trials_are_not_for_trials():
+    clock = Clock()
+    budget = TimeBudget(100, reserve=10, clock=clock)
+    budget.expect(SPEC, 30)
+    clock.now += 62
+    assert (budget.spent, budget.left) == (62, 28)
+    assert budget.may_start(SPEC)
+    budget.started(0)
+    clock.now += 0.5
+    assert not budget.may_start(SPEC)
+    clock.now += 29
+    assert not budget.epoch_ended(0)
+    clock.now += 0.5
+    assert budget.epoch_ended(0)
 
 
 def test_a_deeper_network_is_expected_to_take_longer():
@@ -51,7 +77,7 @@ def test_a_deeper_network_is_expected_to_take_longer():
     train(budget, clock, 0, 30)
     deeper = replace(SPEC, backbone="plain-14", placement="paired")  # twice the sites
     assert budget.may_start(deeper)
-    clock.now += 15
+    clock.now += 13
     assert not budget.may_start(deeper)
     assert budget.may_start(SPEC)
 
@@ -61,7 +87,7 @@ def test_trials_that_have_ended_replace_the_estimate_also_those_that_were_stoppe
     budget = TimeBudget(100, clock=clock)
     budget.expect(SPEC, 1)
     train(budget, clock, 0, 40, epochs=2)  # 20 seconds
-    clock.now += 40
+    clock.now += 42
     assert budget.may_start(SPEC)
     clock.now += 1
     assert not budget.may_start(SPEC)
@@ -80,7 +106,7 @@ def test_what_runs_ends_at_its_next_epoch_and_is_known_to_have_run_out_of_time()
     clock = Clock()
     budget = TimeBudget(100, clock=clock)
     budget.started(7)
-    clock.now += 99
+    clock.now += 101
     assert not budget.epoch_ended(7)
     clock.now += 1
     assert budget.epoch_ended(7)
@@ -105,7 +131,14 @@ def test_the_time_of_earlier_processes_counts():
     assert (budget.spent, budget.left) == (94, 6)
 
 
-def test_the_time_is_saved_after_epochs_but_not_more_often_than_every_second():
+def test_the_time_before_the_budget_was_made_counts_if_the_budget_is_told():
+    clock = Clock()
+    budget = TimeBudget(100, spent=90, since=clock.now - 3, clock=clock)
+    clock.now += 4
+    assert (budget.spent, budget.left) == (97, 3)
+
+
+def test_the_time_is_saved_at_starts_and_after_epochs_but_not_more_often_than_every_second():
     clock, saved = Clock(), []
     budget = TimeBudget(100, spent=10, clock=clock)
     budget.save = saved.append
@@ -113,7 +146,10 @@ def test_the_time_is_saved_after_epochs_but_not_more_often_than_every_second():
     for seconds in (5, 0.5, 0.4, 0.1):
         clock.now += seconds
         budget.epoch_ended(0)
-    assert saved == [15, 16]
+    for number, seconds in enumerate((0.9, 2)):
+        clock.now += seconds
+        budget.started(number)
+    assert saved == pytest.approx([10, 15, 16, 18.9])
 
 
 # --- a list of trials -------------------------------------------------------------------------

@@ -68,4 +68,5 @@ def test_the_same_command_goes_on_and_the_answer_is_last(cli, begun, monkeypatch
     assert out.splitlines()[-2:] == ["The confirmed winner is 2:1.", "The model is here."]
     ((folder, options),) = asked
     assert folder == "begun"
-    assert options == {"out": "begun", "trials": 60, "width": 2, "top": None, "verbose": False}
+    given = {"out": "begun", "trials": 60, "width": 2}
+    assert options == {**given, "top": None, "verbose": False, "since": None}
