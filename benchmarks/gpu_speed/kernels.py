@@ -79,9 +79,7 @@ def _account(
     spent, started = dict.fromkeys((*_KINDS, "all else"), 0.0), 0
     for event in profiler.events():
         if event.device_type.name == "CUDA":
-            name = event.name.lower()
-            kinds = (k for k, words in _KINDS.items() if any(word in name for word in words))
-            spent[next(kinds, "all else")] += event.self_device_time_total / steps
+            spent[kind_of(event.name)] += event.self_device_time_total / steps
             started += 1
     spent["between kernels"] = 1e6 * step_seconds - sum(spent.values())
     for kind, microseconds in spent.items():
@@ -92,6 +90,13 @@ def _account(
             ours=f"{microseconds:,.0f} us",
             n=1,
         )
+
+
+def kind_of(kernel: str) -> str:
+    """The kind of a CUDA kernel, by its name."""
+    name = kernel.lower()
+    kinds = (kind for kind, words in _KINDS.items() if any(word in name for word in words))
+    return next(kinds, "all else")
 
 
 def _bandwidth(device: str) -> float:

@@ -115,7 +115,11 @@ def pil_loader(
     way: UsualWay,
     device: str = "cpu",
 ) -> DataLoader[tuple[Tensor, int]]:
-    """A shuffled loader. Workers persist and prefetch; for CUDA, memory is pinned."""
+    """A shuffled loader. Workers persist and prefetch; for CUDA, memory is pinned.
+
+    They are forked, as by default on Linux. In a process that was spawned the default is to spawn
+    them, one after the other, and each imports torch again before the next one starts.
+    """
     return DataLoader(
         PilImages(images, labels, pad, way),
         batch_size=batch_size,
@@ -124,6 +128,7 @@ def pil_loader(
         pin_memory=torch.device(device).type == "cuda",
         persistent_workers=way.workers > 0,
         prefetch_factor=4 if way.workers else None,
+        multiprocessing_context="fork" if way.workers else None,
     )
 
 

@@ -16,7 +16,12 @@ from PIL import Image
 
 from benchmarks.gpu_speed import __main__ as gpu_speed
 from benchmarks.gpu_speed import kernels
-from benchmarks.gpu_speed.candidates import candidate_rows, long_rows
+from benchmarks.gpu_speed.candidates import (
+    candidate_rows,
+    compiled_rows,
+    long_rows,
+    process_rows,
+)
 from benchmarks.gpu_speed.reproduction import table1_rows
 from benchmarks.gpu_speed.scale import QUICK
 
@@ -48,11 +53,46 @@ def test_candidates_beside_the_usual_loop():
         "eager, fp32",
         "captured, fp32",
         "a pack of 2, fp32",
-        "2 processes, 2 in each, fp32",
         "captured, fp32",
         "a pack of 2, fp32",
     ]
     assert all(row.ratio > 0 and "workers" in row.peer for row in rows)
+
+
+@pytest.mark.slow
+def test_packs_in_several_processes_beside_one_pack():
+    (row,) = process_rows("cpu", QUICK)
+    assert row.what.endswith("2 processes with 2 each, fp32")
+    assert row.peer == "one process with 4"
+    assert row.ratio > 0
+
+
+@pytest.mark.slow
+def test_a_compiled_step_beside_one_that_is_not():
+    (row,) = compiled_rows("cpu", QUICK)
+    assert (row.what.partition("images, ")[2], row.peer) == (
+        "compiled captured, fp32",
+        "captured, fp32",
+    )
+
+
+@pytest.mark.parametrize(
+    ("kernel", "kind"),
+    [
+        ("sums_of_gradients", "batch norm"),
+        ("gradient_of_normalised", "batch norm"),
+        ("statistics", "batch norm"),
+        ("void at::native::batch_norm_collect_statistics_kernel", "batch norm"),
+        ("gradient_of_weight", "convolutions"),
+        ("convolution", "convolutions"),
+        ("sm90_xmma_fprop_implicit_gemm_bf16bf16", "convolutions"),
+        ("void tensorTransformGeneric<__nv_bfloat16>", "changes of layout"),
+        ("Memset (Device)", "gather and copies"),
+        ("something new", "all else"),
+    ],
+)
+def test_kernels_are_counted_by_kind(kernel, kind):
+    assert kernels.kind_of(kernel) == kind
 
 
 def test_the_time_of_a_step_is_that_of_an_epoch_for_each_step_and_candidate(monkeypatch):
@@ -116,6 +156,7 @@ def test_rows_go_into_a_file_and_from_files_into_the_page(tmp_path, monkeypatch)
 def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
     code = (
         "import sys; from benchmarks.gpu_speed.__main__ import main; sys.argv = ['x', '--help']\n"
+        "assert 'torch' not in sys.modules\n"  # each process that it starts imports it again
         "try: main()\n"
         "except SystemExit as end: assert not end.code\n"
         "assert not {'ray', 'optuna'} & {*sys.modules}"

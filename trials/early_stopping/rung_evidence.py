@@ -22,9 +22,9 @@ TRUSTED_CORRELATION = 0.75
 """A rung is trusted if the lower bound of its rank correlation with the end is above this."""
 CONFIDENCE = 0.95
 """One-sided confidence of the lower bound of the line's slope."""
-BEST_SHARE = 0.1
+BEST_SHARE = 0.05
 """A trial among the best of this share must not be stopped."""
-STOP_CHANCE = 0.003
+STOP_CHANCE = 0.001
 """A trial is stopped if its chance to end among the best is below this."""
 
 
@@ -124,7 +124,7 @@ class RungEvidence:
 class SearchEvidence:
     """What a search has seen of its trials; says whether one of them may be stopped.
 
-    A trial may be stopped at a trusted rung if its chance to end among the best tenth is below
+    A trial may be stopped at a trusted rung if its chance to end in the best twentieth is below
     `STOP_CHANCE`. With several objectives it is compared only with trials that cost no more: among
     them it is judged by its metric.
 
