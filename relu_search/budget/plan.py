@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from relu_search.settings.limits import bytes_text, duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
+from search_spaces import InputError
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say, TrialNeeds, measured_needs
 
@@ -23,6 +24,29 @@ TOP, SEEDS = 3, 6
 """Placements and seeds of a confirmation with its default options."""
 _MOST_MEASURED = 8
 """Workers that measure at the same time, at most."""
+
+
+class TooShortError(InputError):
+    """No trial fits into a time budget.
+
+    Args:
+        budget: as it was given.
+        trial, beside: seconds of a trial, and of what comes before the first and after the last.
+        share: of the budget, what the search gets.
+    """
+
+    def __init__(self, budget: str, trial: float, beside: float, share: float = 1.0) -> None:
+        part = "" if share == 1 else f", of which the search gets {share:.0%},"
+        super().__init__(
+            f"time budget {budget}{part} is too short for one trial, which takes about "
+            f"{duration_text(trial)} beside {duration_text(beside)} of preparation and summary; "
+            f"give at least {duration_text(math.ceil((trial + beside) / share))}, or fewer --epochs"
+        )
+        self.trial, self.beside = trial, beside
+
+    def of_part(self, whole: str, share: float) -> TooShortError:
+        """The same, of a search that gets a share of a whole budget."""
+        return TooShortError(whole, self.trial, self.beside, share)
 
 
 @dataclass(frozen=True, kw_only=True)

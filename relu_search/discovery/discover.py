@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from relu_search.budget.plan import Plan
+from relu_search.budget.plan import Plan, TooShortError
 from relu_search.confirmation.arms import choose_arms
 from relu_search.confirmation.confirm import confirm
-from relu_search.discovery.division import Division
+from relu_search.discovery.division import SEARCH_SHARE, Division
 from relu_search.discovery.winner import Winner, answer_lines, export_winner
 from relu_search.report.run_report import write_report
 from relu_search.run_folder.folder import DISCOVERY, RunFolder
@@ -118,17 +118,20 @@ def discover(
             watchers.say(division.outlook(plan))
 
     searched = replace(config, **division.for_search())
-    outcome = run_search(
-        searched,
-        overwrite=overwrite,
-        dashboard=dashboard,
-        verbose=verbose,
-        listeners=watchers.listeners,
-        begun=lambda run: watchers.begun(run, "search"),
-        planned=planned,
-        needs_test=True,
-        since=since,
-    )
+    try:
+        outcome = run_search(
+            searched,
+            overwrite=overwrite,
+            dashboard=dashboard,
+            verbose=verbose,
+            listeners=watchers.listeners,
+            begun=lambda run: watchers.begun(run, "search"),
+            planned=planned,
+            needs_test=True,
+            since=since,
+        )
+    except TooShortError as error:
+        raise error.of_part(str(division.time_budget), SEARCH_SHARE) from None
     return _after_search(outcome, division, watchers, test=test, verbose=verbose)
 
 

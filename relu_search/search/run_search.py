@@ -15,7 +15,7 @@ from typing import Any
 
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.budget.decided import Decider
-from relu_search.budget.plan import Plan
+from relu_search.budget.plan import Plan, TooShortError
 from relu_search.export.card import versions
 from relu_search.export.from_run import data_facts
 from relu_search.run_folder.folder import RunFolder
@@ -35,13 +35,12 @@ from relu_search.search.resuming import (
     study_of,
 )
 from relu_search.search.warm_start import advised_placements
-from relu_search.settings.limits import duration_text
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig, tracker_names
 from relu_search.trackers.listener import Ending, Listeners, SearchListener
 from relu_search.trackers.processes import told
 from relu_search.transfer.earlier_run import Transfer, transfer_from
-from search_spaces import InputError, SearchSpace
+from search_spaces import SearchSpace
 from search_spaces.errors import require_type
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say
@@ -119,12 +118,8 @@ def run_search(
         resolved, places = measured_places(resolved, setting.data, cluster, _progress(listeners))
         plan = _plan_in_time(resolved, setting, places, budget, _progress(listeners))
         if plan is not None and not plan.expected:
-            raise InputError(
-                f"time budget {resolved.time_budget} is too short for one trial, which takes about "
-                f"{duration_text(plan.trial_seconds)} beside "
-                f"{duration_text(budget.spent + reserve)} of preparation and summary; give a "
-                "longer one, or fewer --epochs"
-            )
+            beside = budget.spent + reserve
+            raise TooShortError(str(resolved.time_budget), plan.trial_seconds, beside)
         run.clear()
         planned(run, plan)
         if transfer.rows:
@@ -262,7 +257,8 @@ def _plan_in_time(
     plan = places.plan(config, setting.data, say)
     budget.expect(config.trial_spec(config.network.paired), plan.trial_seconds)
     plan = replace(plan, limit=max(0.0, budget.left))
-    say(plan.estimate())
+    if plan.expected:
+        say(plan.estimate())
     return plan
 
 

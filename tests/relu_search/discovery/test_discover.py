@@ -9,6 +9,7 @@ import pytest
 from helpers.judging import HERE, OPTIONS, TRIALS, Runner, make_search, read_rows
 
 from relu_search import RunFolder, SearchConfig, confirm, discover, load_exported, resume_discovery
+from relu_search.budget.plan import TooShortError
 from relu_search.discovery.discover import Watchers
 from relu_search.discovery.division import Division
 from relu_search.run_folder.time_spent import save_time
@@ -206,6 +207,18 @@ def test_a_larger_budget_never_takes_trials_from_the_search():
         part = division.for_search()["trials"]
         assert before <= part <= trials - 36
         before = part
+
+
+def test_a_time_budget_that_is_too_short_for_the_search_is_told_as_it_was_given(made, monkeypatch):
+    def refuses(config, **_how):
+        assert config.time_budget == "3s"
+        raise TooShortError(config.time_budget, trial=5.0, beside=4.0)
+
+    monkeypatch.setattr(f"{MODULE}.run_search", refuses)
+    with pytest.raises(InputError) as refused:
+        discover(made.config(trials=None, time_budget="10s"))
+    assert str(refused.value).startswith("time budget 10s, of which the search gets 30%, is too")
+    assert "give at least 30 s" in str(refused.value)
 
 
 def test_what_is_begun_is_told(made):
