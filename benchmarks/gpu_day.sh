@@ -40,7 +40,7 @@ speed() { # speed NAME SECONDS SECTION...; the options of this script follow
 
 options=("$@")
 nvidia-smi -L 2>/dev/null
-part tests 60 "$python" -m pytest -q -n0 -p no:cacheprovider -p no:logging -m cuda \
+part tests 90 "$python" -m pytest -q -n0 -p no:cacheprovider -p no:logging -m cuda \
     tests/trials/{fast,training,running,data}
 speed speed $((total * 55 / 100)) long candidates floor deterministic steps compiled processes
 speed table1 "$(left)" table1

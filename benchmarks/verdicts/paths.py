@@ -20,7 +20,7 @@ from relu_search.confirmation.looks import Look, Looks, Verdict
 from relu_search.confirmation.seeds_plan import more_seeds
 from relu_search.confirmation.verdict_rule import LEVEL, adjusted
 from relu_search.statistics.far_runs import far_runs
-from relu_search.statistics.paired_tests import FEWEST_SEEDS, skewed_p
+from relu_search.statistics.paired_tests import FEWEST_SEEDS
 
 Floats = NDArray[np.float64]
 Draw = Callable[[np.random.Generator, tuple[int, ...]], Floats]
@@ -137,7 +137,7 @@ def _look(
     scores = {str(arm): dict(enumerate(values)) for arm, values in enumerate(runs)}
     far = far_runs(scores, pairs)
     if far:
-        p_t = [skewed_p(gap, far.shift(n)) for gap in gaps]
+        p_t = [far.p(gap) for gap in gaps]
     of_t, of_tost = adjusted(dict(zip(pairs, zip(p_t, p_tost, strict=True), strict=True)), levels)
     verdicts: dict[tuple[str, str], str] = {}
     plans: list[int] = []

@@ -33,7 +33,6 @@ from relu_search.statistics.paired_tests import (
     differences_of,
     hedges_g,
     sign_flip_p,
-    skewed_p,
 )
 
 Pair = tuple[str, str]
@@ -90,7 +89,7 @@ class Judgement:
     """A comparison with its verdict.
 
     Attributes:
-        p_t_holm, p_tost_holm: `p_t` (or `skewed_p`) and `p_tost`, adjusted over all comparisons
+        p_t_holm, p_tost_holm: `FarRuns.p` and `p_tost`, adjusted over all comparisons
             (`adjusted`); None with fewer than six seeds, which are never judged.
         look: which look at this comparison it is, from 1; None as above.
         level: what the adjusted p are compared with at this look; None as above.
@@ -144,11 +143,13 @@ def judge(
     }
     family = max(1, len(levels))
     far = far_runs(scores, list(levels))
-    p_values = {pair: (comparisons[pair].p_t, comparisons[pair].p_tost) for pair in levels}
-    if far:
-        for pair in levels:
-            gaps = differences_of(scores[pair[0]], scores[pair[1]])
-            p_values[pair] = skewed_p(gaps, far.shift(len(gaps))), comparisons[pair].p_tost
+    p_values = {
+        (arm, versus): (
+            far.p(differences_of(scores[arm], scores[versus])),
+            comparisons[arm, versus].p_tost,
+        )
+        for arm, versus in levels
+    }
     of_t, of_tost = adjusted(p_values, levels)
     judged = {}
     for pair, c in comparisons.items():

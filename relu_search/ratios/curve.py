@@ -17,7 +17,6 @@ from relu_search.statistics.paired_tests import (
     ROUNDING,
     Scores,
     differences_of,
-    skewed_p,
 )
 
 ERROR = 0.05
@@ -93,7 +92,7 @@ def ratio_curve(scores: Mapping[str, Mapping[int, float]]) -> RatioCurve:
     A ratio is excluded if a one-sided paired t test shows that it is behind another one, at the
     level 0.05 / (ratios - 1). The best ratio is wrongly excluded only if one of its own tests errs,
     so the set contains it with 95 %. Where single runs lie far from the others, the test is that of
-    a verdict (`far_runs`, `skewed_p`). The intervals are t intervals at 1 - 0.05 / ratios each.
+    a verdict (`FarRuns.p`). The intervals are t intervals at 1 - 0.05 / ratios each.
 
     Args:
         scores: ratio -> seed -> accuracy, for at least two ratios with a seed each.
@@ -118,9 +117,7 @@ def _is_behind(own: Scores, other: Scores, level: float, far: FarRuns) -> bool:
     gaps = differences_of(own, other)
     if len(gaps) < FEWEST_SEEDS or gaps.mean() >= 0 or np.ptp(gaps) < ROUNDING:
         return False  # without any spread, no seed says how certain the gap is
-    if far:
-        return skewed_p(gaps, far.shift(len(gaps))) / 2 < level
-    return float(stats.ttest_1samp(gaps, 0, alternative="less").pvalue) < level
+    return far.p(gaps) / 2 < level
 
 
 def _point(ratio: str, own: Mapping[int, float], quantile: float, in_set: bool) -> RatioPoint:

@@ -9,12 +9,14 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from relu_search.statistics.paired_tests import (
     FEWEST_SEEDS,
     ROUNDING,
     Scores,
     differences_of,
+    skewed_p,
 )
 
 FloatOrArray = TypeVar("FloatOrArray", float, NDArray[np.float64])
@@ -58,6 +60,17 @@ class FarRuns:
         with 6 seeds and one comparison, 0.71 with nine; with 30 seeds it is 0.16 and 0.22.
         """
         return (1 - (_MISSED / self.pairs) ** (1 / n)) * self.distance
+
+    def p(self, differences: NDArray[np.float64]) -> float:
+        """Two-sided p of differences that are paired by seed: do they differ in the mean?
+
+        By the paired t test. Beside far runs, the mean must exceed the `shift`, by `skewed_p`.
+        """
+        if self:
+            return skewed_p(differences, self.shift(len(differences)))
+        if np.ptp(differences) < ROUNDING:
+            return 1.0 if abs(float(differences.mean())) < ROUNDING else 0.0
+        return float(stats.ttest_1samp(differences, 0).pvalue)
 
 
 def far_runs(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]]) -> FarRuns:

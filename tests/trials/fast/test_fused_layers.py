@@ -77,7 +77,9 @@ def test_convolutions_equal_those_of_torch(device, case, kind):
     slopes = torch.randn_like(theirs(x))
     wanted = with_gradients(theirs.double(), x.double(), slopes.double())
     ours = getattr(layers, kind)(theirs.float().to(device))
-    for dtype, most in [(torch.float32, 1e-6)] + [(torch.bfloat16, 1e-2)] * (device == "cuda"):
+    checks = [(torch.float32, 1e-6)] * (device == "cpu" or case == CONVOLUTIONS[0])
+    checks += [(torch.bfloat16, 1e-2)] * (device == "cuda")  # each check compiles three kernels
+    for dtype, most in checks:
         with in_precision(RECIPE), torch.autocast(device, dtype, enabled=dtype != torch.float32):
             found = with_gradients(ours, x.to(device), slopes.to(device, dtype))
         assert max(map(distance, (t.cpu() for t in found), wanted)) < most
