@@ -82,9 +82,10 @@ class StockProposer:
         self._search.on_trial_result(str(number), result)
         return False
 
-    def conclude(self, number: int, failure: str | None) -> None:
+    def conclude(self, number: int, failure: str | None) -> bool:
         result = self._last.pop(number, None)
         self._search.on_trial_complete(str(number), result, error=failure is not None)
+        return True
 
 
 def _suggest(choices: Mapping[str, tuple[str, ...]], trial: optuna.Trial) -> None:

@@ -295,13 +295,14 @@ class StudyProposer:
         """A trial would have been stopped after this epoch; as an audit it trains to the end."""
         self._open[number].trial.set_user_attr(AUDIT_ATTRIBUTE, epoch)
 
-    def conclude(self, number: int, failure: str | None) -> None:
+    def conclude(self, number: int, failure: str | None) -> bool:
         """Tell the study how a trial ended: COMPLETE only if it trained every epoch."""
         with one_write(self._study):
             frozen = self._told(self._open.pop(number), failure)
         self._spent += 1
         for listener in self._listeners:
             listener.finished(frozen)
+        return True
 
     def _told(self, running: _OpenTrial, failure: str | None) -> FrozenTrial:
         trial, history = running.trial, running.history

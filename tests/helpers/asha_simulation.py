@@ -111,10 +111,10 @@ class EarnedStopping:
             return False
         at = scores[number]
         leverage = 1 + 1 / n + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
-        place = min(n, math.ceil(0.1 * len(here)))
+        place = min(n, math.ceil(0.05 * len(here)))
         limit = np.sort(y)[::-1][place - 1]
         away = (limit - line.intercept - line.slope * at) / np.sqrt(rest * leverage)
-        return bool(stats.t.sf(away, n - 2) < 0.003)
+        return bool(stats.t.sf(away, n - 2) < 0.001)
 
 
 def normal_scores(values: Sequence[float]) -> np.ndarray:

@@ -7,10 +7,15 @@ from trials.training.metrics import EpochMetrics
 
 
 class Proposals:
-    """Hands out trials and records what it is told; trial 0 is protected."""
+    """Hands out trials and records what it is told; trial 0 is protected.
 
-    def __init__(self, specs):
+    Args:
+        cut_off: number of a trial -> epoch at which it must end; a later run goes on with it.
+    """
+
+    def __init__(self, specs, *, cut_off=None):
         self.specs = list(specs)
+        self.cut_off = cut_off or {}
         self.epochs = {}
         self.ended = {}
         self.most_open = 0
@@ -26,7 +31,9 @@ class Proposals:
     def observe(self, number, metrics: EpochMetrics):
         assert number not in self.ended
         self.epochs[number].append(metrics.epoch)
+        return self.cut_off.get(number) == metrics.epoch
 
     def conclude(self, number, failure):
         assert number not in self.ended
         self.ended[number] = failure
+        return number not in self.cut_off

@@ -379,5 +379,5 @@ class _PackedRun:
         return goes_on and not must_end and metrics.epoch < self.epochs
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:
-        self.proposer.conclude(proposal.number, failure)
-        self.files.remove_checkpoint(proposal.spec, self.data_name)
+        if self.proposer.conclude(proposal.number, failure):
+            self.files.remove_checkpoint(proposal.spec, self.data_name)

@@ -292,8 +292,8 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
 
     def _conclude(self, proposal: Proposal, failure: str | None) -> None:
         take_over(self._files, proposal.number)
-        self._proposer.conclude(proposal.number, failure)
-        forget(self._files, proposal.spec, self._data_name)
+        if self._proposer.conclude(proposal.number, failure):
+            forget(self._files, proposal.spec, self._data_name)
 
     @contextlib.contextmanager
     def _ends_run(self) -> Iterator[None]:

@@ -42,5 +42,9 @@ class Proposer(Protocol):
     def observe(self, number: int, metrics: EpochMetrics) -> bool:
         """An epoch of a trial has finished; whether the trial must end here."""
 
-    def conclude(self, number: int, failure: str | None) -> None:
-        """A trial has ended: trained to the end, stopped early, or failed for this reason."""
+    def conclude(self, number: int, failure: str | None) -> bool:
+        """A trial has ended: trained to the end, stopped early, or failed for this reason.
+
+        Returns:
+            Whether it is over; False: a later run goes on with it, from its checkpoint.
+        """

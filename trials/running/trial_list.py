@@ -91,13 +91,14 @@ class TrialList:
         self._open[number].append(metrics)
         return self.budget.epoch_ended(number)
 
-    def conclude(self, number: int, failure: str | None) -> None:
+    def conclude(self, number: int, failure: str | None) -> bool:
         epochs, spec = tuple(self._open[number]), self._specs[number]
         out_of_time = self.budget.ended(number, spec)
         if out_of_time and failure is None and len(epochs) < spec.recipe.epochs:
-            return
+            return False
         del self._open[number]
         self._ended(number, epochs, failure)
+        return True
 
 
 class _EndedHere(Exception):
@@ -129,8 +130,8 @@ def run_in_process(
     """
 
     def conclude(proposal: Proposal, failure: str | None) -> None:
-        proposer.conclude(proposal.number, failure)
-        files.remove_checkpoint(proposal.spec, data.name)
+        if proposer.conclude(proposal.number, failure):
+            files.remove_checkpoint(proposal.spec, data.name)
 
     def failure_of(proposal: Proposal) -> str | None:
         number, spec = proposal.number, proposal.spec

@@ -81,17 +81,19 @@ def test_concurrent_limits_all_packs_and_one_that_cannot_be_built_fails_alone(cl
     assert "prelu" in told.ended[4]
 
 
-def test_a_trial_ends_where_the_proposer_says_so(cluster, data):
-    class Ending(Proposals):
-        def observe(self, number, metrics):
-            super().observe(number, metrics)
-            return (number, metrics.epoch) == (1, 2)
-
-    told = Ending([replace(SPEC, seed=seed) for seed in range(3)])
+def test_a_trial_ends_where_the_proposer_says_so_and_may_leave_a_checkpoint(
+    cluster, data, tmp_path
+):
+    files = TrialFiles(checkpoints=tmp_path / "checkpoints")
+    files.make_folders()
+    specs = [replace(SPEC, seed=seed) for seed in range(3)]
+    told = Proposals(specs, cut_off={1: 2})
     options = {"stopping": replace(STOPPING, grace_epochs=EPOCHS), "resources": Resources()}
-    run_packed(told, data, pack=3, **options)
+    run_packed(told, data, pack=3, files=files, **options)
     assert told.epochs == {0: [1, 2, 3], 1: [1, 2], 2: [1, 2, 3]}
     assert told.ended == dict.fromkeys(range(3))
+    (kept,) = files.checkpoints.iterdir()
+    assert kept.name == files.checkpoint_name(specs[1], data.name)
 
 
 def test_the_reason_why_no_pack_can_be_built_is_told(cluster, data):

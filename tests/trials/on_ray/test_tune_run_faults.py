@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from helpers.proposals import Proposals
 
 from trials.data.splits import load_data
 from trials.early_stopping.rule import EarlyStopping
@@ -73,6 +74,17 @@ def run_on_ray(data, runner, files, *, seeds=2, **options):
     resources = Resources(concurrent=1, **options)
     run_trials(trial_list, data, stopping=None, resources=resources, files=files, runner=runner)
     return ears.ends
+
+
+def test_a_trial_that_a_later_run_goes_on_with_keeps_its_checkpoint(cluster, data, tmp_path):
+    files = TrialFiles(checkpoints=tmp_path / "checkpoints")
+    files.make_folders()
+    told = Proposals([spec(seed) for seed in range(3)], cut_off={1: 1})
+    run_trials(told, data, stopping=None, resources=Resources(concurrent=1), files=files)
+    assert told.ended == dict.fromkeys(range(3))
+    assert told.epochs[1] == [1]
+    (kept,) = files.checkpoints.iterdir()
+    assert kept.name == files.checkpoint_name(spec(1), data.name)
 
 
 def test_a_trial_whose_worker_dies_goes_on_and_one_that_dies_too_often_fails(

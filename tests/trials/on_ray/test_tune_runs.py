@@ -92,6 +92,7 @@ class Script:
     def conclude(self, number, failure):
         assert number not in self.ends
         self.ends[number] = failure
+        return True
 
     @property
     def lengths(self) -> list[int]:

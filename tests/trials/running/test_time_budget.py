@@ -8,7 +8,10 @@ from types import SimpleNamespace
 import pytest
 from helpers.clock import Clock
 
+from trials.data.splits import load_data
 from trials.running.time_budget import TimeBudget
+from trials.running.trial import run_trial
+from trials.running.trial_files import TrialFiles
 from trials.running.trial_list import TrialList, run_in_process
 from trials.training.metrics import EpochMetrics
 from trials.training.recipe import Recipe
@@ -194,3 +197,42 @@ def test_a_list_of_trials_ends_in_time_and_what_is_cut_off_stays_to_do(
     assert told == [(number, 4, None) for number in ended]
     assert clock.now == 1000 + now
     assert not trials.is_complete
+
+
+def test_a_trial_that_the_budget_cuts_off_goes_on_from_its_checkpoint(tmp_path):
+    """Times of restored epochs are those of the first run; an epoch trained again has another."""
+    data = load_data("digits", train_limit=40)
+    files = TrialFiles(checkpoints=tmp_path / "checkpoints")
+    files.make_folders()
+    clock, seen, told = Clock(), [], []
+
+    def runner(spec, split, *, on_epoch, **options):
+        def epoch(metrics):
+            seen.append((spec.seed, metrics.epoch, metrics.seconds))
+            clock.now += 10
+            on_epoch(metrics)
+
+        return run_trial(spec, split, on_epoch=epoch, **options)
+
+    def go_on(seconds):
+        trials = TrialList(
+            [replace(SPEC, seed=seed) for seed in range(2)],
+            ended=lambda number, epochs, failure: told.append((number, len(epochs), failure)),
+            budget=TimeBudget(seconds, clock=clock),
+        )
+        run_in_process(trials, data, files=files, runner=runner)
+        seen_now, seen[:] = list(seen), []
+        return seen_now
+
+    first = go_on(18)
+    assert [epoch for _, epoch, _ in first] == [1, 2]
+    assert told == []
+    assert len(list(files.checkpoints.iterdir())) == 1
+    second = go_on(1000)
+    assert second[:2] == first
+    assert [(seed, epoch) for seed, epoch, _ in second[2:]] == [
+        *((0, 3), (0, 4)),
+        *((1, epoch) for epoch in range(1, 5)),
+    ]
+    assert told == [(0, 4, None), (1, 4, None)]
+    assert list(files.checkpoints.iterdir()) == []
