@@ -28,13 +28,14 @@ def fuse_on_gpu(network: AnyNetwork, recipe: Recipe) -> None:
         network: on its device, in channels_last, with gates or as a pack.
         recipe: with which it is trained.
     """
-    if isinstance(network, Network) and _has_kernels(next(network.parameters()).device):
+    if isinstance(network, Network) and has_kernels(next(network.parameters()).device):
         fuse_norms(network)
         if recipe.precision != "fp32":
             fuse_convolutions(network)
 
 
-def _has_kernels(device: torch.device) -> bool:
+def has_kernels(device: torch.device) -> bool:
+    """Whether the own kernels run on a device."""
     return (
         device.type == "cuda"
         and torch.version.hip is None

@@ -11,7 +11,7 @@ from torch import nn
 
 from search_spaces import Backbone
 from trials import Recipe, TrialSpec, load_data
-from trials.fast import stand_in
+from trials.fast import fusion, stand_in
 from trials.fast.fusion import fuse_convolutions, fuse_norms, fuse_on_gpu
 from trials.fast.packed_network import Member, PackedNetwork
 from trials.fast.packing import PackedTraining
@@ -203,6 +203,24 @@ def test_nothing_changes_on_a_cpu(data):
     before = [type(m) for m in network.modules()]
     fuse_on_gpu(network, RECIPE)
     assert [type(m) for m in network.modules()] == before
+
+
+@pytest.mark.parametrize(
+    ("device", "capability", "hip", "triton", "wanted"),
+    [
+        ("cuda", (9, 0), None, True, True),
+        ("cuda", (8, 0), None, True, True),
+        ("cuda", (7, 5), None, True, False),
+        ("cuda", (9, 0), "6.4", True, False),
+        ("cuda", (9, 0), None, False, False),
+        ("cpu", (9, 0), None, True, False),
+    ],
+)
+def test_where_the_kernels_are_used(monkeypatch, device, capability, hip, triton, wanted):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
+    monkeypatch.setattr(torch.version, "hip", hip)
+    monkeypatch.setattr(fusion, "find_spec", lambda name: name if triton else None)
+    assert fusion.has_kernels(torch.device(device)) is wanted
 
 
 @pytest.mark.cuda
