@@ -171,10 +171,14 @@ def confirm(
     if outcome.ending == "interrupted":
         raise typer.Exit(EXIT_INTERRUPTED)
     if outcome.ending == "out of time":
-        of_all = "the seeds that are complete" if rows else "nothing: fewer than 2 are complete"
+        of_these = (
+            "The verdicts are of the seeds that are complete."
+            if rows
+            else "There is no verdict: fewer than 2 seeds are complete."
+        )
         say(
-            f"The time budget of {time_budget} is spent, earlier calls included; the verdicts are "
-            f"of {of_all}. The same command with a longer one goes on."
+            f"No further training fits into the time budget of {time_budget}, earlier calls "
+            f"included. {of_these} The same command with a longer one goes on."
         )
         if not rows:
             raise typer.Exit(EXIT_FAILURE)
