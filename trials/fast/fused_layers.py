@@ -7,6 +7,8 @@ bit: all their sums are in a fixed order.
 
 from __future__ import annotations
 
+import warnings
+from functools import cache
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ import triton
 from torch import Tensor, nn
 from torch.nn import functional
 
+from search_spaces.errors import one_line
 from trials.fast import triton_kernels as kernels
 
 LEAST, _MOST = 16, 64
@@ -30,6 +33,29 @@ _VALUES = 4096
 """Of a program of a batch norm, at a time."""
 _MOST_VALUES = 2**31
 """Of a tensor whose places the kernels can count."""
+
+
+@cache
+def can_compile(device: torch.device) -> bool:
+    """Whether Triton compiles kernels on this machine; warns if it does not.
+
+    It needs a C compiler and the headers of Python.
+    """
+    x, values = torch.ones(LEAST, LEAST, device=device), torch.ones(LEAST, device=device)
+    bits = torch.ones(1, dtype=torch.uint8, device=device)
+    sizes = {"PIXELS": LEAST, "CHANNELS": LEAST}
+    try:
+        kernels.normalise[(1, 1)](
+            x, torch.empty_like(x), *[values] * 4, bits, LEAST, LEAST, LEAST, **sizes
+        )
+    except Exception as error:  # of Triton, of the compiler or of the system
+        warnings.warn(
+            f"Triton cannot compile here ({one_line(str(error))}), so torch computes all layers, "
+            "which takes longer; install a C compiler and the headers of Python",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def can_compute(convolution: nn.Conv2d) -> bool:

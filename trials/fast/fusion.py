@@ -21,8 +21,8 @@ def fuse_on_gpu(network: AnyNetwork, recipe: Recipe) -> None:
 
     Norms are fused with the ReLU or gate after them, in every precision. Convolutions change in
     tf32 and bf16 only. Networks of functions stay as they are, and so do all networks on a CPU, on
-    a GPU older than NVIDIA's Ampere, and without Triton, which torch brings along on Linux. Names
-    and weights of the `state_dict` do not change.
+    a GPU older than NVIDIA's Ampere, and without Triton, which torch brings along on Linux. If
+    Triton cannot compile, there is a warning. Names and weights of the `state_dict` do not change.
 
     Args:
         network: on its device, in channels_last, with gates or as a pack.
@@ -36,12 +36,16 @@ def fuse_on_gpu(network: AnyNetwork, recipe: Recipe) -> None:
 
 def has_kernels(device: torch.device) -> bool:
     """Whether the own kernels run on a device."""
-    return (
-        device.type == "cuda"
-        and torch.version.hip is None
-        and torch.cuda.get_device_capability(device) >= _AMPERE
-        and find_spec("triton") is not None
-    )
+    if (
+        device.type != "cuda"
+        or torch.version.hip is not None
+        or torch.cuda.get_device_capability(device) < _AMPERE
+        or find_spec("triton") is None
+    ):
+        return False
+    from trials.fast.fused_layers import can_compile
+
+    return can_compile(device)
 
 
 def fuse_convolutions(network: Network) -> None:

@@ -220,7 +220,25 @@ def test_where_the_kernels_are_used(monkeypatch, device, capability, hip, triton
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _device: capability)
     monkeypatch.setattr(torch.version, "hip", hip)
     monkeypatch.setattr(fusion, "find_spec", lambda name: name if triton else None)
+    monkeypatch.setattr(layers, "can_compile", lambda _device: True)
     assert fusion.has_kernels(torch.device(device)) is wanted
+
+
+def test_kernels_that_compile_are_used(device):
+    layers.can_compile.cache_clear()
+    assert layers.can_compile(torch.device(device))
+
+
+def test_without_a_c_compiler_torch_computes_all_layers(monkeypatch):
+    class NoCompiler:
+        def __getitem__(self, _grid):
+            raise RuntimeError("Failed to find C compiler.")
+
+    layers.can_compile.cache_clear()
+    monkeypatch.setattr(layers.kernels, "normalise", NoCompiler())
+    with pytest.warns(UserWarning, match=r"cannot compile here \(.*Failed to find C compiler"):
+        assert not layers.can_compile(torch.device("cpu"))
+    layers.can_compile.cache_clear()
 
 
 @pytest.mark.cuda
