@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from helpers.proposals import Proposals
+from helpers.proposals import Proposals, better_trials
 
 from search_spaces import InputError
 from trials import Recipe, TrialSpec, load_data
 from trials.data.image_sets import ImageSet
-from trials.early_stopping.rule import EarlyStopping, PastTrial
+from trials.early_stopping.rule import EarlyStopping
 from trials.on_ray import pack_runs
 from trials.on_ray.pack_runs import run_packed
 from trials.running.faults import RunStoppedError
@@ -40,15 +40,6 @@ def run(specs, data, **options):
     return proposals
 
 
-def far_better(number):
-    """A past trial whose first loss is small and predicts its last one."""
-    loss = number / 1e6
-    epochs = range(1, EPOCHS + 1)
-    return PastTrial(
-        number=number, history=[{"epoch": e, "train_loss": loss, "val_loss": loss} for e in epochs]
-    )
-
-
 def test_all_trials_run_in_packs_and_the_hopeless_are_stopped(cluster, data, tmp_path):
     """Weights of whole trials are written, and all checkpoints are removed."""
     files = TrialFiles(weights=tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
@@ -57,7 +48,7 @@ def test_all_trials_run_in_packs_and_the_hopeless_are_stopped(cluster, data, tmp
         [replace(SPEC, seed=seed) for seed in range(14)],
         data,
         files=files,
-        past=[far_better(number) for number in range(1000, 1030)],
+        past=better_trials(30, EPOCHS),
     )
     assert told.ended == dict.fromkeys(range(14))
     assert told.most_open == 6  # two workers of three slots, filled again

@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from helpers.proposals import Proposals
+from helpers.proposals import Proposals, better_trials
 
 from trials.data.splits import load_data
 from trials.early_stopping.rule import EarlyStopping
@@ -117,7 +117,7 @@ def test_the_reason_says_by_which_signal_a_worker_has_died(cluster, data, tmp_pa
 
 @pytest.mark.slow
 def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
-    """Two runs with early stopping, one of them with deaths, end alike."""
+    """Two runs with early stopping, one of them with deaths, end alike. Trial 2 is an audit."""
 
     def lengths(runner, folder):
         folder.mkdir()
@@ -128,13 +128,14 @@ def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
             stopping=EarlyStopping(metric="val_loss", mode="min", max_epochs=3, grace_epochs=1),
             resources=Resources(concurrent=1, max_failures=2),
             files=TrialFiles(checkpoints=folder),
+            past=better_trials(30, 3),
             runner=runner,
         )
         return ears.ends
 
     undisturbed = lengths(run_trial, tmp_path / "a")
-    assert {len(figures) for figures, _ in undisturbed.values()} == {1, 3}
-    assert lengths(dying(tmp_path, {0: [KILL], 1: [KILL]}), tmp_path / "b") == undisturbed
+    assert [len(undisturbed[number][0]) for number in range(5)] == [1, 1, 3, 1, 1]
+    assert lengths(dying(tmp_path, {0: [KILL], 2: [KILL]}), tmp_path / "b") == undisturbed
 
 
 def test_a_worker_that_cannot_write_ends_the_run_and_leaves_its_trial_open(cluster, data, tmp_path):
