@@ -196,6 +196,20 @@ def gradient_of_weight(
 
 
 @triton.jit
+def _of_channels(values, channel, is_channel):
+    """The values of some channels; 0 for what is none."""
+    return tl.load(values + channel, mask=is_channel, other=0)
+
+
+@triton.jit
+def _value_and_slope(x, gradient, at, mask, centre, inverse, factor, shift, is_relu):
+    """Normalised values, and the gradients before the ReLU, whose output is zero for some."""
+    value = (tl.load(x + at, mask=mask, other=0.0).to(tl.float32) - centre) * inverse
+    slope = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
+    return value, tl.where(is_relu & (value * factor + shift <= 0), 0.0, slope)
+
+
+@triton.jit
 def sums_of_channels(
     x,
     parts,  # (parts, 2, channels)
@@ -211,7 +225,7 @@ def sums_of_channels(
     """
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channel < channels
-    pivot = tl.load(x + channel, mask=is_channel, other=0.0).to(tl.float32)
+    pivot = _of_channels(x, channel, is_channel).to(tl.float32)
     values = tl.zeros((PIXELS, CHANNELS), tl.float32)
     squares = tl.zeros((PIXELS, CHANNELS), tl.float32)
     first = tl.program_id(1) * pixels_of_part
@@ -247,14 +261,14 @@ def statistics(
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channel < channels
     at = tl.arange(0, PARTS)[:, None] * (2 * channels) + channel[None, :]
-    pivot = tl.load(x + channel, mask=is_channel, other=0.0).to(tl.float32)
+    pivot = _of_channels(x, channel, is_channel).to(tl.float32)
     value = tl.sum(tl.load(parts + at, mask=is_channel[None, :], other=0.0), 0) / pixels
     square = tl.sum(tl.load(parts + at + channels, mask=is_channel[None, :], other=0.0), 0) / pixels
     variance = tl.maximum(square - value * value, 0.0)
     tl.store(mean + channel, pivot + value, mask=is_channel)
     tl.store(inverse_std + channel, 1 / tl.sqrt(variance + epsilon), mask=is_channel)
-    old_mean = tl.load(running_mean + channel, mask=is_channel, other=0.0)
-    old_variance = tl.load(running_variance + channel, mask=is_channel, other=0.0)
+    old_mean = _of_channels(running_mean, channel, is_channel)
+    old_variance = _of_channels(running_variance, channel, is_channel)
     unbiased = variance * (pixels / (pixels - 1.0))
     new_mean = old_mean + momentum * (pivot + value - old_mean)
     tl.store(running_mean + channel, new_mean, mask=is_channel)
@@ -283,11 +297,11 @@ def normalise(
     is_channel = channel < channels
     mask = (pixel < pixels)[:, None] & is_channel[None, :]
     at = pixel[:, None] * channels + channel[None, :]
-    scale = tl.load(inverse_std + channel, mask=is_channel, other=0.0)
-    scale *= tl.load(weight + channel, mask=is_channel, other=0.0)
-    shift = tl.load(bias + channel, mask=is_channel, other=0.0)
-    centre = tl.load(mean + channel, mask=is_channel, other=0.0)
-    is_relu = tl.load(bits + channel // of_bit, mask=is_channel, other=0) != 0
+    scale = _of_channels(inverse_std, channel, is_channel)
+    scale *= _of_channels(weight, channel, is_channel)
+    shift = _of_channels(bias, channel, is_channel)
+    centre = _of_channels(mean, channel, is_channel)
+    is_relu = _of_channels(bits, channel // of_bit, is_channel) != 0
     value = tl.load(x + at, mask=mask, other=0.0).to(tl.float32)
     value = (value - centre[None, :]) * scale[None, :] + shift[None, :]
     value = tl.where(is_relu[None, :] & (value <= 0), 0.0, value)
@@ -317,11 +331,11 @@ def sums_of_gradients(
     """
     channel = tl.program_id(0) * CHANNELS + tl.arange(0, CHANNELS)
     is_channel = channel < channels
-    centre = tl.load(mean + channel, mask=is_channel, other=0.0)[None, :]
-    inverse = tl.load(inverse_std + channel, mask=is_channel, other=0.0)[None, :]
-    factor = tl.load(weight + channel, mask=is_channel, other=0.0)[None, :]
-    shift = tl.load(bias + channel, mask=is_channel, other=0.0)[None, :]
-    is_relu = tl.load(bits + channel // of_bit, mask=is_channel, other=0)[None, :] != 0
+    centre = _of_channels(mean, channel, is_channel)[None, :]
+    inverse = _of_channels(inverse_std, channel, is_channel)[None, :]
+    factor = _of_channels(weight, channel, is_channel)[None, :]
+    shift = _of_channels(bias, channel, is_channel)[None, :]
+    is_relu = _of_channels(bits, channel // of_bit, is_channel)[None, :] != 0
     products = tl.zeros((PIXELS, CHANNELS), tl.float32)
     gradients = tl.zeros((PIXELS, CHANNELS), tl.float32)
     first = tl.program_id(1) * pixels_of_part
@@ -329,9 +343,9 @@ def sums_of_gradients(
         pixel = start + tl.arange(0, PIXELS)
         mask = (pixel < pixels)[:, None] & is_channel[None, :]
         at = pixel[:, None] * channels + channel[None, :]
-        value = (tl.load(x + at, mask=mask, other=0.0).to(tl.float32) - centre) * inverse
-        slope = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
-        slope = tl.where(is_relu & (value * factor + shift <= 0), 0.0, slope)
+        value, slope = _value_and_slope(
+            x, gradient, at, mask, centre, inverse, factor, shift, is_relu
+        )
         products += slope * value
         gradients += slope
     into = parts + tl.program_id(1) * 2 * channels + channel
@@ -362,15 +376,13 @@ def gradient_of_normalised(
     is_channel = channel < channels
     mask = (pixel < pixels)[:, None] & is_channel[None, :]
     at = pixel[:, None] * channels + channel[None, :]
-    centre = tl.load(mean + channel, mask=is_channel, other=0.0)[None, :]
-    inverse = tl.load(inverse_std + channel, mask=is_channel, other=0.0)[None, :]
-    factor = tl.load(weight + channel, mask=is_channel, other=0.0)[None, :]
-    shift = tl.load(bias + channel, mask=is_channel, other=0.0)[None, :]
-    is_relu = tl.load(bits + channel // of_bit, mask=is_channel, other=0)[None, :] != 0
-    product = tl.load(sums + channel, mask=is_channel, other=0.0)[None, :] / pixels
-    average = tl.load(sums + channels + channel, mask=is_channel, other=0.0)[None, :] / pixels
-    value = (tl.load(x + at, mask=mask, other=0.0).to(tl.float32) - centre) * inverse
-    slope = tl.load(gradient + at, mask=mask, other=0.0).to(tl.float32)
-    slope = tl.where(is_relu & (value * factor + shift <= 0), 0.0, slope)
+    centre = _of_channels(mean, channel, is_channel)[None, :]
+    inverse = _of_channels(inverse_std, channel, is_channel)[None, :]
+    factor = _of_channels(weight, channel, is_channel)[None, :]
+    shift = _of_channels(bias, channel, is_channel)[None, :]
+    is_relu = _of_channels(bits, channel // of_bit, is_channel)[None, :] != 0
+    product = _of_channels(sums, channel, is_channel)[None, :] / pixels
+    average = _of_channels(sums + channels, channel, is_channel)[None, :] / pixels
+    value, slope = _value_and_slope(x, gradient, at, mask, centre, inverse, factor, shift, is_relu)
     result = (slope - average - value * product) * (inverse * factor)
     tl.store(x_gradient + at, result.to(x_gradient.dtype.element_ty), mask=mask)
