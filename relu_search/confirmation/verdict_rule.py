@@ -32,6 +32,7 @@ from relu_search.statistics.paired_tests import (
     Scores,
     differences_of,
     hedges_g,
+    plain_p,
     sign_flip_p,
 )
 
@@ -231,12 +232,10 @@ def compare(
     difference = float(differences.mean())
     if np.ptp(differences) < ROUNDING:  # no variance: the interval is a point
         t_low = t_high = bca_low = bca_high = difference
-        p_t = 1.0 if abs(difference) < ROUNDING else 0.0
         p_tost = 1.0
     else:
-        test = stats.ttest_rel(a, b)
-        t_low, t_high = map(float, test.confidence_interval(1 - LEVEL))
-        p_t = float(test.pvalue)
+        interval = stats.ttest_1samp(differences, 0).confidence_interval(1 - LEVEL)
+        t_low, t_high = map(float, interval)
         bca_low, bca_high = _bca_interval(differences, resamples)
         p_tost = float(ttost_paired(a, b, -margin, margin)[0])
     return Comparison(
@@ -250,7 +249,7 @@ def compare(
         t_high=t_high,
         bca_low=bca_low,
         bca_high=bca_high,
-        p_t=p_t,
+        p_t=plain_p(differences),
         p_sign_flip=sign_flip_p(differences),
         hedges_g=hedges_g(a, b),
         p_superior=float(stats.mannwhitneyu(a, b).statistic) / n**2,

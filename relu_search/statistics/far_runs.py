@@ -9,13 +9,13 @@ from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from relu_search.statistics.paired_tests import (
     FEWEST_SEEDS,
     ROUNDING,
     Scores,
     differences_of,
+    plain_p,
     skewed_p,
 )
 
@@ -68,9 +68,7 @@ class FarRuns:
         """
         if self:
             return skewed_p(differences, self.shift(len(differences)))
-        if np.ptp(differences) < ROUNDING:
-            return 1.0 if abs(float(differences.mean())) < ROUNDING else 0.0
-        return float(stats.ttest_1samp(differences, 0).pvalue)
+        return plain_p(differences)
 
 
 def far_runs(scores: Mapping[str, Scores], pairs: Sequence[tuple[str, str]]) -> FarRuns:
