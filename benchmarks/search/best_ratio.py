@@ -17,8 +17,8 @@ import pandas as pd
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.search.replays import full_length, in_processes, seed_order, trial_row
-from benchmarks.search.simulator import Replay
+from benchmarks.replay.replays import full_length, in_processes, seed_order, trial_row
+from benchmarks.replay.simulator import Replay
 from relu_search.ratios.best_ratio import LEVEL, best_ratio
 from relu_search.settings.search_config import SearchConfig
 

@@ -19,8 +19,8 @@ import pandas as pd
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.search.replays import full_length, in_processes, seed_order, trial_row
-from benchmarks.search.simulator import Ended, Replay
+from benchmarks.replay.replays import full_length, in_processes, seed_order, trial_row
+from benchmarks.replay.simulator import Ended, Replay
 from relu_search.analysis.leaderboard import ranked, rows_of
 from relu_search.budget.plan import TOP
 from relu_search.confirmation.arms import Arm

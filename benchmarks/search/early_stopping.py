@@ -19,8 +19,8 @@ from scipy.stats import rankdata, spearmanr
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.search.replays import in_processes, seed_order
-from benchmarks.search.simulator import Ended, Replay
+from benchmarks.replay.replays import in_processes, seed_order
+from benchmarks.replay.simulator import Ended, Replay
 
 PAGE = Path(__file__).parents[1] / "early_stopping.md"
 TABLES = ("plain-12", "preresnet-8", "plain-20-colour", "plain-20-colour-short")

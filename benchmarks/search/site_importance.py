@@ -19,8 +19,8 @@ from scipy.stats import spearmanr
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import load
-from benchmarks.search.replays import seed_order
-from benchmarks.search.simulator import Replay
+from benchmarks.replay.replays import seed_order
+from benchmarks.replay.simulator import Replay
 from relu_search.analysis.site_effects import importance_of, shapley
 from relu_search.settings.metrics import METRICS
 

@@ -18,8 +18,8 @@ import pandas as pd
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import load
-from benchmarks.search.replays import in_processes, seed_order, trial_row
-from benchmarks.search.simulator import Replay
+from benchmarks.replay.replays import in_processes, seed_order, trial_row
+from benchmarks.replay.simulator import Replay
 from relu_search.analysis.leaderboard import best_trial
 from relu_search.budget.decided import ACCURACY_MARGIN, LOSS_MARGIN, Decider
 from relu_search.settings.metrics import MetricName

@@ -18,9 +18,9 @@ import pandas as pd
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.search.efficiency import leaders
-from benchmarks.search.replays import full_length, in_processes, trial_row
-from benchmarks.search.simulator import Ended, Replay
+from benchmarks.replay.judging import leaders
+from benchmarks.replay.replays import full_length, in_processes, trial_row
+from benchmarks.replay.simulator import Ended, Replay
 from relu_search.analysis.leaderboard import ranked, rows_of
 from relu_search.samplers.choice_space import ChoiceSpace
 from relu_search.samplers.study_arrays import Prior

@@ -20,7 +20,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState, create_trial
 
 from benchmarks.relu_bench import load
-from benchmarks.search.simulator import Replay
+from benchmarks.replay.simulator import Replay
 from benchmarks.speed.rows import Row, ratio_of_runs, seconds_of, seconds_text
 from relu_search.run_folder.study import open_study
 from relu_search.search.proposer import StudyProposer

@@ -15,7 +15,7 @@ from benchmarks.relu_bench.images import shrunk
 from benchmarks.relu_bench.reliability import reliability
 from benchmarks.relu_bench.specs import METRICS, PRECISE_METRICS
 from benchmarks.relu_bench.training import train_one, train_pack
-from benchmarks.search.simulator import STOCK, Replay
+from benchmarks.replay.simulator import STOCK, Replay
 from search_spaces import InputError
 from trials import load_data, run_trial
 

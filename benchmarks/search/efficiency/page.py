@@ -12,10 +12,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from benchmarks.pages import write_below_mark
-from benchmarks.search.outcomes import TRIALS, Cell, Outcome, Outcomes, quartiles
+from benchmarks.replay.judging import Outcome
+from benchmarks.search.efficiency.outcomes import TRIALS, Cell, Outcomes, quartiles
 from relu_search.settings.search_config import SearchConfig
 
-HERE = Path(__file__).parents[1]
+HERE = Path(__file__).parents[2]
 _COLUMNS = (
     *("strategy", "trials to top 5 %", "trials to top 1 %", "epochs to top 1 %"),
     *("reached top 1 % in 100", "regret after 25", "regret after 100", "of the luckiest run"),

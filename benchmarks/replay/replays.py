@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
 from benchmarks.relu_bench import Table
-from benchmarks.search.simulator import Ended
+from benchmarks.replay.simulator import Ended
 from search_spaces import module_name_of, ratio_text
 
 Result = TypeVar("Result")

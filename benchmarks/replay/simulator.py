@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 
 from benchmarks.relu_bench import Table
-from benchmarks.search.stock import CompletedStudy, StockProposer
+from benchmarks.replay.stock import CompletedStudy, StockProposer
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.samplers.distinct import DistinctSampler
 from relu_search.samplers.study_arrays import Prior

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.replay.judging import Outcome
+
 TRIALS = 100
 """Trials of a replay; a target that was not reached by then counts as not reached."""
 LONGER = {"random": 600}
@@ -33,25 +35,6 @@ class Cell:
         stops = "asha" if self.early_stopping else "full"
         strategy = self.strategy.replace(" ", "-").replace(",", "")
         return f"{self.table}-{strategy}-{stops}-{self.workers}-{self.trials}"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What one replay gave.
-
-    Attributes:
-        regret: after each trial, truth of the incumbent less the best truth in the space, in nats
-            of test loss; None before the first incumbent.
-        lucky_regret: the same of the incumbent by its luckiest run instead of the model's estimate.
-        epochs: trained in all, after each trial.
-        top5, top1: trials until the incumbent was first among the best 5 % (1 %); None: never.
-    """
-
-    regret: list[float | None]
-    lucky_regret: list[float | None]
-    epochs: list[int]
-    top5: int | None
-    top1: int | None
 
 
 Outcomes = Mapping[Cell, Sequence[Outcome]]

@@ -1,0 +1,1 @@
+"""Searches replayed against a table, and judged by the truth."""
