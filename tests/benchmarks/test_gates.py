@@ -10,8 +10,11 @@ from torch import nn
 from torch.nn import functional
 
 from benchmarks.relu_bench import load
-from benchmarks.search.gates import training
+from benchmarks.replay.replays import seed_order
+from benchmarks.search.gates import searches, training
 from benchmarks.search.gates.front import Ranking
+from benchmarks.search.gates.page import search_rows
+from benchmarks.search.gates.searches import Course, Setting, searched
 from benchmarks.search.gates.training import (
     GROWING,
     NONE,
@@ -167,6 +170,11 @@ def test_effects_and_regrets_are_those_of_the_table():
     least = [min(means[p.bits] for p in chosen[:count]) for count in range(1, 5)]
     assert regrets == pytest.approx([loss - means[best] for loss in least])
     assert ranks == [1 + sum(loss < one for loss in means.values()) for one in least]
+    shares = []
+    for one in chosen[1:3]:
+        rivals = [loss for bits, loss in means.items() if bits.count("1") == one.kept]
+        shares.append(sum(loss < means[one.bits] for loss in rivals) / (len(rivals) - 1))
+    assert truth.better_of_equal_count(chosen[:3]) == pytest.approx(np.mean(shares))
 
 
 def test_main_effects_are_the_weights_of_an_additive_table():
@@ -182,3 +190,29 @@ def test_main_effects_are_the_weights_of_an_additive_table():
     truth = Truth(planted, tied_sites(table.spec.space))
     assert truth.main_effects == pytest.approx(weights)
     assert truth.agreement(weights)[0] == pytest.approx(1.0)
+
+
+def test_a_search_tries_the_advice_first_and_is_replayed_once(tmp_path, monkeypatch):
+    table = load("preresnet-8")
+    losses = table.final("test_loss")
+    chosen = [Placement("000001"), Placement("110011")]
+    setting = Setting("preresnet-8", "random", references=False, early_stopping=False)
+    two = searched(setting, [[placement] for placement in chosen], 2, tmp_path / "kept.json")
+    least = np.sort(losses[:, seed_order(table, 0)[1:]].mean(axis=1)[1:])[0]
+    unseen = losses[table.row_of["000001"], seed_order(table, 0)[1:]].mean()
+    assert two[0].regrets[0] == pytest.approx(unseen - least)
+    assert two[0].top5 > 1
+    assert len(two[1].regrets) == setting.trials == 50
+    monkeypatch.setattr(searches, "judged", None)
+    assert searched(setting, [[]], 2, tmp_path / "kept.json") == two
+
+
+def test_where_the_gates_are_counted_their_training_takes_the_place_of_trials():
+    slow = Course(regrets=[1 / count for count in range(1, 51)], top5=30, top1=40)
+    fast = Course(regrets=[0.5 / count for count in range(1, 51)], top5=48, top1=np.inf)
+    courses = {"nothing": ([slow], [fast]), "none-4": ([fast], [slow])}
+    rows = [row.split(" | ") for row in search_rows("gp", False, courses)[4:]]
+    assert rows[0][1:3] == ["0.1000 / 0.0500", "0.0400 / 0.0200"]
+    assert rows[1][1:3] == ["0.0500 / 0.1000", "0.0200 / 0.0400"]
+    assert rows[2][1:3] == [f"{0.5 / 6:.4f} / {1 / 6:.4f}", f"{0.5 / 21:.4f} / {1 / 21:.4f}"]
+    assert rows[2][-1] == "> 50 [> 50, > 50] / 34 [34, 34] |"

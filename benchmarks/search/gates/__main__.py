@@ -11,7 +11,8 @@ that was cut off goes on.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
@@ -25,47 +26,69 @@ from benchmarks.search.gates.ways import FREE, GATES, free_lists, rankings
 from search_spaces import Placement
 
 PAGE = Path(__file__).parents[2] / "gates.md"
-REPLAYED = {"gp": (*FREE, "growing-4", "none-4"), "random": ("nothing", "none-4")}
-"""What the searches of a sampler try first."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is done with one table.
+
+    Attributes:
+        seeds: cost of a training with gates -> how many of them.
+        advising: the gates whose fronts are tried first by searches with `gp`.
+    """
+
+    table: str
+    seeds: Mapping[int, int]
+    advising: tuple[str, ...]
+
+
+PLANS = (
+    Plan("plain-12", {1: 10, 4: 10}, ("growing-4", "none-4", "none-1")),
+    Plan("preresnet-8", {1: 10, 4: 10}, ("growing-4", "none-4", "none-1")),
+    Plan("plain-20-colour", {1: 3, 4: 1}, ("growing-1", "none-1")),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", help="CIFAR-10 by another name, as parquet:DIR")
-    parser.add_argument("--seeds", type=int, default=10, help="trainings with gates on digits")
-    parser.add_argument("--colour-seeds", type=int, default=2, help="the same on colour images")
     parser.add_argument("--replays", type=int, default=24, help="of each search")
     parser.add_argument("--work", type=Path, default=Path("out/gates"), help="of what is kept")
     arguments = parser.parse_args()
-    seeds = {
-        "plain-12": arguments.seeds,
-        "preresnet-8": arguments.seeds,
-        "plain-20-colour": arguments.colour_seeds,
-    }
     lines = []
-    for name, count in seeds.items():
-        lines += _about(name, count, arguments.replays, arguments.work, arguments.data)
-    write_below_mark(PAGE, "\n".join(lines) + "\n")
+    for plan in PLANS:
+        lines += _about(plan, arguments.replays, arguments.work, arguments.data)
+    write_below_mark(PAGE, "\n".join(lines))
 
 
-def _about(name: str, seeds: int, replays: int, work: Path, source: str | None) -> list[str]:
+def _about(plan: Plan, replays: int, work: Path, source: str | None) -> list[str]:
     """The part of the page about one table."""
-    table = load(name)
+    table = load(plan.table)
     truth = Truth(table, tied_sites(table.spec.space))
-    found = {gates.name: rankings(table, gates, seeds, work, source) for gates in GATES}
+    found = {
+        gates.name: rankings(
+            table,
+            gates,
+            plan.seeds[gates.cost],
+            work,
+            source if table.spec.data == "cifar10" else None,
+        )
+        for gates in GATES
+    }
     advice: dict[str, Sequence[Sequence[Placement]]] = {
         way: free_lists(truth, way, replays) for way in FREE
     }
     advice |= {way: [one.front for one in rows] for way, rows in found.items()}
-    lines = [f"## {name}", "", *agreement_rows(truth, found), "", *effect_rows(truth, found)]
+    lines = [f"## {plan.table}", "", *agreement_rows(truth, found), "", *effect_rows(truth, found)]
     lines += ["", *first_rows(truth, advice)]
-    for sampler, references in product(("gp", "random"), (False, True)):
+    replayed = {"gp": [*FREE, *plan.advising], "random": ["nothing", "none-1"]}
+    for sampler, references in product(replayed, (False, True)):
         courses: dict[str, tuple[list[Course], list[Course]]] = {}
-        for way in REPLAYED[sampler]:
+        for way in replayed[sampler]:
             full, stopped = (
                 searched(setting, advice[way], replays, work / f"{setting.name}-{way}.json")
                 for setting in (
-                    Setting(name, sampler, references, early_stopping)
+                    Setting(plan.table, sampler, references, early_stopping)
                     for early_stopping in (False, True)
                 )
             )

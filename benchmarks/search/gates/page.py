@@ -24,14 +24,19 @@ _COSTS = {gates.name: gates.cost for gates in GATES}
 def agreement_rows(truth: Truth, found: Mapping[str, Sequence[Ranking]]) -> list[str]:
     """How well the orders of the sites agree with their effects in the table."""
     lines = [
-        "Order of the sites: Kendall's tau with their true effects; median [lowest, highest].",
+        "Order of the sites: Kendall's tau with their true effects. The front: the share of the "
+        "placements with equally many ReLUs that are better, mean over the front; 50 % is chance. "
+        "Median [lowest, highest] over the trainings.",
         "",
-        "| order by | trainings | costs | main effects | effects at the best placement |",
-        "|---|---|---|---|---|",
+        "| order by | trainings | each costs | tau, main effects | tau, effects at the best "
+        "placement | better with as many ReLUs |",
+        "|---|---|---|---|---|---|",
     ]
     for way, rows in found.items():
         taus = np.array([truth.agreement(row.importance) for row in rows])
         cells = [_spread(column, "{:.2f}") for column in taus.T]
+        shares = [100 * truth.better_of_equal_count(row.front) for row in rows]
+        cells.append(_spread(shares, "{:.0f}") + " %")
         cost = _cost(_COSTS[way])
         lines.append(f"| {_TITLES[way]} | {len(rows)} | {cost} | {' | '.join(cells)} |")
     return lines

@@ -50,7 +50,7 @@ class Course:
         top5, top1: trials until the leader was among the best 5 % (1 %); infinite: never.
     """
 
-    regrets: tuple[float, ...]
+    regrets: list[float]
     top5: float
     top1: float
 
@@ -87,7 +87,7 @@ def _course(setting: Setting, first: tuple[Placement, ...], seed: int) -> Course
     )
     outcome = judged(replay.run(), table, order, replay.min_relus)
     return Course(
-        regrets=tuple(math.inf if nats is None else nats for nats in outcome.regret),
+        regrets=[math.inf if nats is None else nats for nats in outcome.regret],
         top5=math.inf if outcome.top5 is None else outcome.top5,
         top1=math.inf if outcome.top1 is None else outcome.top1,
     )

@@ -78,6 +78,21 @@ class Truth:
         regrets = np.minimum.accumulate(self.losses[rows]) - self.losses.min()
         return regrets.tolist(), np.minimum.accumulate(self.ranks[rows]).tolist()
 
+    def better_of_equal_count(self, placements: Sequence[Placement]) -> float:
+        """Share of the placements with as many ReLUs that are better; mean over a list.
+
+        0 is the best of its count, and 1/2 is chance. A placement that is alone in its count is
+        left out.
+        """
+        shares = []
+        for row in (self.table.row_of[placement.bits] for placement in placements):
+            rivals = np.delete(self.losses, row)[
+                np.delete(self.table.relus, row) == self.table.relus[row]
+            ]
+            if len(rivals):
+                shares.append(float((rivals < self.losses[row]).mean()))
+        return float(np.mean(shares))
+
     def random_front(self, seed: int) -> list[Placement]:
         """A random placement for each number of open gates, from 1 to all of them."""
         rng = random.Random(seed)
