@@ -190,6 +190,9 @@ def test_main_effects_are_the_weights_of_an_additive_table():
     truth = Truth(planted, tied_sites(table.spec.space))
     assert truth.main_effects == pytest.approx(weights)
     assert truth.agreement(weights)[0] == pytest.approx(1.0)
+    assert truth.additive_share == pytest.approx(1.0)
+    parity = replace(planted, metrics={"test_loss": np.exp((-1.0) ** bits.sum(1))[:, None, None]})
+    assert Truth(parity, truth.groups).additive_share == pytest.approx(0, abs=0.01)
 
 
 def test_a_search_tries_the_advice_first_and_is_replayed_once(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from benchmarks.search.gates.front import Ranking
+from benchmarks.search.gates.front import Ranking, front
 from benchmarks.search.gates.searches import Course
 from benchmarks.search.gates.truth import Truth
 from benchmarks.search.gates.ways import FREE, GATES
@@ -26,7 +26,8 @@ def agreement_rows(truth: Truth, found: Mapping[str, Sequence[Ranking]]) -> list
     lines = [
         "Order of the sites: Kendall's tau with their true effects. The front: the share of the "
         "placements with equally many ReLUs that are better, mean over the front; 50 % is chance. "
-        "Median [lowest, highest] over the trainings.",
+        "Median [lowest, highest] over the trainings. In truth, the main effects explain "
+        f"{100 * truth.additive_share:.0f} % of the variance of log(test loss).",
         "",
         "| order by | trainings | each costs | tau, main effects | tau, effects at the best "
         "placement | better with as many ReLUs |",
@@ -88,6 +89,7 @@ def first_rows(truth: Truth, advice: Mapping[str, Sequence[Sequence[Placement]]]
         FREE["random"]: [truth.random_front(seed) for seed in range(_RANDOM_LISTS)],
         FREE["ascending"]: [truth.ascending(seed) for seed in range(_RANDOM_LISTS)],
     }
+    lists["the true main effects"] = [front(np.argsort(-truth.main_effects), truth.groups)]
     lists |= {_TITLES[gates.name]: advice[gates.name] for gates in GATES}
     for title, several in lists.items():
         judged = [truth.best_of_first(one) for one in several]

@@ -42,11 +42,21 @@ class Truth:
     @cached_property
     def main_effects(self) -> NDArray[np.float64]:
         """(gates,) what keeping a site adds to -log(loss): least squares over all placements."""
+        return self._additive[0]
+
+    @property
+    def additive_share(self) -> float:
+        """Share of the variance of log(loss) that the sum of the main effects explains, 0 to 1."""
+        return self._additive[1]
+
+    @cached_property
+    def _additive(self) -> tuple[NDArray[np.float64], float]:
         some = self.table.relus > 0
         bits = np.array([self._gates(placement) for placement in self.table.spec.placements])
         design = np.column_stack([np.ones(some.sum()), bits[some]])
-        weights = np.linalg.lstsq(design, -np.log(self.losses[some]), rcond=None)[0]
-        return np.asarray(weights[1:])
+        values = -np.log(self.losses[some])
+        weights = np.linalg.lstsq(design, values, rcond=None)[0]
+        return weights[1:], float(1 - (values - design @ weights).var() / values.var())
 
     @cached_property
     def effects_at_the_best(self) -> NDArray[np.float64]:
