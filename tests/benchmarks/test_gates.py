@@ -18,6 +18,7 @@ from benchmarks.search.gates.searches import Course, Setting, searched
 from benchmarks.search.gates.training import (
     GROWING,
     NONE,
+    Penalty,
     insert_soft_relus,
     tied_sites,
     trained_gates,
@@ -148,6 +149,19 @@ def test_a_front_is_nested_with_one_placement_for_each_number_of_relus(penalty):
     assert [placement.kept for placement in front] == list(range(1, len(groups) + 1))
     for small, large in pairwise(front):
         assert all(a <= b for a, b in zip(small.bits, large.bits, strict=True))
+
+
+def test_a_penalty_closes_gates_that_the_loss_alone_leaves_open():
+    spec = load("preresnet-8").spec
+    data = load_data("digits", train_limit=200, validation_images=100)
+    groups = tied_sites(spec.space)
+    trial = spec.trial(spec.space.backbone.paired, 0)
+    free, strong = (
+        trained_gates(trial, data, groups, Penalty(first=nats, last=nats, start=1.0))
+        for nats in (0.0, 2.0)
+    )
+    assert (strong[-1] < 0.5).all()
+    assert (free[-1] > 0.5).sum() >= 3
 
 
 def test_effects_and_regrets_are_those_of_the_table():

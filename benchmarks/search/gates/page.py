@@ -24,10 +24,8 @@ _COSTS = {gates.name: gates.cost for gates in GATES}
 def agreement_rows(truth: Truth, found: Mapping[str, Sequence[Ranking]]) -> list[str]:
     """How well the orders of the sites agree with their effects in the table."""
     lines = [
-        "Order of the sites: Kendall's tau with their true effects. The front: the share of the "
-        "placements with equally many ReLUs that are better, mean over the front; 50 % is chance. "
-        "Median [lowest, highest] over the trainings. In truth, the main effects explain "
-        f"{100 * truth.additive_share:.0f} % of the variance of log(test loss).",
+        f"The main effects explain {100 * truth.additive_share:.0f} % of the variance of log(test "
+        "loss).",
         "",
         "| order by | trainings | each costs | tau, main effects | tau, effects at the best "
         "placement | better with as many ReLUs |",
@@ -50,8 +48,7 @@ def effect_rows(truth: Truth, found: Mapping[str, Sequence[Ranking]]) -> list[st
     heads = [f"closed after, costs {_cost(gates.cost)} (penalty)" for gates in penalised]
     heads += [f"gate without penalty, costs {_cost(gates.cost)}" for gates in free]
     lines = [
-        "What keeping a ReLU adds to -log(test loss), and what the gates did; medians. `never`: "
-        "the gate was open at the end.",
+        "What keeping the ReLUs of a gate adds to -log(test loss), and what the gate did:",
         "",
         f"| sites | main effect | effect at the best | {' | '.join(heads)} |",
         "|---|---|---|" + "---|" * len(heads),
@@ -72,15 +69,13 @@ def effect_rows(truth: Truth, found: Mapping[str, Sequence[Ranking]]) -> list[st
 
 
 def first_rows(truth: Truth, advice: Mapping[str, Sequence[Sequence[Placement]]]) -> list[str]:
-    """How good the best of the first placements of a list is."""
+    """How good the best of the first placements of a list is: nats behind the best, and rank."""
     counts = [count for count in _FIRST if count <= len(truth.groups)]
     if counts[-1] < len(truth.groups):
         counts.append(len(truth.groups))
     places = int(np.isfinite(truth.losses).sum())
     lines = [
-        f"The best of the first placements, fewest ReLUs first: how far its mean test loss is "
-        f"behind the best one of all {places}, in nats, and its rank; medians over the trainings, "
-        f"or over {_RANDOM_LISTS} random lists.",
+        f"The best of the first placements of a list, behind the best of all {places}, in nats:",
         "",
         f"| list | {' | '.join(f'first {count}' for count in counts)} |",
         "|---|" + "---|" * len(counts),
@@ -112,16 +107,17 @@ def first_rows(truth: Truth, advice: Mapping[str, Sequence[Sequence[Placement]]]
 def search_rows(
     sampler: str, references: bool, courses: Mapping[str, tuple[list[Course], list[Course]]]
 ) -> list[str]:
-    """The leaders of searches: without early stopping / with it."""
+    """The leaders of searches: median regrets, and quartiles of trials to the best 5 %.
+
+    Args:
+        courses: for each way, the searches without and those with early stopping.
+    """
     full = next(iter(courses.values()))[0]
     trials = len(full[0].regrets)
     after = [count for count in AFTER if count <= trials]
     begins = "after the hand-designed modules" if references else "without hand-designed modules"
     lines = [
-        f"Searches by `{sampler}`, {begins}: median regret of the leader in nats, and trials until "
-        f"it is among the best 5 %, median [quartiles]; without early stopping / with it; "
-        f"{len(full)} replays each. Where the gates are counted, their training takes the place of "
-        "the first trials.",
+        f"Searches by `{sampler}`, {begins}, {len(full)} replays each:",
         "",
         f"| tried first | {' | '.join(f'after {count}' for count in after)} | trials to best 5 % |",
         "|---|" + "---|" * (len(after) + 1),
