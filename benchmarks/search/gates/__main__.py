@@ -45,7 +45,7 @@ class Plan:
 PLANS = (
     Plan("plain-12", {1: 10, 4: 10}, ("growing-4", "none-4", "none-1")),
     Plan("preresnet-8", {1: 10, 4: 10}, ("growing-4", "none-4", "none-1")),
-    Plan("plain-20-colour", {1: 3, 4: 1}, ("growing-1", "none-1")),
+    Plan("plain-20-colour", {1: 3, 4: 2}, ("growing-4", "none-4", "growing-1", "none-1")),
 )
 
 
