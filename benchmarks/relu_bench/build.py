@@ -16,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ from rich.progress import Progress
 from benchmarks.relu_bench.images import images_of
 from benchmarks.relu_bench.specs import SPECS, TableSpec
 from benchmarks.relu_bench.training import train_one, train_pack
+from search_spaces import Placement
 
 
 def main() -> None:
@@ -53,6 +54,7 @@ def main() -> None:
 def train_missing(
     spec: TableSpec,
     log: Path,
+    runs: Sequence[tuple[Placement, int]] | None = None,
     *,
     source: str | None = None,
     device: str = "cpu",
@@ -62,18 +64,16 @@ def train_missing(
     """Train what the log lacks, one line per training.
 
     Args:
+        runs: placements and seeds; None: all of the table, one seed after the other.
         source: as for `images_of`.
         pack_size: trainings at once; 1: each one by the reference code.
         minutes: no training is started after this time.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     done = {(row["bits"], row["seed"]) for row in rows_of(log)}
-    missing = [
-        (placement, seed)
-        for seed in range(spec.seeds)
-        for placement in spec.placements
-        if (placement.bits, seed) not in done
-    ]
+    if runs is None:
+        runs = [(placement, seed) for seed in range(spec.seeds) for placement in spec.placements]
+    missing = [run for run in runs if (run[0].bits, run[1]) not in done]
     data, test = images_of(spec, source)
     started = time.perf_counter()
     with log.open("a") as file, Progress() as progress:

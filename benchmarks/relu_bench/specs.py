@@ -104,3 +104,6 @@ SPECS = {
     )
 }
 """The tables that are shipped, by name."""
+
+SIXTY_SITES = TableSpec(name="sixty-sites", backbone="preresnet-62", granularity="site", seeds=10)
+"""The synthetic table; it has too many placements to train or to list."""

@@ -47,6 +47,14 @@ class Table:
         """(placements, seeds): a metric after the last epoch."""
         return self.metrics[metric][:, :, -1]
 
+    def curves(self, row: int, seed: int) -> dict[str, NDArray[np.float64]]:
+        """Each metric after each epoch of one training, (epochs,)."""
+        return {metric: values[row, seed] for metric, values in self.metrics.items()}
+
+    def seconds_of(self, row: int, seed: int) -> float:
+        """Seconds of one training."""
+        return float(self.seconds[row, seed])
+
     def query(self, placement: Placement | str, epoch: int, seed: int) -> dict[str, float]:
         """What was measured of one training after one epoch.
 

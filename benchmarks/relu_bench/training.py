@@ -29,10 +29,11 @@ class _Row:
         self._seconds = 0.0
         self.failure: str | None = None
 
-    def add(self, epoch: EpochMetrics, test: Score, precise: Score) -> None:
+    def add(self, epoch: EpochMetrics, test: Score, precise: Score | None) -> None:
         known = epoch.to_json()
         known |= {"test_loss": test[0], "test_accuracy": test[1]}
-        known |= dict(zip(PRECISE_METRICS, precise, strict=True))
+        if precise is not None:
+            known |= dict(zip(PRECISE_METRICS, precise, strict=True))
         for name, values in self._metrics.items():
             values.append(known[name])
         self._seconds += epoch.seconds
@@ -80,16 +81,17 @@ def train_pack(
         training.join(number, spec)
     rows = [_Row(metrics) for _ in specs]
     test_images = on_device(test, device)
+    wants_precise = not set(PRECISE_METRICS).isdisjoint(metrics)
     for _ in range(specs[0].recipe.epochs):
         if not training.members:
             break
         results = training.epoch()
         tested = training.score(*test_images)
-        precise = training.precise_validate()
+        precise = training.precise_validate() if wants_precise else {}
         for number, result in results.items():
             if isinstance(result, str):
                 rows[number].failure = result
                 training.leave(number)
             else:
-                rows[number].add(result, tested[number], precise[number])
+                rows[number].add(result, tested[number], precise.get(number))
     return [row.to_json() for row in rows]
