@@ -108,6 +108,16 @@ class SearchSpace:
                 f"{self.min_relus} to {self.max_relus} ReLUs; widen the limits"
             )
 
+    def with_relus(self, fewest: int, most: int) -> SearchSpace:
+        """The same space with other limits on the number of ReLUs.
+
+        Raises:
+            InputError: no placement meets them.
+        """
+        return SearchSpace(
+            self.backbone, self.granularity, min_relus=fewest, max_relus=most, norm=self.norm
+        )
+
     @property
     def choices(self) -> dict[str, tuple[str, ...]]:
         """Name of each unit -> labels of its choices."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from benchmarks.relu_bench import Table
 from benchmarks.replay.simulator import Ended
+from benchmarks.replay.tables import Ground
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.gp_model import Surrogate
 
@@ -77,19 +79,55 @@ def judged(ended: list[Ended], table: Table, order: list[int], min_relus: int) -
     )
 
 
+def regrets(ended: Sequence[Ended], ground: Ground, counts: Sequence[int]) -> list[float | None]:
+    """How much worse than the best placement the leader is, after each number of trials.
+
+    The leader is the placement that the leaderboard of a search would show first: of those with a
+    training of full length, the one with the best estimate.
+
+    Args:
+        counts: numbers of trials that have ended.
+
+    Returns:
+        Nats of test loss; None where no trial had full length.
+    """
+    found: list[float | None] = []
+    for count in counts:
+        whole = [
+            trial
+            for trial in ended[:count]
+            if trial.epochs == ground.table.spec.recipe.epochs
+            and not trial.failed
+            and ground.admits(trial.row)
+        ]
+        if not whole:
+            found.append(None)
+            continue
+        losses = [ground.table.curves(t.row, t.seed)["val_loss"][-1] for t in whole]
+        estimated = estimates([ground.bits(t.row) for t in whole], -np.log(losses))
+        found.append(ground.truth(whole[int(np.argmax(estimated))].row) - ground.best)
+    return found
+
+
 def leaders(
     table: Table, rows: list[int], scores: NDArray[np.float64], min_relus: int
 ) -> tuple[int | None, int | None]:
     """Rows of the table that lead: by the model's estimate, and by the best single run."""
-    bits = np.array([[int(bit) for bit in table.spec.placements[row].bits] for row in rows])
-    estimated = scores
-    if len(rows) >= FEWEST_TO_ESTIMATE:
-        estimated = Surrogate.fit(bits, scores).predict(bits)[0]
+    estimated = estimates([table.spec.placements[row].bits for row in rows], scores)
     allowed = [i for i, row in enumerate(rows) if table.relus[row] >= min_relus]
     if not allowed:
         return None, None
     first, second = (rows[max(allowed, key=by.__getitem__)] for by in (estimated, scores))
     return first, second
+
+
+def estimates(bits: Sequence[str], scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(n,) the score of each trial's placement as a leaderboard estimates it; larger is better."""
+    if len(bits) < FEWEST_TO_ESTIMATE:
+        groups = np.array([[one == other for other in bits] for one in bits])
+        return np.asarray(groups @ scores / groups.sum(axis=1))
+    points = np.array([[int(bit) for bit in one] for one in bits])
+    return Surrogate.fit(points, scores).predict(points)[0]
 
 
 def unseen_mean(losses: NDArray[np.float64], used: set[int]) -> float:

@@ -10,7 +10,8 @@ from typing import Any
 
 import optuna
 
-from benchmarks.relu_bench import Table
+from benchmarks.relu_bench import SyntheticTable, Table
+from benchmarks.replay.baselines import RULES, RuleProposer
 from benchmarks.replay.stock import CompletedStudy, StockProposer
 from relu_search.analysis.placement_facts import PlacementFacts
 from relu_search.samplers.distinct import DistinctSampler
@@ -76,7 +77,7 @@ class Replay:
 
     Args:
         sampler: a name of `SAMPLERS`, `TOLD_COMPLETE` behind it or not; of `TPE_VARIANTS`; `STOCK`;
-            or `coarse-to-fine`.
+            `coarse-to-fine`; or a rule of `RULES`, which has no first points but its own.
         workers: trials at once.
         early_stopping: as in a search, or all trials to the end.
         grace_epochs: None: the default of a search.
@@ -88,7 +89,7 @@ class Replay:
         prior: trials of an earlier search, as data of the model.
     """
 
-    table: Table
+    table: Table | SyntheticTable
     sampler: str
     trials: int
     seeds: Sequence[int]
@@ -181,6 +182,14 @@ class Replay:
         spec = self.table.spec
         granularity = "block" if self.sampler == COARSE_TO_FINE else spec.granularity
         space = SearchSpace(spec.backbone, granularity, min_relus=self.min_relus, width=spec.width)
+        if self.sampler in RULES:
+            return RuleProposer(
+                space,
+                rule=self.sampler,
+                spec_of=self._trial_spec,
+                trials=self.trials,
+                seed=self.seed,
+            )
         references = reference_modules(space.backbone) if self.references else {}
         common: dict[str, Any] = {
             "references": references,
@@ -215,15 +224,16 @@ class Replay:
     def _seconds(self, proposal: Proposal) -> float:
         """Simulated, for one epoch."""
         row = self.row_of(proposal.spec)
-        return float(self.table.seconds[row, proposal.spec.seed]) / self.table.spec.recipe.epochs
+        seconds = self.table.seconds_of(row, proposal.spec.seed)
+        return seconds / self.table.spec.recipe.epochs
 
     def row_of(self, spec: TrialSpec) -> int:
         return self.table.row_of[spec.placement.bits]
 
     def _metrics(self, spec: TrialSpec, epoch: int) -> EpochMetrics | None:
         known = {
-            name: float(values[self.row_of(spec), spec.seed, epoch - 1])
-            for name, values in self.table.metrics.items()
+            name: float(values[epoch - 1])
+            for name, values in self.table.curves(self.row_of(spec), spec.seed).items()
             if name in EpochMetrics.__annotations__
         }
         if any(map(math.isnan, known.values())):

@@ -25,7 +25,7 @@ class ChoiceSampler(BaseSampler, abc.ABC):
 
     Args:
         seed: of all random draws.
-        startup: number of random trials at the beginning.
+        startup: number of random trials at the beginning; they count when they have ended.
         space: what may be proposed; None: every combination of choices.
     """
 
@@ -63,13 +63,12 @@ class ChoiceSampler(BaseSampler, abc.ABC):
             return {}
         arrays = StudyArrays.of(study, choices)
         sizes = tuple(len(distribution.choices) for distribution in choices.values())
-        if len(arrays.scores) < self._startup:
-            first = self._first(arrays)
-            if first is None:
-                return {}
-            point = first
-        else:
-            point = self._propose(arrays, self._space or ChoiceSpace.free(sizes))
+        space = self._space or ChoiceSpace.free(sizes)
+        point = self._first(arrays, space)
+        if point is None and len(arrays.scores) >= self._startup:
+            point = self._propose(arrays, space)
+        if point is None:
+            return {}
         return {
             name: distribution.choices[index]
             for (name, distribution), index in zip(choices.items(), point, strict=True)
@@ -88,8 +87,8 @@ class ChoiceSampler(BaseSampler, abc.ABC):
         self._rng = np.random.default_rng()
         self._independent.reseed_rng()
 
-    def _first(self, arrays: StudyArrays) -> Point | None:
-        """A point for the start-up; None: each unit at random."""
+    def _first(self, arrays: StudyArrays, space: ChoiceSpace) -> Point | None:
+        """A point for the start-up; None: each unit at random, or its end."""
         return None
 
     @abc.abstractmethod

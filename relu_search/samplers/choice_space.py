@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import combinations, product
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from search_spaces import SearchSpace
+from search_spaces import InputError, SearchSpace
 
 Point = tuple[int, ...]
 Points = NDArray[np.int64]
@@ -20,6 +21,7 @@ Floats = NDArray[np.float64]
 
 LARGEST_POOL = 4_096
 """In spaces up to this many combinations, all points are candidates."""
+_ATTEMPTS = 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +72,13 @@ class ChoiceSpace:
 
     def admits(self, points: Points) -> NDArray[np.bool_]:
         """(n,) whether each of the points, (n, units), is within the limits."""
-        count = self.kept[np.arange(len(self.sizes)), points].sum(axis=1)
+        count = self.relus_of(points)
         return (count >= self.low) & (count <= self.high)
+
+    def relus_of(self, points: Points) -> NDArray[np.int64]:
+        """(n,) ReLUs that each of the points, (n, units), keeps."""
+        count: NDArray[np.int64] = self.kept[np.arange(len(self.sizes)), points].sum(axis=1)
+        return count
 
     def costs_of(self, points: Points) -> Floats:
         """(n, costs) of the points, (n, units)."""
@@ -121,6 +128,31 @@ class ChoiceSpace:
         if self.space is None:
             return tuple(int(rng.integers(size)) for size in self.sizes)
         return self.point_of(self.space.sample(random.Random(int(rng.integers(2**62)))))
+
+    def draw_sparse(self, seen: Container[Point], rng: np.random.Generator) -> Point | None:
+        """A random point with the fewest ReLUs, but not a seen one; None if none was found."""
+        if self.pool is not None:
+            left = np.array([p for p in self.pool.tolist() if tuple(p) not in seen], dtype=np.int64)
+            left = left.reshape(-1, len(self.sizes))
+            count = self.relus_of(left)
+            fewest = left[count == count.min(initial=self.high)]
+            return tuple(rng.choice(fewest).tolist()) if len(fewest) else None
+        for level in self._levels():
+            for _ in range(_ATTEMPTS):
+                placement = level.decode(level.sample(random.Random(int(rng.integers(2**62)))))
+                params = level.encode(level.canonical(placement))
+                assert params is not None  # it comes from this space
+                if (point := self.point_of(params)) not in seen:
+                    return point
+        return None
+
+    def _levels(self) -> Iterator[SearchSpace]:
+        """The space with one number of ReLUs after another."""
+        if self.space is None:
+            return
+        for count in range(self.low, self.high + 1):
+            with suppress(InputError):  # no placement has so many
+                yield self.space.with_relus(count, count)
 
     def draw_many(self, count: int, rng: np.random.Generator) -> Points:
         """(about `count`, units) random points; drawn one by one if few are within the limits."""

@@ -19,6 +19,9 @@ from relu_search.samplers.choice_sampler import ChoiceSampler
 from search_spaces import Placement, SearchSpace
 from search_spaces.space import ENUMERABLE
 
+ENOUGH = 3
+"""Trials for each placement that is left, with which every placement is tried before repeats."""
+
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """The search space in Optuna's terms."""
@@ -33,8 +36,8 @@ class DistinctSampler(BaseSampler):
     so that the study records what is really trained.
 
     A strategy that may repeat placements (`ChoiceSampler.repeats`) can propose one again, unless
-    the budget is large enough to try all placements that are left. Once all were tried, each
-    proposal is a repetition.
+    the rest of the budget has `ENOUGH` trials for each placement that is left: then these come
+    first. Once all were tried, each proposal is a repetition.
 
     All random draws for a trial depend only on (seed, number of the trial). So no state is saved,
     and a resumed search proposes what it would have proposed without the interruption.
@@ -135,7 +138,8 @@ class DistinctSampler(BaseSampler):
     def _is_repeated_on_purpose(self, params: dict[str, str], trial: FrozenTrial) -> bool:
         """Whether the strategy repeats this placement on purpose, with another seed."""
         repeats = isinstance(self._base, ChoiceSampler) and self._base.repeats
-        if self._trials - trial.number >= self._space.size - len(self._tried):
+        left = self._space.size - len(self._tried)
+        if left and self._trials - trial.number >= ENOUGH * left:
             return False
         return repeats and self._space.admits(self._space.decode(params))
 

@@ -13,6 +13,8 @@ from relu_search.samplers.choice_space import ChoiceSpace, Point, Points
 from relu_search.samplers.gp_model import Surrogate, kept_trials, one_blas_thread
 from relu_search.samplers.study_arrays import Prior, StudyArrays
 
+_FEWEST_TO_FIT = 2
+
 
 class SurrogateSampler(ChoiceSampler):
     """Bayesian optimisation: the candidate with the largest augmented expected improvement.
@@ -22,6 +24,14 @@ class SurrogateSampler(ChoiceSampler):
     are candidates too: one is proposed with another seed if that is worth more than any new
     placement. In a small space, every placement is a candidate. In a large one, candidates are
     neighbours and crosses of the best trials, and random points.
+
+    The search begins with placements with the fewest ReLUs: they were good in all tables of
+    trainings that we have, and they tell the effects of the sites from each other.
+
+    Args:
+        seed, space: as in `ChoiceSampler`.
+        startup: trials that do not ask the model, those of the hand-designed modules included.
+        prior: trials of an earlier run, as data of the model; they count as trials of the start-up.
     """
 
     repeats = True
@@ -31,13 +41,19 @@ class SurrogateSampler(ChoiceSampler):
         self,
         *,
         seed: int | None = None,
-        startup: int = 5,
+        startup: int = 9,
         space: ChoiceSpace | None = None,
         prior: Prior | None = None,
     ) -> None:
-        known = 0 if prior is None else len(prior.scores)
-        super().__init__(seed=seed, startup=max(2, startup - known), space=space)
+        super().__init__(seed=seed, startup=_FEWEST_TO_FIT, space=space)
         self._prior = prior
+        self._sparse = startup - (0 if prior is None else len(prior.scores))
+
+    def _first(self, arrays: StudyArrays, space: ChoiceSpace) -> Point | None:
+        seen = arrays.seen()
+        if len(arrays.scores) + len(arrays.pending) >= self._sparse:
+            return None
+        return space.draw_sparse(seen, self._rng)
 
     def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         with one_blas_thread():
@@ -113,8 +129,8 @@ class CoarseToFineSampler(SurrogateSampler):
         super().__init__(seed=seed, startup=startup, space=space, prior=prior)
         self._levels = levels
 
-    def _first(self, arrays: StudyArrays) -> Point | None:
-        if not self._levels:
+    def _first(self, arrays: StudyArrays, space: ChoiceSpace) -> Point | None:
+        if not self._levels or len(arrays.scores) >= self._startup:
             return None
         seen = arrays.seen()
         points = [tuple(p) for p in self._levels[0].points.tolist() if tuple(p) not in seen]
