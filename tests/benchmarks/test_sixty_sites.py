@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 from benchmarks.relu_bench import (
     METRICS,
@@ -211,6 +212,18 @@ def test_the_mean_over_trainings_is_the_model_and_their_spread_is_that_of_the_re
     assert np.mean(found) == pytest.approx(0, abs=4 * real.std() / np.sqrt(len(found)))
     assert np.std(found) == pytest.approx(real.std(), rel=0.05)
     np.testing.assert_allclose(table.seed_effects.mean(axis=0), 0, atol=1e-6)
+
+
+def test_all_near_trainings_are_drawn_equally_often_with_every_seed():
+    table = fresh()
+    placements = some_placements(400, kept=20)
+    for seed in range(10):
+        drawn_seconds = [table.seconds_of(table.row_of[p.bits], seed) for p in placements]
+        nearest = np.argsort(np.abs(table.repeated - 20), kind="stable")[:NEAREST]
+        values, expected = np.unique(table.seconds[nearest], return_counts=True)
+        found = np.array([drawn_seconds.count(value) for value in values])
+        assert found.sum() == 400
+        assert chisquare(found, 400 * expected / expected.sum()).pvalue > 1e-4
 
 
 def test_no_placement_is_better_than_the_best_one():
