@@ -134,3 +134,10 @@ def unseen_mean(losses: NDArray[np.float64], used: set[int]) -> float:
     """Mean over the seeds that were not used; over all if none is left."""
     unseen = [seed for seed in range(len(losses)) if seed not in used]
     return float(losses[unseen or slice(None)].mean())
+
+
+def quartiles(counts: Sequence[float | None]) -> tuple[float, float, float]:
+    """Lower quartile, median, upper quartile; None counts as infinite."""
+    values = [np.inf if count is None else float(count) for count in counts]
+    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), method="nearest").tolist()
+    return low, middle, high

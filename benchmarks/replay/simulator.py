@@ -12,9 +12,8 @@ import optuna
 
 from benchmarks.relu_bench import SyntheticTable, Table
 from benchmarks.replay.baselines import RULES, RuleProposer
-from benchmarks.replay.stock import CompletedStudy, StockProposer
+from benchmarks.replay.stock import StockProposer
 from relu_search.analysis.placement_facts import PlacementFacts
-from relu_search.samplers.distinct import DistinctSampler
 from relu_search.samplers.study_arrays import Prior
 from relu_search.search.costs import Costs
 from relu_search.search.proposer import StudyProposer
@@ -32,14 +31,6 @@ from trials.training.spec import TrialSpec
 
 STOCK = "stock"
 """In the place of a sampler's name: Ray's own `OptunaSearch`."""
-TOLD_COMPLETE = ", told COMPLETE"
-"""Behind a sampler's name: the study is told COMPLETE for trials that were stopped early."""
-TPE_VARIANTS: dict[str, dict[str, bool]] = {
-    "tpe, univariate": {"multivariate": False},
-    "tpe, grouped": {"multivariate": True, "group": True},
-    "tpe, no constant liar": {"constant_liar": False},
-}
-"""Options of Optuna's TPE other than its defaults."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +67,8 @@ class Replay:
     replay.
 
     Args:
-        sampler: a name of `SAMPLERS`, `TOLD_COMPLETE` behind it or not; of `TPE_VARIANTS`; `STOCK`;
-            `coarse-to-fine`; or a rule of `RULES`, which has no first points but its own.
+        sampler: a name of `SAMPLERS`; `STOCK`; `coarse-to-fine`; or a rule of `RULES`, which has no
+            first points but its own.
         workers: trials at once.
         early_stopping: as in a search, or all trials to the end.
         grace_epochs: None: the default of a search.
@@ -210,16 +201,7 @@ class Replay:
             )
             costs = Costs(self.costs, facts)
             common |= {"costs_of": costs.of, "site_costs": costs.of_sites()}
-        if self.sampler.endswith(TOLD_COMPLETE):
-            study = CompletedStudy(study.study_name, storage)
-        ours = self.sampler.removesuffix(TOLD_COMPLETE)
-        if ours in TPE_VARIANTS:
-            ours = "tpe"
-        proposer = StudyProposer(study, space, sampler=ours, **common)
-        if self.sampler in TPE_VARIANTS:
-            assert isinstance(study.sampler, DistinctSampler)
-            study.sampler = study.sampler.with_options(**TPE_VARIANTS[self.sampler])
-        return proposer
+        return StudyProposer(study, space, sampler=self.sampler, **common)
 
     def _seconds(self, proposal: Proposal) -> float:
         """Simulated, for one epoch."""

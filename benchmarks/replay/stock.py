@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optuna
 from optuna.samplers import TPESampler
-from optuna.trial import FrozenTrial, TrialState
 from ray.tune.search.optuna import OptunaSearch
 
 from relu_search.settings.metrics import METRICS, MetricName
@@ -16,23 +15,6 @@ from search_spaces import Placement, SearchSpace
 from trials.running.proposals import Proposal
 from trials.training.metrics import EpochMetrics
 from trials.training.spec import TrialSpec
-
-
-class CompletedStudy(optuna.Study):
-    """Told that a trial was pruned, it takes it as COMPLETE with the last value, as stock does."""
-
-    def tell(
-        self,
-        trial: optuna.Trial | int,
-        values: float | Sequence[float] | None = None,
-        state: TrialState | None = None,
-        skip_if_finished: bool = False,
-    ) -> FrozenTrial:
-        if state == TrialState.PRUNED:
-            number = trial if isinstance(trial, int) else trial.number
-            reported = self.get_trials(deepcopy=False)[number].intermediate_values
-            values, state = reported[max(reported)], None
-        return super().tell(trial, values, state, skip_if_finished)
 
 
 class StockProposer:

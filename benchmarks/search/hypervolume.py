@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
+from benchmarks.replay.judging import quartiles
 from benchmarks.replay.replays import full_length, seed_order
 from benchmarks.replay.simulator import Ended, Replay
-from benchmarks.search.efficiency.outcomes import quartiles
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.gp_model import Surrogate
 

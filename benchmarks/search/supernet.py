@@ -18,10 +18,10 @@ from scipy.stats import kendalltau
 
 from benchmarks.pages import write_below_mark
 from benchmarks.relu_bench import Table, load
-from benchmarks.replay.judging import judged
+from benchmarks.replay.judging import judged, quartiles
 from benchmarks.replay.replays import seed_order
 from benchmarks.replay.simulator import Replay
-from benchmarks.search.efficiency.outcomes import TRIALS, quartiles
+from benchmarks.search.efficiency.outcomes import TRIALS
 from relu_search.search.warm_start import EPOCHS_FACTOR
 from search_spaces import Placement
 from trials import load_data

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Collection, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -70,11 +69,6 @@ class DistinctSampler(BaseSampler):
         base, steps = np.random.SeedSequence([self._seed, number]).generate_state(2)
         self._base = self._base_of(seed=int(base))
         self._rng = random.Random(int(steps))
-
-    def with_options(self, **options: Any) -> DistinctSampler:
-        """The same, with further options for the sampler that is asked."""
-        base_of = partial(self._base_of, **options)
-        return DistinctSampler(base_of, self._space, self._tried, self._seed, self._trials)
 
     def infer_relative_search_space(
         self, study: Study, trial: FrozenTrial

@@ -239,8 +239,8 @@ def test_no_placement_is_better_than_the_best_one():
 
 def test_what_a_synthetic_table_does_not_have_is_refused():
     table = fresh()
-    with pytest.raises(InputError, match="seed is 10; table sixty-sites has 0 to 9"):
-        table.curves(table.row_of["01" * 30], 10)
+    with pytest.raises(InputError, match="seed is -1; seeds of table sixty-sites begin at 0"):
+        table.curves(table.row_of["01" * 30], -1)
     with pytest.raises(InputError, match="has 4 sites; the table's network has 60"):
         table.row_of["0101"]
     with pytest.raises(InputError, match="synthetic table 'plain-12' is unknown"):

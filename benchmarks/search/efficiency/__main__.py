@@ -1,4 +1,4 @@
-"""How many trainings each strategy needs, replayed against ReLU-Bench.
+"""How good is the leader of each strategy, and of simple rules, after 10 to 100 trials?
 
 ```bash
 python -m benchmarks.search.efficiency            # replays what is missing, writes the page
@@ -15,71 +15,71 @@ from concurrent.futures import ProcessPoolExecutor
 from itertools import product
 from pathlib import Path
 
-from benchmarks.relu_bench import load
-from benchmarks.replay.judging import Outcome, judged
-from benchmarks.replay.replays import seed_order
-from benchmarks.replay.simulator import STOCK, TOLD_COMPLETE, Replay
-from benchmarks.search.efficiency.outcomes import Cell, read_outcomes, write_outcomes
-from benchmarks.search.efficiency.page import write_page
-from relu_search.settings.search_options import COARSE_TO_FINE
+from benchmarks.replay.baselines import RULES
+from benchmarks.replay.judging import regrets
+from benchmarks.replay.simulator import STOCK, Replay
+from benchmarks.replay.tables import TABLES, ground_of
+from benchmarks.search.efficiency.outcomes import (
+    AFTER,
+    TRIALS,
+    Cell,
+    Outcome,
+    read_outcomes,
+    write_outcomes,
+)
+from benchmarks.search.efficiency.page import HAND_DESIGNED, write_page
 
-STRATEGIES = (
-    *("random", "tpe", "gp", "local", "greedy", "evolution", "reinforce", "nsga2"),
-    STOCK,
-)
-VARIANTS = (
-    (1, f"tpe{TOLD_COMPLETE}"),
-    (1, f"gp{TOLD_COMPLETE}"),
-    (1, "tpe, univariate"),
-    (1, "tpe, grouped"),
-    (16, "tpe, no constant liar"),  # of no effect where no other trial runs
-    (1, COARSE_TO_FINE),
-)
-"""Further strategies, with ASHA and so many workers."""
+STRATEGIES = ("gp", *RULES, "random", "local", "greedy", "evolution", "tpe", STOCK)
+CONDITIONS = ((1, False), (1, True), (16, True), (16, False))
+"""(workers, early stopping)."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--replays", type=int, default=200)
-    parser.add_argument("--workers", type=int, nargs="+", default=[1, 16], help="simulated")
-    parser.add_argument("--processes", type=int, default=2, help="of this machine")
+    parser.add_argument("--replays", type=int, default=50)
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--work", type=Path, default=Path("out/search_efficiency"))
     arguments = parser.parse_args()
     arguments.work.mkdir(parents=True, exist_ok=True)
     outcomes = {}
     with ProcessPoolExecutor(arguments.processes) as pool:
-        for cell in cells(arguments.workers):
+        for cell in cells():
             file = arguments.work / f"{cell.name}-{arguments.replays}.json"
             if not file.exists():
                 seeds = range(arguments.replays)
-                replays = pool.map(replayed, [cell] * len(seeds), seeds, chunksize=5)
+                replays = pool.map(replayed, [cell] * len(seeds), seeds, chunksize=2)
                 write_outcomes(file, list(replays))
                 print(cell.name, flush=True)
             outcomes[cell] = read_outcomes(file)
     write_page(outcomes)
 
 
-def cells(workers: list[int]) -> list[Cell]:
-    """Every condition: all strategies on plain-12, and the variants."""
-    main_table = [Cell("plain-12", *c) for c in product(workers, (True, False), STRATEGIES)]
-    variants = [Cell("plain-12", count, True, name) for count, name in VARIANTS]
-    return [*main_table, *variants]
+def cells() -> list[Cell]:
+    """Every condition that has a meaning."""
+    found = [Cell(t, *c, s) for c, t, s in product(CONDITIONS, TABLES, STRATEGIES)]
+    modules = {table: ground_of(table, 0).has_modules for table in TABLES}
+    return [cell for cell in found if modules[cell.table] or cell.strategy != HAND_DESIGNED]
 
 
 def replayed(cell: Cell, seed: int) -> Outcome:
-    """One search of a table, judged after every trial."""
-    table = load(cell.table)
-    order = seed_order(table, seed)
-    replay = Replay(
-        table=table,
+    """One search of a table."""
+    ground = ground_of(cell.table, seed)
+    ended = Replay(
+        table=ground.table,
         sampler=cell.strategy,
-        trials=cell.trials,
-        seeds=order,
+        trials=TRIALS,
+        seeds=ground.seeds,
         seed=seed,
         workers=cell.workers,
         early_stopping=cell.early_stopping,
+        min_relus=ground.min_relus,
+        references=ground.has_modules,
+    ).run()
+    return Outcome(
+        regrets=regrets(ended, ground, AFTER),
+        limit=ground.limit - ground.best,
+        epochs=sum(trial.epochs for trial in ended),
     )
-    return judged(replay.run(), table, order, replay.min_relus)
 
 
 if __name__ == "__main__":

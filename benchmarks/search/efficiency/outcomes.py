@@ -1,4 +1,4 @@
-"""What a replay is asked and what it gave: the data of `search_efficiency.md`."""
+"""What is replayed, and what came of it: the data of `search_efficiency.md`."""
 
 from __future__ import annotations
 
@@ -7,14 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import numpy as np
-
-from benchmarks.replay.judging import Outcome
-
 TRIALS = 100
-"""Trials of a replay; a target that was not reached by then counts as not reached."""
-LONGER = {"random": 600}
-"""Strategies that are given more where trials are stopped early, so that their median is known."""
+"""Trials of a replay."""
+AFTER = (5, 10, 15, 20, 25, 30, 40, 50, 60, 70, 80, 90, 100)
+"""Trials after which the leader is judged."""
 
 
 @dataclass(frozen=True, order=True)
@@ -27,14 +23,33 @@ class Cell:
     strategy: str
 
     @property
-    def trials(self) -> int:
-        return LONGER.get(self.strategy, TRIALS) if self.early_stopping else TRIALS
-
-    @property
     def name(self) -> str:
-        stops = "asha" if self.early_stopping else "full"
-        strategy = self.strategy.replace(" ", "-").replace(",", "")
-        return f"{self.table}-{strategy}-{stops}-{self.workers}-{self.trials}"
+        stops = "stopping" if self.early_stopping else "full"
+        return f"{self.table}-{self.strategy.replace(' ', '-')}-{stops}-{self.workers}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What one replay gave.
+
+    Attributes:
+        regrets: of the leader, after `AFTER` trials, in nats of test loss; None: no leader yet.
+        limit: a leader with at most this regret is in the target.
+        epochs: trained in all.
+    """
+
+    regrets: list[float | None]
+    limit: float
+    epochs: int
+
+    def after(self, trials: int) -> float:
+        """The regret after so many trials; infinite without a leader."""
+        regret = self.regrets[AFTER.index(trials)]
+        return float("inf") if regret is None else regret
+
+    def is_in_target(self, trials: int) -> bool:
+        """Whether the leader is in the target after so many trials."""
+        return self.after(trials) <= self.limit
 
 
 Outcomes = Mapping[Cell, Sequence[Outcome]]
@@ -46,10 +61,3 @@ def write_outcomes(file: Path, outcomes: Sequence[Outcome]) -> None:
 
 def read_outcomes(file: Path) -> list[Outcome]:
     return [Outcome(**outcome) for outcome in json.loads(file.read_text())]
-
-
-def quartiles(counts: Sequence[float | None]) -> tuple[float, float, float]:
-    """Lower quartile, median, upper quartile; None counts as infinite."""
-    values = [np.inf if count is None else float(count) for count in counts]
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75), method="nearest").tolist()
-    return low, middle, high

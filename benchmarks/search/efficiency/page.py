@@ -10,146 +10,189 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
+from scipy.stats import mannwhitneyu, rankdata
 
 from benchmarks.pages import write_below_mark
-from benchmarks.replay.judging import Outcome
-from benchmarks.search.efficiency.outcomes import TRIALS, Cell, Outcomes, quartiles
+from benchmarks.replay.baselines import RULES
+from benchmarks.replay.judging import quartiles
+from benchmarks.search.efficiency.outcomes import AFTER, TRIALS, Outcome, Outcomes
 from relu_search.settings.search_config import SearchConfig
 
 HERE = Path(__file__).parents[2]
-_COLUMNS = (
-    *("strategy", "trials to top 5 %", "trials to top 1 %", "epochs to top 1 %"),
-    *("reached top 1 % in 100", "regret after 25", "regret after 100", "of the luckiest run"),
-)
+DEFAULT = SearchConfig().sampler
+HAND_DESIGNED = "hand-designed"
+BASELINES = (*RULES, "random", "local", "greedy")
+"""Simple rules, random search and hill climbing. The other strategies have a model or more."""
+SHOWN = (10, 25, 50, 100)
+JUDGED = (25, 100)
+_LEVEL = 0.05
+
+Condition = tuple[int, bool]
 
 
 def write_page(outcomes: Outcomes) -> None:
     """Write the tables behind the page's mark, and the plot beside it."""
-    page = HERE / "search_efficiency.md"
-    write_below_mark(page, tables(outcomes))
+    write_below_mark(HERE / "search_efficiency.md", tables(outcomes))
     plot(outcomes, HERE / "search_efficiency.png")
 
 
 def tables(outcomes: Outcomes) -> str:
-    """The answer in a sentence for each condition, then a Markdown table of each."""
-    parts = ["\n".join(_headline(outcomes, *c) for c in _conditions(outcomes))]
-    for workers, stopping in _conditions(outcomes):
-        cells = _cells(outcomes, workers, stopping)
-        title = f"{_workers(workers)}, {'with' if stopping else 'without'} ASHA"
-        lines = [
-            f"### {title}",
-            "",
-            f"{len(outcomes[cells[0]])} replays; medians, quartiles in brackets; regrets in nats "
-            "of test loss.",
-            "",
-            f"| {' | '.join(_COLUMNS)} |",
-            "|---" * len(_COLUMNS) + "|",
-            *(_row(cell, outcomes[cell]) for cell in cells),
-        ]
-        parts.append("\n".join(lines))
+    """The default against each baseline, then all figures."""
+    n = len(next(iter(outcomes.values())))
+    parts = [
+        f"### {DEFAULT} against the baselines\n\n{n} replays for each strategy. "
+        f"{', '.join(BASELINES)} are the baselines. The first figure is the median regret of "
+        f"`{DEFAULT}`, the second the lowest one of the baselines, with its name. *Lower* and "
+        "*higher* are differences of a two-sided Mann-Whitney test at 5 %, `=` is none. The last "
+        f"columns count the baselines for which the regret of `{DEFAULT}` is lower, not told "
+        "apart, and higher.",
+        against_baselines(outcomes),
+        f"### In the target\n\nShare of the replays whose leader is in the target *at* trial "
+        f"{TRIALS}.",
+        in_target(outcomes),
+    ]
+    for condition in _conditions(outcomes):
+        for table in _tables(outcomes):
+            parts.append(f"### {table}, {condition_text(condition)}")
+            parts.append(_figures(outcomes, table, condition))
     return "\n\n".join(parts) + "\n"
 
 
-def _headline(outcomes: Outcomes, workers: int, stopping: bool) -> str:
-    """How the default compares with random search: medians of trials to the top 1 %."""
-    cells = {cell.strategy: cell for cell in _cells(outcomes, workers, stopping)}
-    ours, random = (
-        (cell, quartiles([o.top1 for o in outcomes[cell]])[1])
-        for cell in (cells[SearchConfig().sampler], cells["random"])
-    )
-    texts = [f"more than {c.trials}" if np.isinf(m) else f"{m:.0f}" for c, m in (ours, random)]
-    ratio = ours[1] / min(random[1], random[0].trials)
-    bound = "at most " if np.isinf(random[1]) else ""
-    share = "unknown" if np.isinf(ours[1]) else f"{bound}{ratio:.2g}"
-    return (
-        f"- {_workers(workers)}, {'with' if stopping else 'without'} ASHA: `{ours[0].strategy}`, "
-        f"the default, needs {texts[0]} trials to the top 1 %, random search {texts[1]}; "
-        f"ratio {share}."
-    )
+def against_baselines(outcomes: Outcomes) -> str:
+    head = ["table", "condition"]
+    for count in JUDGED:
+        head += [f"{DEFAULT}, {count} trials", "best baseline", "it is", "lower, =, higher"]
+    lines = [_line(head), "|---" * len(head) + "|"]
+    for table in _tables(outcomes):
+        for condition in _conditions(outcomes):
+            found = _by_strategy(outcomes, table, condition)
+            row = [table, condition_text(condition)]
+            for count in JUDGED:
+                row += _judged(found, count)
+            lines.append(_line(row))
+    return "\n".join(lines)
 
 
-def _row(cell: Cell, found: Sequence[Outcome]) -> str:
-    share = sum(o.top1 is not None and o.top1 <= TRIALS for o in found) / len(found)
-    epochs = [o.epochs[o.top1 - 1] if o.top1 else None for o in found]
-    texts = (
-        cell.strategy,
-        _until([o.top5 for o in found], cell.trials),
-        _until([o.top1 for o in found], cell.trials),
-        _until(epochs, None),
-        f"{100 * share:.0f} %",
-        _regret([o.regret[24] for o in found]),
-        _regret([o.regret[TRIALS - 1] for o in found]),
-        _regret([o.lucky_regret[TRIALS - 1] for o in found]),
-    )
-    return f"| {' | '.join(texts)} |"
+def _judged(found: dict[str, Sequence[Outcome]], count: int) -> list[str]:
+    """The default's median, the best baseline, their comparison, and those with all baselines."""
+    values = {name: [o.after(count) for o in runs] for name, runs in found.items()}
+    ours = values[DEFAULT]
+    others = {name: values[name] for name in BASELINES if name in values}
+    best = min(others, key=lambda name: (np.median(others[name]), np.mean(others[name])))
+    counts = [compared(ours, theirs) for theirs in others.values()]
+    tally = ", ".join(str(counts.count(text)) for text in ("lower", "=", "higher"))
+    return [
+        f"{np.median(ours):.4f}",
+        f"{np.median(others[best]):.4f} {best}",
+        compared(ours, others[best]),
+        tally,
+    ]
+
+
+def compared(ours: Sequence[float], theirs: Sequence[float]) -> str:
+    """`lower`, `=` or `higher`: our values against theirs, by a Mann-Whitney test."""
+    if mannwhitneyu(ours, theirs).pvalue >= _LEVEL:
+        return "="
+    ranks = rankdata([*ours, *theirs])
+    return "lower" if ranks[: len(ours)].mean() < ranks[len(ours) :].mean() else "higher"
+
+
+def in_target(outcomes: Outcomes) -> str:
+    conditions = _conditions(outcomes)
+    lines = [
+        _line(["table", "strategy", *map(condition_text, conditions)]),
+        "|---" * (len(conditions) + 2) + "|",
+    ]
+    for table in _tables(outcomes):
+        for name in _by_strategy(outcomes, table, conditions[0]):
+            shares = [
+                np.mean([o.is_in_target(TRIALS) for o in _by_strategy(outcomes, table, c)[name]])
+                for c in conditions
+            ]
+            lines.append(_line([table, name, *(f"{100 * share:.0f} %" for share in shares)]))
+    return "\n".join(lines)
+
+
+def _figures(outcomes: Outcomes, table: str, condition: Condition) -> str:
+    head = ["strategy", *(f"regret after {n}" for n in SHOWN), "epochs"]
+    lines = [_line(head), "|---" * len(head) + "|"]
+    found = _by_strategy(outcomes, table, condition)
+
+    def at_end(name: str) -> tuple[float, float]:
+        values = [o.after(TRIALS) for o in found[name]]
+        return float(np.median(values)), float(np.mean(values))
+
+    for name in sorted(found, key=at_end):
+        cells = [_quartiles_text([o.after(count) for o in found[name]]) for count in SHOWN]
+        epochs = np.mean([o.epochs for o in found[name]])
+        lines.append(_line([name, *cells, f"{epochs:.0f}"]))
+    return "\n".join(lines)
 
 
 def plot(outcomes: Outcomes, file: Path) -> None:
-    """Median regret against trials, with the band of the quartiles; one panel per condition."""
-    conditions = _conditions(outcomes)
+    """Median regret against trials, with the band of the quartiles; one worker."""
+    every = _tables(outcomes)
+    conditions = [(1, False), (1, True)]
     figure, axes = plt.subplots(
-        len(conditions),
-        2,
-        figsize=(11, 3.6 * len(conditions)),
-        sharex=True,
-        sharey=True,
-        squeeze=False,
+        len(every), 2, figsize=(11, 3.2 * len(every)), sharex=True, sharey="row", squeeze=False
     )
-    for row, (workers, stopping) in zip(axes, conditions, strict=True):
-        cells = [c for c in _cells(outcomes, workers, stopping) if not c.strategy.count(",")]
-        panels = cells[: len(cells) // 2 + 1], cells[len(cells) // 2 + 1 :]
-        for axis, shown in zip(row, panels, strict=True):
-            for cell in shown:
-                curves = np.array([o.regret[:TRIALS] for o in outcomes[cell]], dtype=float)
-                first = int(np.isfinite(curves).any(axis=0).argmax())  # no incumbent before
-                bands = np.nanquantile(curves[:, first:], (0.25, 0.5, 0.75), axis=0)
-                x = np.arange(first + 1, TRIALS + 1)
-                (line,) = axis.plot(x, bands[1], label=cell.strategy, linewidth=1.6)
-                axis.fill_between(
-                    x, bands[0], bands[2], color=line.get_color(), alpha=0.12, linewidth=0
+    for row, table in zip(axes, every, strict=True):
+        for axis, condition in zip(row, conditions, strict=True):
+            for number, (name, runs) in enumerate(_by_strategy(outcomes, table, condition).items()):
+                curves = np.array([o.regrets for o in runs], dtype=float)
+                middle = np.nanmedian(curves, axis=0)
+                is_default = name == DEFAULT
+                (line,) = axis.plot(
+                    AFTER,
+                    middle,
+                    label=name,
+                    color="black" if is_default else f"C{number % 10}",
+                    linewidth=2.4 if is_default else 1.2,
+                    linestyle="-" if name not in RULES else "--",
                 )
-            stops = "ASHA" if stopping else "no early stopping"
-            axis.set_title(f"{_workers(workers)}, {stops}", fontsize=10)
-            axis.set_yscale("log")
-            axis.set_xlim(1, TRIALS)
-            axis.set_ylim(2e-3, 0.6)
+                if is_default:
+                    low, high = np.nanquantile(curves, (0.25, 0.75), axis=0)
+                    axis.fill_between(AFTER, low, high, color=line.get_color(), alpha=0.12)
+            axis.set_title(f"{table}, {condition_text(condition)}", fontsize=10)
+            axis.set_ylim(bottom=0)
             axis.grid(alpha=0.3)
-            axis.legend(fontsize=8)
         row[0].set_ylabel("regret, nats of test loss")
+    axes[0][1].legend(fontsize=7, ncols=2)
     for axis in axes[-1]:
         axis.set_xlabel("trials")
     figure.tight_layout()
-    figure.savefig(file, dpi=110)
+    figure.savefig(file, dpi=100)
     plt.close(figure)
 
 
-def _conditions(outcomes: Outcomes) -> list[tuple[int, bool]]:
-    return sorted({(c.workers, c.early_stopping) for c in outcomes}, key=lambda c: (c[0], not c[1]))
+def _conditions(outcomes: Outcomes) -> list[Condition]:
+    return sorted({(c.workers, c.early_stopping) for c in outcomes})
 
 
-def _cells(outcomes: Outcomes, workers: int, stopping: bool) -> list[Cell]:
-    """The strategies of a condition, fastest first."""
-    mine = [c for c in outcomes if (c.workers, c.early_stopping) == (workers, stopping)]
-
-    def speed(cell: Cell) -> tuple[float, float]:
-        found = outcomes[cell]
-        at_end = np.array([o.regret[TRIALS - 1] for o in found], dtype=float)
-        return quartiles([o.top1 for o in found])[1], float(np.nanmedian(at_end))
-
-    return sorted(mine, key=speed)
+def _tables(outcomes: Outcomes) -> list[str]:
+    return list(dict.fromkeys(c.table for c in outcomes))
 
 
-def _workers(count: int) -> str:
-    return "1 worker" if count == 1 else f"{count} workers"
+def _by_strategy(
+    outcomes: Outcomes, table: str, condition: Condition
+) -> dict[str, Sequence[Outcome]]:
+    return {
+        c.strategy: runs
+        for c, runs in outcomes.items()
+        if c.table == table and (c.workers, c.early_stopping) == condition
+    }
 
 
-def _until(counts: Sequence[float | None], limit: int | None) -> str:
-    never = f"> {limit}" if limit else "-"
-    low, middle, high = (never if np.isinf(x) else f"{x:.0f}" for x in quartiles(counts))
-    return f"{middle} [{low}, {high}]"
+def condition_text(condition: Condition) -> str:
+    workers, stops = condition
+    count = "1 worker" if workers == 1 else f"{workers} workers"
+    return f"{count}, {'early stopping' if stops else 'all to the end'}"
 
 
-def _regret(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
-    low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
-    return f"{middle:.4f} [{low:.4f}, {high:.4f}]"
+def _quartiles_text(values: Sequence[float]) -> str:
+    texts = ["none" if np.isinf(x) else f"{x:.4f}" for x in quartiles(values)]
+    return f"{texts[1]} [{texts[0]}, {texts[2]}]"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import optuna
+import pytest
 from helpers.replay import bits_of, drive, new_proposer
 
 from relu_search.samplers.gp_sampler import SurrogateSampler
@@ -37,3 +38,27 @@ def test_coarse_to_fine_goes_from_the_net_to_stages_to_blocks():
     assert len(set(bits[:3])) == 3  # all but linear
     assert all(is_pattern(text, 3) for text in bits[:24])
     assert not all(is_pattern(text, 3) for text in bits[24:])
+
+
+def test_a_search_begins_with_modules_and_the_fewest_relus():
+    space = SearchSpace("plain-12", "site")
+    proposer = new_proposer(space=space, trials=60, sampler="gp")
+    kept = [bits_of(p).count("1") for p in drive(proposer)]
+    assert kept[:9] == [10, 5, 0, 1, 1, 1, 1, 1, 1]  # paired, 2:1, linear, and six single ReLUs
+
+
+def test_before_the_first_result_placements_are_random():
+    space = SearchSpace("plain-12", "site")
+    proposer = new_proposer(space=space, trials=60, sampler="gp", references={})
+    kept = [bits_of(proposer.propose()).count("1") for _ in range(30)]
+    assert kept[:9] == [1] * 9
+    assert len(set(kept[9:])) > 3
+
+
+@pytest.mark.parametrize(("trials", "repeats"), [(40, True), (70, False)])
+def test_every_placement_comes_first_if_the_budget_is_three_times_their_number(trials, repeats):
+    space = SearchSpace("plain-8", "stage", min_relus=3, max_relus=3)  # 20 placements
+    assert space.size == 20
+    proposer = new_proposer(space=space, trials=trials, references={}, sampler="gp")
+    bits = [bits_of(p) for p in drive(proposer)]
+    assert (len(set(bits[:20])) < 20) == repeats
