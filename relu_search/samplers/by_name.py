@@ -23,7 +23,7 @@ from relu_search.settings.search_options import SAMPLERS
 from search_spaces import InputError, Placement, SearchSpace
 from search_spaces.space import Granularity
 
-_STARTUP_SHARE = 4  # a quarter of the budget at most is tried before TPE or gp models anything
+_STARTUP_SHARE = 4  # a quarter of the budget is random before TPE models anything, at most 10
 
 
 def make_sampler(
@@ -76,8 +76,7 @@ def make_sampler(
         case "reinforce":
             base_of = partial(ReinforceSampler, space=choice_space)
         case "gp":
-            startup = max(2, min(9, trials // _STARTUP_SHARE))
-            base_of = partial(SurrogateSampler, space=choice_space, startup=startup, prior=prior)
+            base_of = partial(SurrogateSampler, space=choice_space, prior=prior)
         case "coarse-to-fine":
             base_of = partial(
                 CoarseToFineSampler,
