@@ -144,5 +144,6 @@ def test_the_page_has_every_cell():
     text = tables({cell: [outcome(cell.strategy, i) for i in range(9)] for cell in every})
     assert "| plain-12 | 1 worker, all to the end | 0.0104 |" in text
     assert "7, 0, 0" in text
+    assert "| hand-designed | 16, 0, 0 | 16, 0, 0 |" in text  # not on the turned table
     assert "| plain-12 | gp | 100 % | 100 % | 100 % | 100 % |" in text
     assert "| plain-12 | random | 0 % |" in text

@@ -47,6 +47,7 @@ def tables(outcomes: Outcomes) -> str:
         f"columns count the baselines for which the regret of `{DEFAULT}` is lower, not told "
         "apart, and higher.",
         against_baselines(outcomes),
+        in_all(outcomes),
         f"### In the target\n\nShare of the replays whose leader is in the target *at* trial "
         f"{TRIALS}.",
         in_target(outcomes),
@@ -73,19 +74,41 @@ def against_baselines(outcomes: Outcomes) -> str:
     return "\n".join(lines)
 
 
+def in_all(outcomes: Outcomes) -> str:
+    """In how many conditions the default is better than each baseline."""
+    lines = [
+        _line(["baseline", *(f"lower, =, higher after {count} trials" for count in JUDGED)]),
+        "|---" * (len(JUDGED) + 1) + "|",
+    ]
+    for name in BASELINES:
+        texts = []
+        for count in JUDGED:
+            found = [
+                compared(*([o.after(count) for o in by[one]] for one in (DEFAULT, name)))
+                for table in _tables(outcomes)
+                for condition in _conditions(outcomes)
+                if name in (by := _by_strategy(outcomes, table, condition))
+            ]
+            texts.append(_tally(found))
+        lines.append(_line([name, *texts]))
+    return "Conditions (tables, workers, early stopping) in which it is so:\n\n" + "\n".join(lines)
+
+
+def _tally(found: Sequence[str]) -> str:
+    return ", ".join(str(found.count(text)) for text in ("lower", "=", "higher"))
+
+
 def _judged(found: dict[str, Sequence[Outcome]], count: int) -> list[str]:
     """The default's median, the best baseline, their comparison, and those with all baselines."""
     values = {name: [o.after(count) for o in runs] for name, runs in found.items()}
     ours = values[DEFAULT]
     others = {name: values[name] for name in BASELINES if name in values}
     best = min(others, key=lambda name: (np.median(others[name]), np.mean(others[name])))
-    counts = [compared(ours, theirs) for theirs in others.values()]
-    tally = ", ".join(str(counts.count(text)) for text in ("lower", "=", "higher"))
     return [
         f"{np.median(ours):.4f}",
         f"{np.median(others[best]):.4f} {best}",
         compared(ours, others[best]),
-        tally,
+        _tally([compared(ours, theirs) for theirs in others.values()]),
     ]
 
 
@@ -130,34 +153,36 @@ def _figures(outcomes: Outcomes, table: str, condition: Condition) -> str:
 
 
 def plot(outcomes: Outcomes, file: Path) -> None:
-    """Median regret against trials, with the band of the quartiles; one worker."""
+    """Median regret against trials, with the quartiles of the default; one worker.
+
+    A panel is as high as the medians after 10 trials; hand-designed modules may be above it.
+    """
     every = _tables(outcomes)
-    conditions = [(1, False), (1, True)]
+    names = list(dict.fromkeys(c.strategy for c in outcomes if c.strategy != DEFAULT))
+    colours = {name: f"C{number}" for number, name in enumerate(names)}
     figure, axes = plt.subplots(
         len(every), 2, figsize=(11, 3.2 * len(every)), sharex=True, sharey="row", squeeze=False
     )
     for row, table in zip(axes, every, strict=True):
-        for axis, condition in zip(row, conditions, strict=True):
-            for number, (name, runs) in enumerate(_by_strategy(outcomes, table, condition).items()):
+        for axis, stops in zip(row, (False, True), strict=True):
+            highest = 0.0
+            for name, runs in _by_strategy(outcomes, table, (1, stops)).items():
                 curves = np.array([o.regrets for o in runs], dtype=float)
                 middle = np.nanmedian(curves, axis=0)
-                is_default = name == DEFAULT
-                (line,) = axis.plot(
-                    AFTER,
-                    middle,
-                    label=name,
-                    color="black" if is_default else f"C{number % 10}",
-                    linewidth=2.4 if is_default else 1.2,
-                    linestyle="-" if name not in RULES else "--",
-                )
-                if is_default:
+                if name == DEFAULT:
+                    axis.plot(AFTER, middle, label=name, color="black", linewidth=2.4)
                     low, high = np.nanquantile(curves, (0.25, 0.75), axis=0)
-                    axis.fill_between(AFTER, low, high, color=line.get_color(), alpha=0.12)
-            axis.set_title(f"{table}, {condition_text(condition)}", fontsize=10)
-            axis.set_ylim(bottom=0)
+                    axis.fill_between(AFTER, low, high, color="black", alpha=0.12, linewidth=0)
+                else:
+                    style = "--" if name in RULES else "-"
+                    axis.plot(AFTER, middle, style, label=name, color=colours[name], linewidth=1.2)
+                if name != HAND_DESIGNED:
+                    highest = max(highest, middle[AFTER.index(10) :].max())
+            axis.set_title(f"{table}, {condition_text((1, stops))}", fontsize=10)
+            axis.set_ylim(0, 1.1 * highest)
             axis.grid(alpha=0.3)
         row[0].set_ylabel("regret, nats of test loss")
-    axes[0][1].legend(fontsize=7, ncols=2)
+    axes[-1][1].legend(fontsize=7, ncols=3)
     for axis in axes[-1]:
         axis.set_xlabel("trials")
     figure.tight_layout()
