@@ -47,6 +47,10 @@ class Table:
         """(placements, seeds): a metric after the last epoch."""
         return self.metrics[metric][:, :, -1]
 
+    def bits_of(self, row: int) -> str:
+        """The placement of a row."""
+        return self.spec.placements[row].bits
+
     def curves(self, row: int, seed: int) -> dict[str, NDArray[np.float64]]:
         """Each metric after each epoch of one training, (epochs,)."""
         return {metric: values[row, seed] for metric, values in self.metrics.items()}

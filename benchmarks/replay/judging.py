@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.relu_bench import Table
+from benchmarks.relu_bench.synthetic import TRUTH
+from benchmarks.replay.replays import full_length
 from benchmarks.replay.simulator import Ended
 from benchmarks.replay.tables import Ground
 from relu_search.analysis.estimates import FEWEST_TO_ESTIMATE
 from relu_search.samplers.gp_model import Surrogate
-
-TRUTH = "test_loss"
-"""What an incumbent is judged by: on images that no search sees, with seeds it has not used."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,18 +92,12 @@ def regrets(ended: Sequence[Ended], ground: Ground, counts: Sequence[int]) -> li
     """
     found: list[float | None] = []
     for count in counts:
-        whole = [
-            trial
-            for trial in ended[:count]
-            if trial.epochs == ground.table.spec.recipe.epochs
-            and not trial.failed
-            and ground.admits(trial.row)
-        ]
+        whole = [t for t in full_length(ground.table, ended[:count]) if ground.admits(t.row)]
         if not whole:
             found.append(None)
             continue
         losses = [ground.table.curves(t.row, t.seed)["val_loss"][-1] for t in whole]
-        estimated = estimates([ground.bits(t.row) for t in whole], -np.log(losses))
+        estimated = estimates([ground.table.bits_of(t.row) for t in whole], -np.log(losses))
         found.append(ground.truth(whole[int(np.argmax(estimated))].row) - ground.best)
     return found
 
@@ -113,7 +106,7 @@ def leaders(
     table: Table, rows: list[int], scores: NDArray[np.float64], min_relus: int
 ) -> tuple[int | None, int | None]:
     """Rows of the table that lead: by the model's estimate, and by the best single run."""
-    estimated = estimates([table.spec.placements[row].bits for row in rows], scores)
+    estimated = estimates([table.bits_of(row) for row in rows], scores)
     allowed = [i for i, row in enumerate(rows) if table.relus[row] >= min_relus]
     if not allowed:
         return None, None

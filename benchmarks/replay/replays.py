@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any, TypeVar
 
-from benchmarks.relu_bench import Table
+from benchmarks.relu_bench import SyntheticTable, Table
 from benchmarks.replay.simulator import Ended
 from search_spaces import module_name_of, ratio_text
 
@@ -43,7 +43,7 @@ def seed_order(table: Table, seed: int) -> list[int]:
     return random.Random(seed).sample(range(table.spec.seeds), table.spec.seeds)
 
 
-def full_length(table: Table, ended: Sequence[Ended]) -> list[Ended]:
+def full_length(table: Table | SyntheticTable, ended: Sequence[Ended]) -> list[Ended]:
     """The trials that trained to the last epoch and did not diverge."""
     return [one for one in ended if one.epochs == table.spec.recipe.epochs and not one.failed]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,15 +53,9 @@ class Ground:
             return float(self.table.truth(points_of([self.table.bits_of(row)]))[0])
         return float(self.table.final(TRUTH)[row].mean())
 
-    def bits(self, row: int) -> str:
-        """The placement of a row."""
-        if isinstance(self.table, SyntheticTable):
-            return self.table.bits_of(row)
-        return self.table.spec.placements[row].bits
-
     def admits(self, row: int) -> bool:
         """Whether a placement may be the result."""
-        return self.bits(row).count("1") >= self.min_relus
+        return self.table.bits_of(row).count("1") >= self.min_relus
 
 
 def ground_of(name: str, seed: int) -> Ground:
@@ -105,9 +100,8 @@ def _limit(means: NDArray[np.float64], losses: NDArray[np.float64]) -> float:
 
 
 def _synthetic(rng: random.Random) -> Ground:
-    """The synthetic table: the best 5 % are those of a large uniform sample of placements."""
+    """The synthetic table, with new seeds."""
     table = load_synthetic()
-    points = np.random.default_rng(0).integers(2, size=(_DRAWN, len(table.best[0])))
     first = rng.randrange(2**30)
     return Ground(
         table=table,
@@ -115,5 +109,13 @@ def _synthetic(rng: random.Random) -> Ground:
         min_relus=1,
         has_modules=True,
         best=table.best[1],
-        limit=float(np.quantile(table.truth(points), _TOP)),
+        limit=_synthetic_limit(),
     )
+
+
+@cache
+def _synthetic_limit() -> float:
+    """The target's limit: the best 5 % of a large uniform sample of placements."""
+    table = load_synthetic()
+    points = np.random.default_rng(0).integers(2, size=(_DRAWN, len(table.best[0])))
+    return float(np.quantile(table.truth(points), _TOP))

@@ -50,10 +50,9 @@ class SurrogateSampler(ChoiceSampler):
         self._sparse = startup - (0 if prior is None else len(prior.scores))
 
     def _first(self, arrays: StudyArrays, space: ChoiceSpace) -> Point | None:
-        seen = arrays.seen()
         if len(arrays.scores) + len(arrays.pending) >= self._sparse:
             return None
-        return space.draw_sparse(seen, self._rng)
+        return space.draw_sparse(arrays.seen(), self._rng)
 
     def _propose(self, arrays: StudyArrays, space: ChoiceSpace) -> Point:
         with one_blas_thread():

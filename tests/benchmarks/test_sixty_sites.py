@@ -12,7 +12,6 @@ from scipy.stats import chisquare
 
 from benchmarks.relu_bench import (
     METRICS,
-    SyntheticTable,
     load,
     load_synthetic,
     placement_model,
@@ -123,15 +122,7 @@ def test_held_out_predictions_know_nothing_of_the_placement():
 
 def fresh():
     """The shipped table with no placement numbered."""
-    known = load_synthetic()
-    return SyntheticTable(
-        spec=known.spec,
-        model=known.model,
-        seed_effects=known.seed_effects,
-        deviations=known.deviations,
-        repeated=known.repeated,
-        seconds=known.seconds,
-    )
+    return replace(load_synthetic())
 
 
 def some_placements(count, kept=None):
