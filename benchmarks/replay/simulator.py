@@ -88,7 +88,7 @@ class Replay:
     workers: int = 1
     early_stopping: bool = True
     grace_epochs: int | None = None
-    reduction_factor: float = 2
+    reduction_factor: float = 4
     stop_on: Signal = "train-loss-sum"
     seed: int = 0
     min_relus: int = 1

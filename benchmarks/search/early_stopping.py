@@ -33,7 +33,7 @@ table_of = lru_cache(load)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Early stopping, replayed against ReLU-Bench.")
-    parser.add_argument("--replays", type=int, default=40, help="searches per row")
+    parser.add_argument("--replays", type=int, default=100, help="searches per row")
     parser.add_argument("--processes", type=int, default=2)
     arguments = parser.parse_args()
     conditions = list(product(TABLES, SAMPLERS, WORKERS))
@@ -126,22 +126,27 @@ def rule_row(
     trained = sum(one.epochs for one in every)
     free = [one for one in every if not one.protected and not one.failed]
     trusted = [(one, one.trusted_at) for one in free if one.trusted_at is not None]
-    possible = sum(epochs - at for _, at in trusted)
-    saved = sum(epochs - one.epochs for one, _ in trusted)
     top = best(table, 0.1)
-    poor = sum(epochs - at for one, at in trusted if one.row not in top)
+    poor = [(one, at) for one, at in trusted if one.row not in top]
     audits = [one for one in free if one.audited]
     return [
         name,
         sampler,
         str(workers),
         f"{1 - trained / whole:.0%}",
-        f"{saved / possible:.0%}" if possible else "no rung trusted",
-        f"{poor / possible:.0%}" if possible else "-",
+        _saved(trusted, epochs),
+        _saved(poor, epochs),
         *(_lost(free, best(table, share), epochs) for share in (0.05, 0.1)),
         f"{sum(epochs - at for one, at in trusted if one.audited) / whole:.1%}",
         f"{sum(one.row in top for one in audits)} of {len(audits)}",
     ]
+
+
+def _saved(trusted: Sequence[tuple[Ended, int]], epochs: int) -> str:
+    """Share of the epochs after a trusted rung that were not trained, and the number of trials."""
+    possible = sum(epochs - at for _, at in trusted)
+    saved = sum(epochs - one.epochs for one, _ in trusted)
+    return f"{saved / possible:.0%} ({len(trusted)} trials)" if possible else "no rung trusted"
 
 
 def _lost(free: Sequence[Ended], rows: NDArray[np.intp], epochs: int) -> str:
@@ -157,7 +162,7 @@ def rule_table(rows: Sequence[Sequence[str]], replays: int) -> str:
         "workers",
         "epochs saved",
         "saved of the epochs after a trusted rung",
-        "of them outside the true best 10 %",
+        "of those outside the true best 10 %",
         "stopped of the true best 5 %",
         "of the best 10 %",
         "epochs spent on audits",

@@ -10,7 +10,12 @@ import pandas as pd
 from relu_search.analysis.estimates import full_length
 from relu_search.settings.resolved_config import ResolvedConfig
 from trials.early_stopping.rule import EarlyStopping, signal_value
-from trials.early_stopping.rung_evidence import FEWEST_FINISHED, TRUSTED_CORRELATION, RungEvidence
+from trials.early_stopping.rung_evidence import (
+    FEWEST_FINISHED,
+    TRUSTED_CORRELATION,
+    RungEvidence,
+    each_placement_once,
+)
 from trials.running.time_budget import OUT_OF_TIME
 
 AUDIT = "audit"
@@ -33,17 +38,22 @@ def early_evidence(
         config: of the search.
 
     Returns:
-        Epoch -> its evidence, for every epoch but the last; epochs with too few full-length trials
+        Epoch -> its evidence, for every epoch but the last; epochs with too few finished placements
         are left out. The stopped trials are counted in the correlation; see `RungEvidence`.
     """
     finals = _finals(trials, config)
-    signals = _signals(epochs, config.early_stopping)
-    found = {epoch: RungEvidence.of(of_epoch, finals) for epoch, of_epoch in signals.items()}
+    placements = dict(zip(trials["trial"].tolist(), trials["placement"].tolist(), strict=True))
+    known = epochs[epochs["trial"].isin(placements)]  # a trial that is running has no row yet
+    signals = _signals(known, config.early_stopping)
+    found = {
+        epoch: RungEvidence.of(*each_placement_once(of_epoch, finals, placements))
+        for epoch, of_epoch in signals.items()
+    }
     return {epoch: one for epoch, one in found.items() if one is not None}
 
 
 def early_evidence_table(evidence: Mapping[int, RungEvidence]) -> pd.DataFrame:
-    """One row per epoch: `epoch`, `n` (full-length trials), `correlation`, `at_least`."""
+    """One row per epoch: `epoch`, `n` (finished placements), `correlation`, `at_least`."""
     rows = [(e, one.finished, one.correlation, one.at_least) for e, one in evidence.items()]
     return pd.DataFrame(rows, columns=["epoch", "n", "correlation", "at_least"])
 
@@ -84,15 +94,15 @@ def _judged(rungs: tuple[int, ...], evidence: Mapping[int, RungEvidence]) -> Ite
         one = evidence.get(rung)
         if one is None:
             yield (
-                f"after epoch {rung} fewer than {FEWEST_FINISHED} full-length trials tell whether "
-                "it predicts the end"
+                f"after epoch {rung} fewer than {FEWEST_FINISHED} placements with a full-length "
+                "trial tell whether it predicts the end"
             )
         else:
             verb = "is trusted" if one.trusted else "is not trusted"
             yield (
                 f"epoch {rung} {verb} (rank correlation with the end {one.correlation:.2f}, at "
                 f"least {one.at_least:.2f}, above {TRUSTED_CORRELATION} needed; "
-                f"n = {one.finished})"
+                f"n = {one.finished} placements)"
             )
 
 
@@ -102,19 +112,19 @@ def _risk(
     trials: pd.DataFrame,
     config: ResolvedConfig,
 ) -> Iterator[str]:
-    """The sum of the chances of the stopped trials to have ended before the leader."""
+    """The sum of the chances of the stopped placements to have ended before the leader."""
     if config.costs:  # there is no single leader
         return
     finals = list(_finals(trials, config))
     chances = [
         evidence[epoch].chance(number, finals, 1)
         for number, epoch in zip(stopped["trial"], stopped["epochs"], strict=True)
-        if epoch in evidence
+        if epoch in evidence and number in evidence[epoch]
     ]
     if len(chances) == len(stopped):
         risk = max(0.001, min(1.0, sum(chances)))
         yield (
-            "By these predictions the chance that a stopped trial would have ended before the "
+            "By these predictions the chance that a stopped placement would have ended before the "
             f"best one is {'below' if risk < 1 else 'up to'} {_rounded_up(risk)}"
         )
 

@@ -74,7 +74,8 @@ def early_prediction(evidence: pd.DataFrame, rungs: Sequence[int]) -> Figure:
         x, evidence["at_least"], evidence["correlation"], color=BLUE, alpha=0.2, linewidth=0
     )
     n = int(evidence["n"].max())
-    axes.plot(x, evidence["correlation"], marker=marker, color=BLUE, label=f"estimate, n = {n}")
+    label = f"estimate, n = {n} placements"
+    axes.plot(x, evidence["correlation"], marker=marker, color=BLUE, label=label)
     axes.plot(x, evidence["at_least"], marker=marker, color=BLUE, linewidth=1, label="at least")
     bar = f"{TRUSTED_CORRELATION}: trusted above"
     axes.axhline(TRUSTED_CORRELATION, color=VERMILLION, linestyle="--", linewidth=1, label=bar)

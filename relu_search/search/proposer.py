@@ -206,6 +206,7 @@ class StudyProposer:
         return [
             PastTrial(
                 number=trial.number,
+                placement=trial.user_attrs["placement"],
                 history=history_of(trial),
                 costs=tuple(trial.user_attrs.get(COSTS_ATTRIBUTE, ())),
             )

@@ -275,7 +275,7 @@ class SearchOptions(BudgetOptions):
         least=1,
     )
     reduction_factor: float = option(
-        2,
+        4,
         "Early stopping",
         "At each rung of ASHA, about one trial in this many goes on.",
         above=1,

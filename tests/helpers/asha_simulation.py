@@ -56,7 +56,8 @@ def asha(
 class EarnedStopping:
     """The whole rule written out anew: ASHA may stop where the run's own trials show that it may.
 
-    Larger signals and finals are better. Scores and the line are those of scipy.
+    Larger signals and finals are better. Scores and the line are those of scipy. Each trial is of a
+    placement of its own unless one is given.
     """
 
     def __init__(self, *, grace: int, factor: int, epochs: int = EPOCHS, seed: int = 0) -> None:
@@ -65,6 +66,7 @@ class EarnedStopping:
         }
         self.factor, self.epochs, self.seed = factor, epochs, seed
         self.finals: dict[int, float] = {}
+        self.placements: dict[int, str] = {}
         self.audits: dict[int, int] = {}
         self.untrusted = 0
 
@@ -75,8 +77,10 @@ class EarnedStopping:
         value: float,
         final: float | None = None,
         spared: bool = False,
+        placement: str | None = None,
     ) -> bool:
         """Hear an epoch of a trial; whether it continues."""
+        self.placements[number] = placement or str(number)
         if epoch == self.epochs:
             self.finals[number] = value if final is None else final
             return False
@@ -96,25 +100,37 @@ class EarnedStopping:
         return False
 
     def is_hopeless(self, number: int, here: dict[int, float]) -> bool:
-        ended = [other for other in self.finals if other in here]
-        n = len(ended)
-        if n < 8:
+        seeds: dict[str, list[int]] = {}
+        for other in sorted(here):
+            seeds.setdefault(self.placements[other], []).append(other)
+        mine = self.placements[number]
+        if seeds[mine][0] != number:
             return False
-        scores = dict(zip(here, normal_scores(list(here.values())), strict=True))
-        x = np.array([scores[other] for other in ended])
-        y = normal_scores([self.finals[other] for other in ended])
+        ends = {
+            one: np.mean([self.finals[other] for other in same if other in self.finals])
+            for one, same in seeds.items()
+            if any(other in self.finals for other in same)
+        }
+        n = len(ends)
+        if n < 12:
+            return False
+        scores = dict(
+            zip(seeds, normal_scores([here[same[0]] for same in seeds.values()]), strict=True)
+        )
+        x = np.array([scores[one] for one in ends])
+        y = normal_scores(list(ends.values()))
         line = stats.linregress(x, y)
         rest = np.sum((y - line.intercept - line.slope * x) ** 2) / (n - 2)
         lowest = max(0.0, line.slope - stats.t.ppf(0.95, n - 2) * line.stderr)
         spread = lowest**2 * np.var(list(scores.values()))
         if np.sqrt(spread / (spread + rest)) <= 0.75:
             return False
-        at = scores[number]
+        at = scores[mine]
         leverage = 1 + 1 / n + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
-        place = min(n, math.ceil(0.05 * len(here)))
+        place = min(n, math.ceil(0.05 * len(seeds)))
         limit = np.sort(y)[::-1][place - 1]
         away = (limit - line.intercept - line.slope * at) / np.sqrt(rest * leverage)
-        return bool(stats.t.sf(away, n - 2) < 0.001)
+        return bool(stats.t.sf(away, n - 2) < 0.01)
 
 
 def normal_scores(values: Sequence[float]) -> np.ndarray:

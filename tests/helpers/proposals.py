@@ -12,6 +12,7 @@ def better_trials(count, epochs):
     return [
         PastTrial(
             number=number,
+            placement=str(number),
             history=[
                 {"epoch": epoch, "train_loss": number / 1e6, "val_loss": number / 1e6}
                 for epoch in range(1, epochs + 1)

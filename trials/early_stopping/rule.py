@@ -40,7 +40,7 @@ class EarlyStopping:
     mode: Literal["max", "min"]
     max_epochs: int
     grace_epochs: int
-    reduction_factor: float = 2
+    reduction_factor: float = 4
     signal: Signal = "train-loss-sum"
     seed: int = 0
     on_audit: Callable[[int, int], None] = lambda _number, _epoch: None
@@ -79,10 +79,12 @@ class PastTrial:
 
     Attributes:
         number: of its `Proposal`.
+        placement: text of the placement.
         history: metrics of its epochs, beginning with the first.
         costs: those of its `Proposal`.
     """
 
     number: int
+    placement: str
     history: Sequence[Mapping[str, float]]
     costs: tuple[float, ...] = ()

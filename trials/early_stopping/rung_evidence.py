@@ -2,12 +2,15 @@
 
 ASHA compares trials at a rung as if an early value told how the training ends. Here a rung must
 show it first: until then no trial is stopped there.
+
+Each placement counts once, however many seeds it has. Otherwise a search that trains its best
+placements again and again would compare a new one with the lucky seeds of these.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,30 +19,56 @@ from numpy.typing import NDArray
 
 from trials.early_stopping.rule import EarlyStopping, signal_value
 
-FEWEST_FINISHED = 8
-"""Fewest full-length trials from which a rung is judged."""
+FEWEST_FINISHED = 12
+"""Fewest placements with a full-length trial from which a rung is judged."""
 TRUSTED_CORRELATION = 0.75
 """A rung is trusted if the lower bound of its rank correlation with the end is above this."""
 CONFIDENCE = 0.95
 """One-sided confidence of the lower bound of the line's slope."""
 BEST_SHARE = 0.05
-"""A trial among the best of this share must not be stopped."""
-STOP_CHANCE = 0.001
-"""A trial is stopped if its chance to end among the best is below this."""
+"""A placement among the best of this share must not be stopped."""
+STOP_CHANCE = 0.01
+"""A trial may be stopped if the chance of its placement to be among the best is below this."""
+
+
+def each_placement_once(
+    signals: Mapping[int, float],
+    finals: Mapping[int, float],
+    placements: Mapping[int, Hashable],
+) -> tuple[dict[int, float], dict[int, float]]:
+    """One signal and one final metric for each placement, under the number of its first trial.
+
+    Args:
+        signals: number of a trial -> its signal at a rung, of all trials that have reached it.
+        finals: the same for the final metric of full-length trials.
+        placements: number of a trial -> what it trains.
+
+    Returns:
+        The signal of the first trial of each placement, and the mean of the final metrics of its
+        full-length trials; placements without one are left out of the latter.
+    """
+    first: dict[Hashable, int] = {}
+    for number in sorted(signals):
+        first.setdefault(placements[number], number)
+    ends: dict[int, list[float]] = {}
+    for number in sorted(finals.keys() & signals.keys()):
+        ends.setdefault(first[placements[number]], []).append(finals[number])
+    means = {number: math.fsum(values) / len(values) for number, values in ends.items()}
+    return {number: signals[number] for number in first.values()}, means
 
 
 @dataclass(frozen=True, kw_only=True)
 class RungEvidence:
-    """A line that predicts the final metric of a trial from its signal at a rung.
+    """A line that predicts the final metric of a placement from the signal of its first trial.
 
     Signals and final metrics are replaced by the normal scores of their ranks: so outliers, such as
     a module that trains far worse than all others, have no weight, and the scale is the same for
     losses and accuracies. The line is not biased by the trials that were stopped, since they were
     selected by the signal. The correlation is corrected for this selection (Pearson 1903;
-    Thorndike's case 2): it is that of all trials that have reached the rung.
+    Thorndike's case 2): it is that of all placements that have reached the rung.
 
     Attributes:
-        finished: number of full-length trials.
+        finished: number of placements with a full-length trial.
         correlation: of signal and final metric, 0 to 1.
         at_least: the correlation if the slope of the line were at its lower confidence bound. It is
             below the true one in nine of ten searches.
@@ -56,11 +85,11 @@ class RungEvidence:
 
     @classmethod
     def of(cls, signals: Mapping[int, float], finals: Mapping[int, float]) -> RungEvidence | None:
-        """The evidence of a rung; None with fewer than `FEWEST_FINISHED` full-length trials.
+        """The evidence of a rung; None with fewer than `FEWEST_FINISHED` finished placements.
 
         Args:
-            signals: number of a trial -> its signal, of all trials that have reached the rung.
-            finals: the same for the final metric of full-length trials; smaller is better.
+            signals: of all placements that have reached the rung; see `each_placement_once`.
+            finals: final metrics; smaller is better.
         """
         from scipy.special import stdtrit
 
@@ -101,19 +130,24 @@ class RungEvidence:
         """Whether trials may be stopped at this rung."""
         return self.at_least > TRUSTED_CORRELATION
 
-    def chance(self, number: int, peers: Sequence[int], place: int) -> float:
-        """The predicted probability that a trial ends before the one at a place among its peers.
+    def __contains__(self, number: object) -> bool:
+        """Whether the chance of a trial is known: it is the first of its placement at the rung."""
+        return number in self._signals
+
+    def chance(self, number: int, peers: Iterable[int], place: int) -> float:
+        """The predicted probability that a placement ends before the one at a place of its peers.
 
         Args:
-            number: of a trial that has reached the rung.
-            peers: numbers of full-length trials.
+            number: of its first trial at the rung.
+            peers: the same of other placements; those that are not finished do not count.
             place: 1 is the best of the peers; more than there are means the worst.
         """
         from scipy.special import stdtr
 
-        if not peers:
+        ends = sorted(self._finals[peer] for peer in peers if peer in self._finals)
+        if not ends:
             return 1.0
-        limit = sorted(self._finals[peer] for peer in peers)[min(place, len(peers)) - 1]
+        limit = ends[min(place, len(ends)) - 1]
         (mean_x, mean_y), (variance, spread) = self._mean, self._variances
         away = self._signals[number] - mean_x
         predicted = mean_y + self._slope * away
@@ -124,9 +158,10 @@ class RungEvidence:
 class SearchEvidence:
     """What a search has seen of its trials; says whether one of them may be stopped.
 
-    A trial may be stopped at a trusted rung if its chance to end in the best twentieth is below
-    `STOP_CHANCE`. With several objectives it is compared only with trials that cost no more: among
-    them it is judged by its metric.
+    A trial may be stopped at a trusted rung if the chance of its placement to be in the best
+    twentieth is below `STOP_CHANCE`. A further seed of a placement measures it and is not stopped.
+    With several objectives a placement is compared only with those that cost no more: among them it
+    is judged by its metric.
 
     Args:
         stopping: the rule.
@@ -136,18 +171,31 @@ class SearchEvidence:
         self._stopping = stopping
         self._histories: dict[int, dict[int, Mapping[str, float]]] = {}
         self._costs: dict[int, tuple[float, ...]] = {}
+        self._placements: dict[int, Hashable] = {}
         self._signals: dict[int, dict[int, float]] = {rung: {} for rung in stopping.rungs}
         self._finals: dict[int, float] = {}
 
-    def add(self, number: int, result: Mapping[str, Any], costs: tuple[float, ...] = ()) -> float:
+    def add(
+        self,
+        number: int,
+        placement: Hashable,
+        result: Mapping[str, Any],
+        costs: tuple[float, ...] = (),
+    ) -> float:
         """Note the metrics of an epoch of a trial; returns its signal, smaller is better.
 
         A trial that was started again repeats its epochs.
+
+        Args:
+            number: of the trial.
+            placement: what it trains.
+            result: `epoch` and its metrics.
+            costs: further objectives, smaller is better.
         """
         epoch, history = int(result["epoch"]), self._histories.setdefault(number, {})
         history[epoch] = {name: v for name, v in result.items() if name in _SIGNAL_METRICS}
         signal = signal_value(self._stopping.signal, [history[e] for e in range(1, epoch + 1)])
-        self._costs[number] = costs
+        self._placements[number], self._costs[number] = placement, costs
         if epoch in self._signals:
             self._signals[epoch].setdefault(number, signal)
         if epoch >= self._stopping.max_epochs:
@@ -157,16 +205,20 @@ class SearchEvidence:
 
     def at(self, rung: int) -> RungEvidence | None:
         """The evidence of a rung; None if there is too little."""
-        return RungEvidence.of(self._signals[rung], self._finals)
+        once = each_placement_once(self._signals[rung], self._finals, self._placements)
+        return RungEvidence.of(*once)
 
     def may_stop(self, number: int, rung: int) -> bool:
         """Whether a trial may be stopped at a rung."""
         evidence = self.at(rung)
-        if evidence is None or not evidence.trusted:
+        if evidence is None or not evidence.trusted or number not in evidence:
             return False
-        peers = [other for other in self._finals if self._costs_no_more(other, number)]
-        reached = sum(self._costs_no_more(other, number) for other in self._signals[rung])
-        return evidence.chance(number, peers, math.ceil(BEST_SHARE * reached)) < STOP_CHANCE
+        peers = [
+            other
+            for other in self._signals[rung]
+            if other in evidence and self._costs_no_more(other, number)
+        ]
+        return evidence.chance(number, peers, math.ceil(BEST_SHARE * len(peers))) < STOP_CHANCE
 
     def _costs_no_more(self, other: int, number: int) -> bool:
         pairs = zip(self._costs[other], self._costs[number], strict=True)

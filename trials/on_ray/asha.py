@@ -26,7 +26,12 @@ def scheduler_of(stopping: EarlyStopping, past: Sequence[PastTrial] = ()) -> Tri
     scheduler = _EarnedASHA(stopping)
     for earlier in past:
         trial = SchedulerTrial(
-            {"number": earlier.number, "costs": earlier.costs, "protected": True}
+            {
+                "number": earlier.number,
+                "placement": earlier.placement,
+                "costs": earlier.costs,
+                "protected": True,
+            }
         )
         add_trial(scheduler, trial)
         for metrics in earlier.history:
@@ -66,7 +71,7 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
         if self.stopping.metric not in result:  # a failure
             return str(super().on_trial_result(tune_controller, mine, result))
         costs = tuple(trial.config.get("costs", ()))
-        signal = self.evidence.add(number, result, costs)
+        signal = self.evidence.add(number, trial.config["placement"], result, costs)
         decision = super().on_trial_result(tune_controller, mine, {**result, SIGNAL: signal})
         if epoch >= self.stopping.max_epochs:
             return str(decision)

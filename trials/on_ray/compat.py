@@ -31,7 +31,8 @@ class SchedulerTrial:
     """A trial as a scheduler sees it.
 
     Attributes:
-        config: `number`, and where they apply `protected`, `costs` and `passed` (see `Proposal`).
+        config: `number`, the text of the `placement`, and where they apply `protected`, `costs` and
+            `passed` (see `Proposal`).
     """
 
     config: Mapping[str, Any]
@@ -45,6 +46,7 @@ class SchedulerTrial:
     def of(cls, proposal: Proposal) -> SchedulerTrial:
         config = {
             "number": proposal.number,
+            "placement": proposal.spec.placement.text,
             "protected": proposal.protected,
             "costs": proposal.costs,
             "passed": proposal.passed,

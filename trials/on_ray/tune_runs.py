@@ -24,7 +24,7 @@ from trials.early_stopping.rule import EarlyStopping, PastTrial
 from trials.files.durable import StorageError
 from trials.files.scratch import scratch_folder
 from trials.on_ray.asha import scheduler_of
-from trials.on_ray.compat import death_of, error_of, node_resources
+from trials.on_ray.compat import SchedulerTrial, death_of, error_of, node_resources
 from trials.on_ray.interrupts import handlers_kept
 from trials.on_ray.one_worker import device_of_worker
 from trials.on_ray.session import first_line
@@ -227,14 +227,8 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
         self._open[trial_id] = proposal
         if alone := proposal.number in self._alone:
             self._awaited.add(trial_id)
-        return {
-            "number": proposal.number,
-            "alone": alone,
-            "spec": proposal.spec.to_json(),
-            "protected": proposal.protected,
-            "costs": proposal.costs,
-            "passed": proposal.passed,
-        }
+        config = SchedulerTrial.of(proposal).config
+        return {**config, "alone": alone, "spec": proposal.spec.to_json()}
 
     def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
         """Pass each epoch on once. Ray repeats the last, and a restarted trial its earlier ones."""

@@ -49,10 +49,10 @@ def text_of(trials, epochs, options):
 
 def test_a_rung_that_predicts_is_named_with_its_correlation():
     trials, epochs, final = tables(0.0)
-    text = text_of(trials, epochs, config())
+    text = text_of(trials, epochs, config(reduction_factor=2))
     assert text.startswith("Early stopping stopped no trial. Epoch 1 is trusted")
     assert "epoch 2 is trusted" in text
-    assert "n = 24" in text
+    assert "n = 24 placements" in text
     signals = {i: float(v) for i, v in enumerate(final)}
     assert early_evidence(trials, epochs, config())[1] == RungEvidence.of(signals, signals)
 
@@ -87,7 +87,7 @@ def test_trials_that_the_time_budget_has_ended_are_none_that_it_stopped():
 def test_trials_stopped_where_their_rung_tells_nothing_have_no_stated_risk():
     trials, epochs, _ = tables(0.0, stopped=range(20))
     text = text_of(trials, epochs, config())
-    assert "fewer than 8 full-length trials" in text
+    assert "fewer than 12 placements" in text
     assert "chance" not in text
 
 

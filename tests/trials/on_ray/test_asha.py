@@ -33,7 +33,7 @@ def metrics(epoch, value):
 
 def granted(scheduler, number, values, **config):
     """Epochs that a scheduler grants to one more trial."""
-    trial = SchedulerTrial({"number": number, **config})
+    trial = SchedulerTrial({"number": number, "placement": str(number), **config})
     add_trial(scheduler, trial)
     for epoch, value in enumerate(values, start=1):
         if not report(scheduler, trial, metrics(epoch, value)):
@@ -41,9 +41,9 @@ def granted(scheduler, number, values, **config):
     raise AssertionError("the last epoch ends a trial")
 
 
-def expected(oracle, number, values, spared=False):
+def expected(oracle, number, values, **trial):
     for epoch, value in enumerate(values, start=1):
-        if not oracle.goes_on(number, epoch, value, spared=spared):
+        if not oracle.goes_on(number, epoch, value, **trial):
             return epoch
     raise AssertionError
 
@@ -57,7 +57,7 @@ def test_trials_are_stopped_as_the_rule_says(mode, grace, factor):
     oracle = EarnedStopping(grace=grace, factor=factor)
     lengths = [granted(scheduler, n, curve(n)) for n in range(60)]
     assert lengths == [expected(oracle, n, curve(n)) for n in range(60)]
-    assert lengths[:8] == [EPOCHS] * 8
+    assert lengths[:12] == [EPOCHS] * 12
     assert audits == oracle.audits
     assert audits
     assert grace in lengths
@@ -79,6 +79,7 @@ def test_past_trials_fill_the_rungs_as_without_an_interruption(past, mode):
         [
             PastTrial(
                 number=n,
+                placement=str(n),
                 history=[metrics(e, v) for e, v in enumerate(curve(n)[: lengths[n]], start=1)],
             )
             for n in range(past)
@@ -102,10 +103,10 @@ def test_the_sum_of_train_losses_is_compared_from_the_first_epoch_on():
     scheduler = scheduler_of(
         EarlyStopping(metric="val_loss", mode="min", max_epochs=EPOCHS, grace_epochs=2)
     )
-    oracle = EarnedStopping(grace=2, factor=2)
+    oracle = EarnedStopping(grace=2, factor=4)
     lengths = []
     for n in range(50):
-        trial = SchedulerTrial({"number": n})
+        trial = SchedulerTrial({"number": n, "placement": str(n)})
         add_trial(scheduler, trial)
         report(scheduler, trial, {"epoch": 1, "train_loss": 1 - curve(n)[0], "val_loss": 1.0})
         add_trial(scheduler, trial)  # started again
@@ -131,7 +132,7 @@ def test_a_grace_period_beyond_the_end_means_no_early_stop():
 
 def test_a_failure_report_without_a_metric_is_no_reason_to_stop():
     scheduler = scheduler_of(stopping())
-    trial = SchedulerTrial({"number": 0, "protected": True})
+    trial = SchedulerTrial({"number": 0, "placement": "0", "protected": True})
     add_trial(scheduler, trial)
     assert report(scheduler, trial, {"epoch": 1, "failure": "no"})
 
@@ -143,6 +144,18 @@ def test_protected_trials_are_spared_and_count():
     assert lengths == [expected(oracle, n, curve(n), spared=n in spared) for n in range(60)]
     assert {lengths[n] for n in spared} == {EPOCHS}
     assert 1 in lengths
+
+
+def test_a_placement_counts_once_and_its_seeds_train_to_the_end():
+    """Every third trial is a further seed of one of the best four so far."""
+    scheduler, oracle = scheduler_of(stopping()), EarnedStopping(grace=1, factor=2)
+    best = sorted(range(12), key=lambda n: -curve(n)[-1])[:4]
+    of = {n: str(best[n % 4] if n % 3 == 2 and n > 12 else n) for n in range(90)}
+    lengths = [granted(scheduler, n, curve(n), placement=of[n]) for n in range(90)]
+    assert lengths == [expected(oracle, n, curve(n), placement=of[n]) for n in range(90)]
+    seeds = [n for n in range(90) if of[n] != str(n)]
+    assert {lengths[n] for n in seeds} == {EPOCHS}
+    assert {1, 2} <= set(lengths)
 
 
 def test_with_costs_a_trial_is_judged_among_those_that_cost_no_more():

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from helpers.proposals import Proposals, better_trials
 
-from search_spaces import InputError
+from search_spaces import InputError, Placement
 from trials import Recipe, TrialSpec, load_data
 from trials.data.image_sets import ImageSet
 from trials.early_stopping.rule import EarlyStopping
@@ -45,7 +45,7 @@ def test_all_trials_run_in_packs_and_the_hopeless_are_stopped(cluster, data, tmp
     files = TrialFiles(weights=tmp_path / "weights", checkpoints=tmp_path / "checkpoints")
     files.make_folders()
     told = run(
-        [replace(SPEC, seed=seed) for seed in range(14)],
+        [replace(SPEC, placement=Placement(f"{n + 1:06b}"), seed=n) for n in range(14)],
         data,
         files=files,
         past=better_trials(30, EPOCHS),

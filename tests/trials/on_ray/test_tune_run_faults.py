@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from helpers.proposals import Proposals, better_trials
 
+from search_spaces import Placement
 from trials.data.splits import load_data
 from trials.early_stopping.rule import EarlyStopping
 from trials.files.durable import StorageError
@@ -123,7 +125,10 @@ def test_a_restarted_trial_counts_once_at_a_rung(cluster, data, tmp_path):
         folder.mkdir()
         ears = Ears()
         run_trials(
-            TrialList([spec(seed) for seed in range(5)], ended=ears),
+            TrialList(
+                [replace(spec(n), placement=Placement(f"{n + 1:03b}")) for n in range(5)],
+                ended=ears,
+            ),
             data,
             stopping=EarlyStopping(metric="val_loss", mode="min", max_epochs=3, grace_epochs=1),
             resources=Resources(concurrent=1, max_failures=2),

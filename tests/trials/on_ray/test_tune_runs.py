@@ -16,7 +16,7 @@ import pytest
 import torch
 from helpers.asha_simulation import EPOCHS, EarnedStopping, curve
 
-from search_spaces import InputError
+from search_spaces import InputError, Placement
 from trials.data.image_sets import ImageSet, TrainingData
 from trials.early_stopping.rule import EarlyStopping
 from trials.on_ray.tune_runs import run_trials
@@ -100,12 +100,21 @@ class Script:
 
 
 def script(seeds: Sequence[int], protected: Sequence[int] = ()) -> Script:
-    """Trials numbered from 10, so that numbers and positions cannot be mistaken."""
+    """Trials numbered from 10, so that numbers and positions cannot be mistaken.
+
+    Each has a placement of its own, but a protected one, the first excepted, is a further seed of
+    the first trial's.
+    """
     return Script(
         [
             Proposal(
                 number=10 + i,
-                spec=TrialSpec.from_json({**ALL_KEPT.to_json(), "seed": seed}),
+                spec=TrialSpec(
+                    backbone="plain-8",
+                    placement=Placement(f"{1 if i in protected[1:] else i + 1:06b}"),
+                    recipe=ALL_KEPT.recipe,
+                    seed=seed,
+                ),
                 protected=i in protected,
             )
             for i, seed in enumerate(seeds)
@@ -164,7 +173,11 @@ def decided_as_simulated(run) -> set[int]:
     oracle = EarnedStopping(grace=1, factor=2)
     for place, (number, metrics) in enumerate(run.heard):
         goes_on = oracle.goes_on(
-            number, metrics.epoch, metrics.val_accuracy, spared=number - 10 in PROTECTED
+            number,
+            metrics.epoch,
+            metrics.val_accuracy,
+            spared=number - 10 in PROTECTED,
+            placement=run.proposals[number - 10].spec.placement.text,
         )
         assert goes_on == any(later == number for later, _ in run.heard[place + 1 :])
     return set(run.lengths)
