@@ -22,7 +22,7 @@ def test_the_bar_of_early_predictions_and_the_possible_stops_are_drawn():
         }
     )
     figure = early_prediction(table, (1, 2))
-    assert {"0.75: trusted above", "possible stop", "estimate, n = 20"} <= set(
+    assert {"0.75: trusted above", "possible stop", "estimate, n = 20 placements"} <= set(
         text_of(figure).split("\n")
     )
     lines = [line.get_xdata() for line in figure.axes[0].lines]
