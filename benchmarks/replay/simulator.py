@@ -88,7 +88,6 @@ class Replay:
     workers: int = 1
     early_stopping: bool = True
     grace_epochs: int | None = None
-    reduction_factor: float = 4
     stop_on: Signal = "train-loss-sum"
     seed: int = 0
     min_relus: int = 1
@@ -157,7 +156,6 @@ class Replay:
             mode=METRICS[self.metric].mode,
             max_epochs=epochs,
             grace_epochs=grace if self.early_stopping else epochs,
-            reduction_factor=self.reduction_factor,
             signal=self.stop_on,
             seed=self.seed,
         )
