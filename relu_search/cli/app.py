@@ -114,6 +114,8 @@ def run(arguments: list[str] | None = None) -> tuple[int, str]:
         code, line = EXIT_INTERRUPTED, ""
     except (RunStoppedError, StorageError) as error:
         code, line = EXIT_FAILURE, str(error)
+        if not getattr(error, "says_how_to_go_on", False):
+            line += f"; {advice()}"
     except BrokenPipeError:
         code, line = EXIT_FAILURE, ""
     except Exception as error:

@@ -12,12 +12,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from relu_search.cli.streams import native_output_to
-from relu_search.cli.supervisor import Progress, advice, is_supervised, tell
+from relu_search.cli.supervisor import Progress, is_supervised, tell
 from relu_search.trackers.listener import Ending, SearchListener
 from search_spaces import look_alike
 from search_spaces.errors import InputError, printable
-from trials.files.durable import StorageError
-from trials.running.faults import RunStoppedError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -250,17 +248,3 @@ def begin(progress: Progress, *, verbose: bool) -> None:
 def results_alone() -> contextlib.AbstractContextManager[object]:
     """Keep stdout for results: what Ray prints in the block goes where `begin` sends it."""
     return contextlib.redirect_stdout(sys.__stdout__ if is_supervised() else sys.stderr)
-
-
-@contextlib.contextmanager
-def says_how_to_go_on() -> Iterator[None]:
-    """Keep stdout for results; after a fault, say what is safe and how to go on.
-
-    Raises:
-        RunStoppedError: a fault ended the block.
-    """
-    try:
-        with results_alone():
-            yield
-    except (RunStoppedError, StorageError) as error:
-        raise RunStoppedError(f"{error}; {advice()}") from error

@@ -196,7 +196,8 @@ def says_what_is_safe(run: RunFolder, config: ResolvedConfig) -> Iterator[None]:
             f"is mended, go on with: relu-search {run.resumed_by} --resume "
             + shlex.quote(str(run.path))
             + (f" --backbone {shlex.quote(code)}" if (code := config.network.code) else "")
-            + (" --storage URL" if has_password else "")
+            + (" --storage URL" if has_password else ""),
+            says_how_to_go_on=True,
         ) from error
 
 

@@ -78,7 +78,7 @@ def train_single(
     except RuntimeError as error:
         if (reason := out_of_memory(error)) is None:
             raise
-        raise RunStoppedError(reason + ALONE) from error
+        raise RunStoppedError(reason + ALONE, says_how_to_go_on=True) from error
     last = result.epochs[-1].to_json() if result.epochs else {}
     row = {
         "backbone": network.name,

@@ -48,7 +48,7 @@ def ray_session(
 
     Raises:
         InputError: no cluster answers at the address, Ray has no folder for its sockets, or the
-            dashboard is not installed.
+            dashboard does not start.
         RunStoppedError: a private Ray does not start.
     """
     level = logging.INFO if verbose else logging.CRITICAL
@@ -82,7 +82,7 @@ def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbo
     """Call `ray.init`.
 
     Raises:
-        InputError: no cluster answers at the address, or the dashboard is not installed.
+        InputError: no cluster answers at the address, or Ray does not start with its dashboard.
         RunStoppedError: a private Ray does not start.
     """
     level = logging.INFO if verbose else logging.CRITICAL
@@ -103,16 +103,16 @@ def _start(address: str | None, niceness: int, options: dict[str, Any], *, verbo
                 runtime_env={"env_vars": worker_env},
                 **options,
             )
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        if address is None:
-            raise RunStoppedError(f"Ray does not start: {first_line(error)}") from error
-        raise unreachable(address, first_line(error)) from error
-    except Exception as error:  # Ray without the dashboard's packages raises various types
-        if not options.get("include_dashboard"):
-            raise
-        raise InputError(
-            "--dashboard needs more of Ray; pip install 'ray[default]', or leave --dashboard out"
-        ) from error
+    except Exception as error:  # of various types, `Exception` itself among them
+        reason = first_line(error)
+        if address is not None:
+            raise unreachable(address, reason) from error
+        if options["include_dashboard"]:
+            raise InputError(
+                f"Ray does not start with its dashboard: {reason}. --dashboard needs more of Ray; "
+                "pip install 'ray[default]', or leave --dashboard out"
+            ) from error
+        raise RunStoppedError(f"Ray does not start: {reason}") from error
 
 
 def _require_token() -> None:

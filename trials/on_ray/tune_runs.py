@@ -104,6 +104,16 @@ def run_trials(
         shares_gpu=shares_gpu,
         say=say,
     )
+
+    def keep_and_name(trial: Any) -> str:
+        """Give a trial of Ray to the search: only the trial knows how it has ended.
+
+        A callback of Ray would be told of it too. But with any callback Ray imports its
+        integrations with mlflow and wandb: a second, and folders among the temporary files.
+        """
+        search.trials[trial.trial_id] = trial
+        return _trial_name(trial)
+
     try:
         with handlers_kept(), scratch_folder() as scratch:
             tune.Tuner(
@@ -114,7 +124,7 @@ def run_trials(
                     num_samples=-1,
                     max_concurrent_trials=concurrent,
                     reuse_actors=True,
-                    trial_name_creator=_trial_name,
+                    trial_name_creator=keep_and_name,
                     trial_dirname_creator=_trial_name,
                 ),
                 run_config=tune.RunConfig(
@@ -123,7 +133,6 @@ def run_trials(
                     verbose=2 if verbose else 0,
                     progress_reporter=tune.CLIReporter(),  # that of notebooks clears their output
                     stop=_Stopper(search),
-                    callbacks=[_Starts(search)],
                 ),
             ).fit()
     except (ray.exceptions.RayError, tune.TuneError, ConnectionError) as error:
@@ -178,7 +187,7 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     Attributes:
         fault: the error that ends the run. After it the proposer is not called any more, so the
             running trials stay open.
-        trials: Ray's trials that have started, by Ray's ids.
+        trials: Ray's trials by Ray's ids.
     """
 
     def __init__(
@@ -308,16 +317,6 @@ class _ProposerSearch(Searcher):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """For Ray's snapshots, from which nothing is ever restored."""
         return {"fault": None}
-
-
-class _Starts(tune.Callback):  # type: ignore[misc]
-    """Gives the trials of Ray to the search: only they know how they have ended."""
-
-    def __init__(self, search: _ProposerSearch) -> None:
-        self._search = search
-
-    def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._search.trials[trial.trial_id] = trial
 
 
 class _Stopper(tune.Stopper):  # type: ignore[misc]

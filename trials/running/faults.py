@@ -20,7 +20,16 @@ COMMON_CAUSE = 3
 
 
 class RunStoppedError(RuntimeError):
-    """A run cannot continue. Its finished trials stay. The message is the reason, in one line."""
+    """A run cannot continue. Its finished trials stay. The message is the reason, in one line.
+
+    Args:
+        reason: the message.
+        says_how_to_go_on: the message names what is safe, or the way out.
+    """
+
+    def __init__(self, reason: str, *, says_how_to_go_on: bool = False) -> None:
+        super().__init__(reason)
+        self.says_how_to_go_on = says_how_to_go_on
 
 
 def out_of_memory(error: BaseException) -> str | None:

@@ -11,8 +11,8 @@ from relu_search.cli.console import (
     command,
     print_json,
     print_parts,
+    results_alone,
     say,
-    says_how_to_go_on,
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import BackboneOption, JsonOption
@@ -118,7 +118,7 @@ def confirm(
     time_budget = given.pop("time_budget", None)
     compute = Machines.of(searched).with_options(given)
     begin(progress, verbose=compute.verbose)
-    with says_how_to_go_on():
+    with results_alone():
         outcome = confirm_run(
             run,
             top=top,

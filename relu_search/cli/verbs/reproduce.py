@@ -13,8 +13,8 @@ from relu_search.cli.console import (
     begin,
     print_json,
     print_parts,
+    results_alone,
     say,
-    says_how_to_go_on,
 )
 from relu_search.cli.flags import Given, flags, with_flags
 from relu_search.cli.shared_flags import JsonOption
@@ -74,7 +74,7 @@ def reproduce(
         progress = Progress(begun=str(folder / SETTINGS), table=str(folder / RUNS), command=again)
         begin(progress, verbose=machines.verbose)
 
-    with says_how_to_go_on():
+    with results_alone():
         done = run_experiment(
             settings,
             out=out,

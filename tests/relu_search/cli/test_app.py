@@ -12,6 +12,8 @@ from search_spaces import InputError
 from trials.files.durable import StorageError
 from trials.running.faults import RunStoppedError
 
+AGAIN = "no file is incomplete. Give the same command again"
+
 
 @pytest.fixture
 def show_raises(monkeypatch, cli):
@@ -31,8 +33,9 @@ def show_raises(monkeypatch, cli):
     ("error", "code", "line"),
     [
         (InputError("width is 0;\nit must be 1"), 2, "width is 0; it must be 1"),
-        (RunStoppedError("all trials fail"), 1, "all trials fail"),
-        (StorageError("disk full"), 1, "disk full"),
+        (RunStoppedError("all trials fail"), 1, f"all trials fail; {AGAIN}"),
+        (RunStoppedError("go on so", says_how_to_go_on=True), 1, "go on so"),
+        (StorageError("disk full"), 1, f"disk full; {AGAIN}"),
         (ValueError("odd"), 1, f"ValueError: odd (set {TRACEBACK_VARIABLE}=1 to see where)"),
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",

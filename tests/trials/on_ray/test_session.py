@@ -11,6 +11,7 @@ from ray._private.node import Node as RayNode
 from search_spaces import InputError
 from trials.on_ray.compat import UNNEEDED
 from trials.on_ray.session import first_line, ray_session
+from trials.running.faults import RunStoppedError
 
 
 def test_a_session_tells_the_resources_of_its_nodes(cluster):
@@ -48,6 +49,28 @@ def test_an_unreachable_address_is_one_clear_line(address):
 )
 def test_the_first_line_of_an_error(error, line):
     assert first_line(error) == line
+
+
+@pytest.mark.parametrize(
+    ("options", "kind", "rule"),
+    [
+        ({}, RunStoppedError, "Ray does not start: .*the node timed out$"),
+        ({"dashboard": True}, InputError, "with its dashboard: .*the node timed out"),
+        ({"address": "127.0.0.1:1"}, InputError, "no Ray cluster answers"),
+    ],
+    ids=["private", "dashboard", "address"],
+)
+@pytest.mark.parametrize("error", [Exception, RuntimeError, ray.exceptions.RaySystemError])
+def test_any_error_at_the_start_of_ray_is_one_line(error, options, kind, rule, monkeypatch):
+    def init(**_options):
+        raise error("the node timed out\nmore lines")
+
+    monkeypatch.setattr(ray, "init", init)
+    monkeypatch.setattr(ray, "shutdown", lambda: None)
+    monkeypatch.setattr("trials.on_ray.session.require_ray", lambda _address: None)
+    with pytest.raises(kind, match=rule) as caught, ray_session(**options):
+        pass
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
