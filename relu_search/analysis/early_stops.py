@@ -117,7 +117,7 @@ def _risk(
         return
     finals = list(_finals(trials, config))
     chances = [
-        evidence[epoch].chance(number, finals, 1)
+        float(evidence[epoch].chances([number], finals, 1)[0])
         for number, epoch in zip(stopped["trial"], stopped["epochs"], strict=True)
         if epoch in evidence and number in evidence[epoch]
     ]

@@ -125,12 +125,15 @@ class EarnedStopping:
         spread = lowest**2 * np.var(list(scores.values()))
         if np.sqrt(spread / (spread + rest)) <= 0.75:
             return False
-        at = scores[mine]
-        leverage = 1 + 1 / n + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
         place = min(n, math.ceil(0.05 * len(seeds)))
         limit = np.sort(y)[::-1][place - 1]
-        away = (limit - line.intercept - line.slope * at) / np.sqrt(rest * leverage)
-        return bool(stats.t.sf(away, n - 2) < 0.01)
+        chances = {}
+        for one, at in scores.items():
+            leverage = 1 + 1 / n + (at - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
+            away = (limit - line.intercept - line.slope * at) / np.sqrt(rest * leverage)
+            chances[one] = stats.t.sf(away, n - 2)
+        lost = sum(chance for chance in chances.values() if chance <= chances[mine])
+        return bool(lost <= 0.03 * sum(chances.values()))
 
 
 def normal_scores(values: Sequence[float]) -> np.ndarray:

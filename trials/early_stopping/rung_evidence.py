@@ -26,9 +26,10 @@ TRUSTED_CORRELATION = 0.75
 CONFIDENCE = 0.95
 """One-sided confidence of the lower bound of the line's slope."""
 BEST_SHARE = 0.05
-"""A placement among the best of this share must not be stopped."""
-STOP_CHANCE = 0.01
-"""A trial may be stopped if the chance of its placement to be among the best is below this."""
+"""A search is for the placements of this share."""
+MOST_LOST = 0.03
+"""The placements that may be stopped at a rung are the least likely ones to be among the best. Of
+all that are expected among the best, at most this share is expected among them."""
 
 
 def each_placement_once(
@@ -134,34 +135,42 @@ class RungEvidence:
         """Whether the chance of a trial is known: it is the first of its placement at the rung."""
         return number in self._signals
 
-    def chance(self, number: int, peers: Iterable[int], place: int) -> float:
-        """The predicted probability that a placement ends before the one at a place of its peers.
+    def chances(
+        self, numbers: Sequence[int], peers: Iterable[int], place: int
+    ) -> NDArray[np.float64]:
+        """The predicted probabilities that placements end before the one at a place of their peers.
 
         Args:
-            number: of its first trial at the rung.
-            peers: the same of other placements; those that are not finished do not count.
+            numbers: of their first trials at the rung.
+            peers: the same of the placements to compare with; those that are not finished do not
+                count. Without any, the probabilities are 1.
             place: 1 is the best of the peers; more than there are means the worst.
+
+        Returns:
+            Of shape (numbers,).
         """
         from scipy.special import stdtr
 
         ends = sorted(self._finals[peer] for peer in peers if peer in self._finals)
         if not ends:
-            return 1.0
+            return np.ones(len(numbers))
         limit = ends[min(place, len(ends)) - 1]
         (mean_x, mean_y), (variance, spread) = self._mean, self._variances
-        away = self._signals[number] - mean_x
+        away = np.array([self._signals[number] for number in numbers]) - mean_x
         predicted = mean_y + self._slope * away
-        error = math.sqrt(variance * (1 + 1 / self.finished + away**2 / spread))
-        return float(stdtr(self.finished - 2, (limit - predicted) / error))
+        error = np.sqrt(variance * (1 + 1 / self.finished + away**2 / spread))
+        found: NDArray[np.float64] = stdtr(self.finished - 2, (limit - predicted) / error)
+        return found
 
 
 class SearchEvidence:
     """What a search has seen of its trials; says whether one of them may be stopped.
 
-    A trial may be stopped at a trusted rung if the chance of its placement to be in the best
-    twentieth is below `STOP_CHANCE`. A further seed of a placement measures it and is not stopped.
-    With several objectives a placement is compared only with those that cost no more: among them it
-    is judged by its metric.
+    Each placement at a trusted rung has a chance to be in the best twentieth. Those with the lowest
+    chances may be stopped, as many as together have at most `MOST_LOST` of the sum of all chances.
+    So the limit is the share of the best placements that may be lost, whether they are few or many.
+    A further seed of a placement measures it and is not stopped. With several objectives a
+    placement is compared only with those that cost no more: among them it is judged by its metric.
 
     Args:
         stopping: the rule.
@@ -218,7 +227,9 @@ class SearchEvidence:
             for other in self._signals[rung]
             if other in evidence and self._costs_no_more(other, number)
         ]
-        return evidence.chance(number, peers, math.ceil(BEST_SHARE * len(peers))) < STOP_CHANCE
+        chances = evidence.chances(peers, peers, math.ceil(BEST_SHARE * len(peers)))
+        no_better = chances <= chances[peers.index(number)]
+        return bool(chances[no_better].sum() <= MOST_LOST * chances.sum())
 
     def _costs_no_more(self, other: int, number: int) -> bool:
         pairs = zip(self._costs[other], self._costs[number], strict=True)

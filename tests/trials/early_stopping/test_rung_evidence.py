@@ -70,7 +70,7 @@ def test_the_chance_is_the_share_of_trials_that_end_before_the_place():
         hidden = finals.pop(40)
         found = RungEvidence.of(signals, finals)
         place = int(rng.integers(1, 20))
-        chances.append(found.chance(40, list(finals), place))
+        chances.append(found.chances([40], list(finals), place)[0])
         hits.append(hidden < sorted(finals.values())[place - 1])
     chances, hits = np.array(chances), np.array(hits)
     assert np.mean(hits) == pytest.approx(np.mean(chances), abs=0.05)
@@ -95,8 +95,8 @@ def test_perfect_ranks_are_trusted_and_the_worst_has_no_chance():
     values = {n: float(n) for n in range(12)}
     found = RungEvidence.of({**values, 50: 11.5}, values)
     assert found.trusted
-    assert found.chance(50, list(values), 1) < 1e-6
-    assert found.chance(50, [], 1) == 1
+    assert found.chances([50], list(values), 1) < 1e-6
+    assert found.chances([50, 3], [], 1).tolist() == [1, 1]
 
 
 def test_a_placement_has_the_signal_of_its_first_trial_and_the_mean_of_its_ends():
@@ -130,6 +130,32 @@ def test_lucky_seeds_of_the_best_placement_do_not_raise_the_bar():
         assert evidence.may_stop(501, 1)
         evidence.add(502, 7, {"epoch": 1, "train_loss": 2.65, "val_loss": 9.0})
         assert not evidence.may_stop(502, 1)  # a further seed
+
+
+@pytest.mark.parametrize("rho", [0.87, 0.95])
+def test_few_of_the_best_may_be_stopped_and_many_of_the_others(rho):
+    """100 placements, of which 40 have not ended: which of these may be stopped?"""
+    stopping = EarlyStopping(metric="val_loss", mode="min", max_epochs=2, grace_epochs=1)
+    best, lost, others, stopped = 0, 0, 0, 0
+    for seed in range(120):
+        signals, finals = trials(seed, 100, rho)
+        evidence = SearchEvidence(stopping)
+        for n, signal in signals.items():
+            for epoch in (1, 2) if n < 60 else (1,):
+                result = {"epoch": epoch, "train_loss": signal, "val_loss": finals[n]}
+                evidence.add(n, n, result)
+        limit = sorted(finals.values())[4]  # the best twentieth
+        if not evidence.at(1).trusted:
+            continue
+        for n in range(60, 100):
+            may_stop = evidence.may_stop(n, 1)
+            if finals[n] <= limit:
+                best, lost = best + 1, lost + may_stop
+            else:
+                others, stopped = others + 1, stopped + may_stop
+    assert best > 100
+    assert lost <= 0.03 * best
+    assert stopped > 0.4 * others
 
 
 @pytest.mark.parametrize("mode", ["max", "min"])
