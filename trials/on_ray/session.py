@@ -124,6 +124,7 @@ def _require_token() -> None:
 
 
 def first_line(error: Exception) -> str:
-    """At most 160 characters of the first line of an error's message, or its type."""
+    """At most 160 characters of the first line of an error's message, without a full stop, or its
+    type."""
     lines = str(error).strip().splitlines() or [type(error).__name__]
-    return lines[0][:160]
+    return lines[0][:160].rstrip(".")

@@ -97,7 +97,7 @@ def _resumed_search(
     changes = in_file | given
     folder = RunFolder.open(run)
     times = _in_time(changed_config(folder, changes))  # refuses them before anything is begun
-    _begin(folder, verbose=options["verbose"])
+    _begin(folder, changed=bool(changes), verbose=options["verbose"])
     return resume_search(run, listeners=(LiveView(), report), **times, **options, **changes)
 
 
@@ -106,10 +106,11 @@ def _in_time(config: SearchConfig | ResolvedConfig) -> dict[str, Any]:
     return {"since": command_began(), "reserve": _SUMMARY + (_REPORT if config.report else 0)}
 
 
-def _begin(run: RunFolder, *, verbose: bool) -> None:
+def _begin(run: RunFolder, *, changed: bool = False, verbose: bool) -> None:
+    same = ", and the same options" if changed else ""  # they are stored only once Ray has started
     progress = Progress(
         begun=str(run.path / "config.toml"),
         table=str(run.table("trials.csv")),
-        command=command("search --resume", run),
+        command=command("search --resume", run) + same,
     )
     begin(progress, verbose=verbose)

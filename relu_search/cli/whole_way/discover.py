@@ -92,15 +92,15 @@ def discover(
     verbose = given.pop("verbose", False)
     budgets = {"trials": trials, "time_budget": time_budget}
     given |= {name: value for name, value in budgets.items() if value is not None}
-    begun = partial(_begin, verbose=verbose)
-    watchers = Watchers(begun=begun, listeners=(LiveView(),), say=say)
-    how = {"top": top, "verbose": verbose, "watchers": watchers, "since": command_began()}
     options = ({} if config is None else SearchConfig.read_options(config)) | given
     if resume is None and not overwrite and begun_in(options.get("out")):
         SearchConfig.from_options(given, config)  # refuses bad values
         resume = options["out"]
     if resume is not None and overwrite:
         raise InputError("--overwrite and --resume exclude each other; give one of them")
+    begun = partial(_begin, changed=resume is not None and bool(options), verbose=verbose)
+    watchers = Watchers(begun=begun, listeners=(LiveView(),), say=say)
+    how = {"top": top, "verbose": verbose, "watchers": watchers, "since": command_began()}
     with results_alone():
         if resume is None:
             typed = SearchConfig.from_options(given, config)
@@ -110,11 +110,12 @@ def discover(
     _show(outcome, as_json)
 
 
-def _begin(run: RunFolder, phase: Phase, *, verbose: bool) -> None:
+def _begin(run: RunFolder, phase: Phase, *, changed: bool, verbose: bool) -> None:
+    same = ", and the same options" if changed else ""  # they are stored only once Ray has started
     progress = Progress(
         begun=str(run.path / "config.toml"),
         table=str(run.table(_TABLES[phase])),
-        command=command("discover --resume", run),
+        command=command("discover --resume", run) + same,
     )
     begin(progress, verbose=verbose)
 

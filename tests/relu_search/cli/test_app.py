@@ -24,6 +24,7 @@ def show_raises(monkeypatch, cli):
             raise error
 
         monkeypatch.setattr("relu_search.analysis.placement_facts.describe", work)
+        monkeypatch.setattr("relu_search.cli.supervisor._progress", None)  # of other tests
         return cli("show", "plain-8")
 
     return call
@@ -42,6 +43,33 @@ def show_raises(monkeypatch, cli):
 )
 def test_an_error_is_one_line_and_an_exit_code(error, code, line, show_raises):
     assert show_raises(error) == (code, "", f"relu-search: {line}\n")
+
+
+@pytest.mark.parametrize(
+    ("verb", "options", "same"),
+    [
+        ("search", (), ""),
+        ("search", ("--trials", "9"), ", and the same options"),
+        ("confirm", (), ", and the same options"),
+    ],
+)
+def test_if_ray_does_not_start_the_line_says_how_to_go_on(
+    verb, options, same, searched, cli, monkeypatch
+):
+    def init(**_options):
+        raise Exception("The current node timed out during startup.")
+
+    monkeypatch.setattr("ray.init", init)
+    folder = searched.run.path
+    again = f"{verb} --resume" if verb == "search" else verb
+    count = 8 if verb == "search" else 0
+    code, _, err = cli(*again.split(), folder, *options)
+    assert code == 1
+    assert err.splitlines()[-1] == (
+        "relu-search: Ray does not start: The current node timed out during startup; "
+        f"{count} finished trainings are safe in {folder}. Go on with: relu-search {again} {folder}"
+        f"{same}"
+    )
 
 
 def test_ctrl_c_ends_with_130(show_raises):

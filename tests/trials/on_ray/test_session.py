@@ -45,7 +45,7 @@ def test_an_unreachable_address_is_one_clear_line(address):
 
 
 @pytest.mark.parametrize(
-    ("error", "line"), [(ValueError("\n a\nb"), "a"), (ValueError(), "ValueError")], ids=str
+    ("error", "line"), [(ValueError("\n a.\nb"), "a"), (ValueError(), "ValueError")], ids=str
 )
 def test_the_first_line_of_an_error(error, line):
     assert first_line(error) == line
