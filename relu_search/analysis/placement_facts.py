@@ -13,6 +13,7 @@ from search_spaces import (
     FunctionBackbone,
     InputError,
     Placement,
+    build,
     check_activation,
     look_alike,
     measure_complexity,
@@ -89,6 +90,39 @@ class PlacementFacts:
             _WHILE_TRAINED * params,
             "use a smaller width or depth",
         )
+
+    def require_last_batch(self, images: int, batch_size: int) -> None:
+        """Check that the network can be trained on the last batch of an epoch.
+
+        BatchNorm needs more than one value for each channel. If the last batch is one image, and
+        the maps of a layer are 1x1, there is only one.
+
+        Args:
+            images: of the training split.
+            batch_size: of the recipe.
+
+        Raises:
+            InputError: it cannot.
+        """
+        if images % batch_size != 1:
+            return
+        import torch
+
+        model = build(
+            self.backbone,
+            self.backbone.paired,
+            num_classes=self.num_classes,
+            in_channels=self.in_channels,
+        )
+        try:
+            with torch.no_grad():
+                model.train()(torch.zeros(1, self.in_channels, *self.image_size))
+        except ValueError as error:
+            raise InputError(
+                f"{images:,} training images in batches of {batch_size} leave 1 image for the last "
+                f"batch, on which {self.backbone.label} cannot be trained ({error}); use another "
+                "--batch-size or --train-limit"
+            ) from error
 
     def prove(self) -> None:
         """Check that placements on this backbone do what they say, for these images.

@@ -190,7 +190,9 @@ def confirm(
         machines = compute or Machines.of(config)
         check_machines(machines, settled.precision)
         splits = config.load_splits((config.seed, *seed_list), report)
-        _require_memory(config, record["data"])
+        facts = _facts(config, record["data"])
+        facts.require_memory()
+        facts.require_last_batch(len(splits.split[config.seed][0]), settled.batch_size)
         given_test = check_data(run, config, splits, record["data"]["split_digest"], test)
         config = config.with_weights(splits.facts_of(config.seed))
         require_same_weights(run, config)
@@ -318,15 +320,15 @@ def _moved(
     return moved
 
 
-def _require_memory(config: ResolvedConfig, data: Mapping[str, Any]) -> None:
+def _facts(config: ResolvedConfig, data: Mapping[str, Any]) -> PlacementFacts:
     height, width = data["image_size"]
-    PlacementFacts(
+    return PlacementFacts(
         backbone=config.network,
         num_classes=len(data["classes"]),
         in_channels=data["in_channels"],
         image_size=(height, width),
         activation=config.activation,
-    ).require_memory()
+    )
 
 
 def _fresh_seeds(config: ResolvedConfig, seeds: int, first: int | None) -> list[int]:

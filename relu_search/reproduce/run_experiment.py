@@ -108,7 +108,9 @@ def reproduce(
         for name in dict.fromkeys(run.data for run in plan)
     }
     for data, backbone in dict.fromkeys((run.data, run.backbone) for run in plan):
-        PlacementFacts.on(sets[data], backbone).require_memory()
+        facts = PlacementFacts.on(sets[data], backbone)
+        facts.require_memory()
+        facts.require_last_batch(len(sets[data].train), settings.training_recipe.batch_size)
     folder = _open_folder(settings, out)
     begun(folder)
     with locked(folder):

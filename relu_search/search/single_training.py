@@ -47,6 +47,7 @@ def train_single(
     data = resolved.load_data(report)
     of_network = PlacementFacts.on(data, network, config.activation)
     of_network.require_memory()
+    of_network.require_last_batch(len(data.train), resolved.training_recipe.batch_size)
     of_network.prove()
     facts = of_network.of(chosen)
     resolved = resolved.with_weights(data)

@@ -12,7 +12,8 @@ from helpers.exporting import (
     initial_network,
 )
 
-from relu_search.analysis.placement_facts import describe
+from relu_search.analysis.placement_facts import PlacementFacts, describe
+from search_spaces import InputError, parse_backbone
 
 
 @pytest.mark.parametrize("placement", ["paired", "2:1/first", "10*4"])
@@ -42,3 +43,28 @@ def test_describe_has_the_keys_of_the_contract(backbone, placement):
     assert json.loads(json.dumps(facts)) == facts
     assert [s["stage"] for s in facts["sites"]] == sorted(s["stage"] for s in facts["sites"])
     assert facts["module"] == ("2:1" if placement == "01*3" else placement)
+
+
+@pytest.mark.parametrize(
+    ("image_size", "images", "fails"),
+    [(4, 65, True), (4, 64, False), (4, 66, False), (8, 65, False)],
+    ids=["one image, maps of 1x1", "whole batches", "two images", "one image, maps of 2x2"],
+)
+def test_a_last_batch_on_which_batch_norm_fails_is_refused(image_size, images, fails):
+    """In batches of 32. Torch itself is the judge of what it can train."""
+    network = initial_network("plain-8", "paired").train()
+    last = torch.zeros(images % 32 or 32, 1, image_size, image_size)
+    facts = PlacementFacts(
+        backbone=parse_backbone("plain-8", 4),
+        num_classes=10,
+        in_channels=1,
+        image_size=(image_size, image_size),
+    )
+    if fails:
+        with pytest.raises(ValueError, match="more than 1 value per channel"):
+            network(last)
+        with pytest.raises(InputError, match=r"65 .* batches of 32 leave 1 image .* --batch-size"):
+            facts.require_last_batch(images, 32)
+    else:
+        network(last)
+        facts.require_last_batch(images, 32)
