@@ -156,14 +156,18 @@ def _signals(epochs: pd.DataFrame, stopping: EarlyStopping) -> dict[int, dict[in
     """Epoch -> trial -> signal."""
     names = ["train_loss", "val_loss", "val_accuracy"]
     known = epochs.drop_duplicates(["trial", "epoch"], keep="last").sort_values(["trial", "epoch"])
+    metrics: list[Any] = known[names].astype(float).to_dict("records")
+    histories: dict[int, dict[int, Any]] = {}
+    for trial, epoch, row in zip(known["trial"], known["epoch"], metrics, strict=True):
+        histories.setdefault(int(trial), {})[int(epoch)] = row
     signals: dict[int, dict[int, float]] = {}
-    for trial, rows in known.groupby("trial", sort=True):
-        history: list[Any] = rows[names].astype(float).to_dict("records")
-        if list(rows["epoch"]) != list(range(1, len(rows) + 1)):  # epochs are missing
+    for trial, of_trial in histories.items():
+        history = [*of_trial.values()]
+        if list(of_trial) != list(range(1, len(history) + 1)):  # epochs are missing
             continue
         for epoch in range(1, min(len(history) + 1, stopping.max_epochs)):
             value = signal_value(stopping.signal, history[:epoch])
-            signals.setdefault(epoch, {})[int(str(trial))] = value
+            signals.setdefault(epoch, {})[trial] = value
     return dict(sorted(signals.items()))
 
 
