@@ -131,7 +131,7 @@ def _legal(value: Any) -> Any:
 
     They become replacement characters (U+FFFD). Markup and other values stay as they are.
     """
-    if not isinstance(value, str) or isinstance(value, Markup):
+    if not isinstance(value, str) or isinstance(value, Markup) or value.isprintable():
         return value
     return "".join(
         c if c.isprintable() or c in "\n\t " else "\N{REPLACEMENT CHARACTER}" for c in value
