@@ -11,7 +11,7 @@ from relu_search.settings.option_fields import option, options_of
 from relu_search.settings.option_groups.budget_options import BudgetOptions
 from search_spaces import Activation, DroppedNorm, Granularity
 from trials.data.image_sets import Augment, TrainingData
-from trials.early_stopping.rule import Signal
+from trials.early_stopping.rule import EarlyStopping, Signal
 from trials.running.resources import GpusPerTrial
 from trials.training.recipe import OptimizerName, Precision, Recipe, Schedule
 
@@ -275,7 +275,7 @@ class SearchOptions(BudgetOptions):
         least=1,
     )
     reduction_factor: float = option(
-        4,
+        EarlyStopping.reduction_factor,
         "Early stopping",
         "At each rung of ASHA, about one trial in this many goes on.",
         above=1,
