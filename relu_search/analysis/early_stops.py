@@ -75,7 +75,7 @@ def early_stopping_text(
     if not rungs or ended.empty:
         return ""
     stopped = ended[ended["state"] == "PRUNED"]
-    judged = "; ".join(_judged(rungs, evidence))
+    judged = "; ".join(_judged(rungs, evidence, {int(epoch) for epoch in stopped["epochs"]}))
     if stopped.empty:
         return f"Early stopping stopped no trial. {_capital(judged)}."
     saved = float((config.epochs - stopped["epochs"]).sum()) / (config.epochs * len(ended))
@@ -89,7 +89,10 @@ def early_stopping_text(
     return ". ".join(sentences) + "."
 
 
-def _judged(rungs: tuple[int, ...], evidence: Mapping[int, RungEvidence]) -> Iterator[str]:
+def _judged(
+    rungs: tuple[int, ...], evidence: Mapping[int, RungEvidence], stopped_at: set[int]
+) -> Iterator[str]:
+    """What is known of each rung at the end; one that has stopped trials was trusted before."""
     for rung in rungs:
         one = evidence.get(rung)
         if one is None:
@@ -98,7 +101,8 @@ def _judged(rungs: tuple[int, ...], evidence: Mapping[int, RungEvidence]) -> Ite
                 "trial tell whether it predicts the end"
             )
         else:
-            verb = "is trusted" if one.trusted else "is not trusted"
+            before = " any more" if rung in stopped_at else ""
+            verb = "is trusted" if one.trusted else f"is not trusted{before}"
             yield (
                 f"epoch {rung} {verb} (rank correlation with the end {one.correlation:.2f}, at "
                 f"least {one.at_least:.2f}, above {TRUSTED_CORRELATION} needed; "

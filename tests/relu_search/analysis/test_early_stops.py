@@ -59,7 +59,12 @@ def test_a_rung_that_predicts_is_named_with_its_correlation():
 
 def test_a_rung_that_does_not_is_said_to_be_not_trusted():
     trials, epochs, _ = tables(5.0)
-    assert "Epoch 1 is not trusted" in text_of(trials, epochs, config())
+    assert "Epoch 1 is not trusted (" in text_of(trials, epochs, config())
+
+
+def test_a_rung_that_was_trusted_when_it_stopped_trials_is_said_to_be_so_no_more():
+    trials, epochs, _ = tables(5.0, stopped=(3,))
+    assert "Epoch 1 is not trusted any more (" in text_of(trials, epochs, config())
 
 
 def test_what_was_saved_and_risked_is_told():
