@@ -139,11 +139,16 @@ def show_outcome(outcome: SearchOutcome, report: Path | None, as_json: bool) -> 
         say(f"Next, compare the best placements on fresh seeds: {command('confirm', run)}")
 
 
-def command(verb: str, run: RunFolder) -> str:
-    """A command about a run, to copy into a shell; it names the run's code again."""
+def command(verb: str, run: RunFolder, *, same_options: bool = False) -> str:
+    """A command about a run, to copy into a shell; it names the run's code again.
+
+    Args:
+        same_options: tell the reader to give the options of this command again.
+    """
     code = run.read_config()[0].network.code if run.is_run() else None
     named = f" --backbone {shlex.quote(code)}" if code and verb != "report" else ""
-    return f"relu-search {verb} {shlex.quote(str(run.path))}{named}"
+    again = ", and the same options" if same_options else ""
+    return f"relu-search {verb} {shlex.quote(str(run.path))}{named}{again}"
 
 
 def _written_report(run: RunFolder) -> Path | None:

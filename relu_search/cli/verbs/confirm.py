@@ -112,7 +112,7 @@ def confirm(
     places = {name: given.pop(name) for name in DATA if name in given}
     table = str(folder.table("confirm.csv"))
     progress = Progress(
-        begun=table, table=table, command=f"{command('confirm', folder)}, and the same options"
+        begun=table, table=table, command=command("confirm", folder, same_options=True)
     )
     deterministic = given.pop("deterministic", None)
     time_budget = given.pop("time_budget", None)

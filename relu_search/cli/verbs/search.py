@@ -107,10 +107,10 @@ def _in_time(config: SearchConfig | ResolvedConfig) -> dict[str, Any]:
 
 
 def _begin(run: RunFolder, *, changed: bool = False, verbose: bool) -> None:
-    same = ", and the same options" if changed else ""  # they are stored only once Ray has started
     progress = Progress(
         begun=str(run.path / "config.toml"),
         table=str(run.table("trials.csv")),
-        command=command("search --resume", run) + same,
+        # Changed options are stored only once Ray has started.
+        command=command("search --resume", run, same_options=changed),
     )
     begin(progress, verbose=verbose)

@@ -111,11 +111,11 @@ def discover(
 
 
 def _begin(run: RunFolder, phase: Phase, *, changed: bool, verbose: bool) -> None:
-    same = ", and the same options" if changed else ""  # they are stored only once Ray has started
     progress = Progress(
         begun=str(run.path / "config.toml"),
         table=str(run.table(_TABLES[phase])),
-        command=command("discover --resume", run) + same,
+        # Changed options are stored only once Ray has started.
+        command=command("discover --resume", run, same_options=changed),
     )
     begin(progress, verbose=verbose)
 
