@@ -120,13 +120,16 @@ def _risk(
     if config.costs:  # there is no single leader
         return
     finals = list(_finals(trials, config))
+    at_rungs: dict[int, list[int]] = {}
+    for number, epoch in zip(stopped["trial"], stopped["epochs"], strict=True):
+        at_rungs.setdefault(int(epoch), []).append(int(number))
     chances = [
-        float(evidence[epoch].chances([number], finals, 1)[0])
-        for number, epoch in zip(stopped["trial"], stopped["epochs"], strict=True)
-        if epoch in evidence and number in evidence[epoch]
+        evidence[epoch].chances(numbers, finals, 1)
+        for epoch, numbers in at_rungs.items()
+        if epoch in evidence and all(number in evidence[epoch] for number in numbers)
     ]
-    if len(chances) == len(stopped):
-        risk = max(0.001, min(1.0, sum(chances)))
+    if sum(map(len, chances)) == len(stopped):
+        risk = max(0.001, min(1.0, sum(float(of_rung.sum()) for of_rung in chances)))
         yield (
             "By these predictions the chance that a stopped placement would have ended before the "
             f"best one is {'below' if risk < 1 else 'up to'} {_rounded_up(risk)}"

@@ -113,9 +113,8 @@ def run(arguments: list[str] | None = None) -> tuple[int, str]:
     except (KeyboardInterrupt, typer.Abort):
         code, line = EXIT_INTERRUPTED, ""
     except (RunStoppedError, StorageError) as error:
-        code, line = EXIT_FAILURE, str(error)
-        if not getattr(error, "says_how_to_go_on", False):
-            line += f"; {advice()}"
+        advised = isinstance(error, RunStoppedError) and error.says_how_to_go_on
+        code, line = EXIT_FAILURE, str(error) if advised else f"{error}; {advice()}"
     except BrokenPipeError:
         code, line = EXIT_FAILURE, ""
     except Exception as error:

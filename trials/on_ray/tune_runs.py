@@ -106,13 +106,13 @@ def run_trials(
     )
 
     def keep_and_name(trial: Any) -> str:
-        """Give a trial of Ray to the search: only the trial knows how it has ended.
+        """Ray's name of a trial, which is given to the search: only it knows how it has ended.
 
         A callback of Ray would be told of it too. But with any callback Ray imports its
         integrations with mlflow and wandb: a second, and folders among the temporary files.
         """
         search.trials[trial.trial_id] = trial
-        return _trial_name(trial)
+        return f"trial-{trial.config.get('number', 0):04d}"
 
     try:
         with handlers_kept(), scratch_folder() as scratch:
@@ -125,7 +125,7 @@ def run_trials(
                     max_concurrent_trials=concurrent,
                     reuse_actors=True,
                     trial_name_creator=keep_and_name,
-                    trial_dirname_creator=_trial_name,
+                    trial_dirname_creator=keep_and_name,
                 ),
                 run_config=tune.RunConfig(
                     name="search",
@@ -330,7 +330,3 @@ class _Stopper(tune.Stopper):  # type: ignore[misc]
 
     def stop_all(self) -> bool:
         return self._search.fault is not None
-
-
-def _trial_name(trial: Any) -> str:
-    return f"trial-{trial.config.get('number', 0):04d}"
