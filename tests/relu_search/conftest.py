@@ -33,9 +33,12 @@ def small_config():
 
 @pytest.fixture(scope="session")
 def searched(small_config, tmp_path_factory):
-    """The outcome of one real search; only for reading."""
+    """The outcome of one real search; a test that writes into its folder must copy it first."""
     out = tmp_path_factory.mktemp("searched") / "run"
-    return run_search(small_config(out=str(out)))
+    outcome = run_search(small_config(out=str(out)))
+    before = sorted(out.rglob("*"))
+    yield outcome
+    assert sorted(out.rglob("*")) == before, "a test wrote into the search that all tests share"
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 
 import pytest
@@ -54,13 +55,13 @@ def test_an_error_is_one_line_and_an_exit_code(error, code, line, show_raises):
     ],
 )
 def test_if_ray_does_not_start_the_line_says_how_to_go_on(
-    verb, options, same, searched, cli, monkeypatch
+    verb, options, same, searched, cli, tmp_path, monkeypatch
 ):
     def init(**_options):
         raise Exception("The current node timed out during startup.")
 
     monkeypatch.setattr("ray.init", init)
-    folder = searched.run.path
+    folder = shutil.copytree(searched.run.path, tmp_path / "run")
     again = f"{verb} --resume" if verb == "search" else verb
     count = 8 if verb == "search" else 0
     code, _, err = cli(*again.split(), folder, *options)
