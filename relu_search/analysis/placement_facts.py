@@ -78,11 +78,19 @@ class PlacementFacts:
             "macs": cost.macs,
         }
 
-    def require_memory(self) -> None:
-        """Check that a network of this backbone can be trained, before one is built.
+    def require_trainable(self, images: int, batch_size: int) -> None:
+        """Check that a network of this backbone can be trained, before any is.
+
+        Two reasons are known why it cannot. Its weights, gradients and momenta do not fit into
+        memory. Or the last batch of an epoch is one image and the maps of a layer are 1x1:
+        BatchNorm needs more than one value for each channel.
+
+        Args:
+            images: of the training split.
+            batch_size: of the recipe.
 
         Raises:
-            InputError: its weights, gradients and momenta do not fit into memory.
+            InputError: it cannot; or the images are too small for the backbone.
         """
         params = self.complexity(self.backbone.paired).params
         require_memory(
@@ -90,22 +98,15 @@ class PlacementFacts:
             _WHILE_TRAINED * params,
             "use a smaller width or depth",
         )
+        if images % batch_size == 1 and (reason := self._fails_on_one_image()):
+            raise InputError(
+                f"{images:,} training images in batches of {batch_size} leave 1 image for the last "
+                f"batch, on which {self.backbone.label} cannot be trained ({reason}); use another "
+                "--batch-size"
+            )
 
-    def require_last_batch(self, images: int, batch_size: int) -> None:
-        """Check that the network can be trained on the last batch of an epoch.
-
-        BatchNorm needs more than one value for each channel. If the last batch is one image, and
-        the maps of a layer are 1x1, there is only one.
-
-        Args:
-            images: of the training split.
-            batch_size: of the recipe.
-
-        Raises:
-            InputError: it cannot.
-        """
-        if images % batch_size != 1:
-            return
+    def _fails_on_one_image(self) -> str:
+        """What torch says when the network is trained on one image; "" if it can be."""
         import torch
 
         model = build(
@@ -118,11 +119,8 @@ class PlacementFacts:
             with torch.no_grad():
                 model.train()(torch.zeros(1, self.in_channels, *self.image_size))
         except ValueError as error:
-            raise InputError(
-                f"{images:,} training images in batches of {batch_size} leave 1 image for the last "
-                f"batch, on which {self.backbone.label} cannot be trained ({error}); use another "
-                "--batch-size or --train-limit"
-            ) from error
+            return str(error)
+        return ""
 
     def prove(self) -> None:
         """Check that placements on this backbone do what they say, for these images.

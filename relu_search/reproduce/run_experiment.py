@@ -109,8 +109,7 @@ def reproduce(
     }
     for data, backbone in dict.fromkeys((run.data, run.backbone) for run in plan):
         facts = PlacementFacts.on(sets[data], backbone)
-        facts.require_memory()
-        facts.require_last_batch(len(sets[data].train), settings.training_recipe.batch_size)
+        facts.require_trainable(len(sets[data].train), settings.training_recipe.batch_size)
     folder = _open_folder(settings, out)
     begun(folder)
     with locked(folder):

@@ -236,8 +236,7 @@ class _Setting:
     def of(cls, config: ResolvedConfig, say: Say, *, needs_test: bool = False) -> _Setting:
         data, space = config.load_data(say), config.search_space()
         facts = PlacementFacts.on(data, space.backbone, config.activation)
-        facts.require_memory()  # refuses images that are too small, too
-        facts.require_last_batch(len(data.train), config.training_recipe.batch_size)
+        facts.require_trainable(len(data.train), config.training_recipe.batch_size)
         facts.prove()
         check_storage(config.storage)
         check_exchange(config.exchange)

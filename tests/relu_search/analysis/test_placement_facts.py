@@ -64,7 +64,7 @@ def test_a_last_batch_on_which_batch_norm_fails_is_refused(image_size, images, f
         with pytest.raises(ValueError, match="more than 1 value per channel"):
             network(last)
         with pytest.raises(InputError, match=r"65 .* batches of 32 leave 1 image .* --batch-size"):
-            facts.require_last_batch(images, 32)
+            facts.require_trainable(images, 32)
     else:
         network(last)
-        facts.require_last_batch(images, 32)
+        facts.require_trainable(images, 32)
