@@ -11,9 +11,10 @@ from helpers.exporting import (
     images,
     initial_network,
 )
+from helpers.odd_networks import SharedRelu
 
 from relu_search.analysis.placement_facts import PlacementFacts, describe
-from search_spaces import InputError, parse_backbone
+from search_spaces import FunctionBackbone, InputError
 
 
 @pytest.mark.parametrize("placement", ["paired", "2:1/first", "10*4"])
@@ -47,15 +48,15 @@ def test_describe_has_the_keys_of_the_contract(backbone, placement):
 
 @pytest.mark.parametrize(
     ("image_size", "images", "fails"),
-    [(4, 65, True), (4, 64, False), (4, 66, False), (8, 65, False)],
+    [(1, 65, True), (1, 64, False), (1, 66, False), (2, 65, False)],
     ids=["one image, maps of 1x1", "whole batches", "two images", "one image, maps of 2x2"],
 )
 def test_a_last_batch_on_which_batch_norm_fails_is_refused(image_size, images, fails):
     """In batches of 32. Torch itself is the judge of what it can train."""
-    network = initial_network("plain-8", "paired").train()
+    network = SharedRelu(in_channels=1).train()  # its maps are as large as its images
     last = torch.zeros(images % 32 or 32, 1, image_size, image_size)
     facts = PlacementFacts(
-        backbone=parse_backbone("plain-8", 4),
+        backbone=FunctionBackbone(SharedRelu, arguments={"in_channels": 1}),
         num_classes=10,
         in_channels=1,
         image_size=(image_size, image_size),
