@@ -278,7 +278,7 @@ class SearchOptions(BudgetOptions):
         EarlyStopping.reduction_factor,
         "Early stopping",
         "At each rung of ASHA, about one trial in this many goes on.",
-        above=1,
+        least=1.01,
         most=100,
     )
     concurrent: int | None = option(

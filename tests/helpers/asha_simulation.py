@@ -60,9 +60,9 @@ class EarnedStopping:
     placement of its own unless one is given.
     """
 
-    def __init__(self, *, grace: int, factor: int, epochs: int = EPOCHS, seed: int = 0) -> None:
+    def __init__(self, *, grace: int, factor: float, epochs: int = EPOCHS, seed: int = 0) -> None:
         self.rungs: dict[int, dict[int, float]] = {
-            m: {} for k in range(9) if (m := grace * factor**k) < epochs
+            m: {} for k in range(300) if (m := math.ceil(grace * factor**k)) < epochs
         }
         self.factor, self.epochs, self.seed = factor, epochs, seed
         self.finals: dict[int, float] = {}

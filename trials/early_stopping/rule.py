@@ -47,12 +47,16 @@ class EarlyStopping:
 
     @property
     def rungs(self) -> tuple[int, ...]:
-        """The epochs after which trials are compared."""
+        """The epochs after which trials are compared, in order.
+
+        ASHA's milestones are `grace_epochs * reduction_factor**k`; with a fraction as factor a
+        milestone is reached at the end of the epoch in which it lies.
+        """
         rungs: list[int] = []
-        while (
-            rung := int(self.grace_epochs * self.reduction_factor ** len(rungs))
-        ) < self.max_epochs:
+        milestone: float = self.grace_epochs
+        while (rung := math.ceil(milestone)) < self.max_epochs:
             rungs.append(rung)
+            milestone = self.grace_epochs * self.reduction_factor ** len(rungs)
         return tuple(dict.fromkeys(rungs))
 
     def is_audit(self, number: int) -> bool:

@@ -43,10 +43,10 @@ def scheduler_of(stopping: EarlyStopping, past: Sequence[PastTrial] = ()) -> Tri
 class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
     """ASHA that stops a trial only where `SearchEvidence` allows it.
 
-    Protected trials and audits train to the end; their metrics count. An epoch that a trial has
-    passed before an interruption is not judged again. The scheduler knows trials by the proposer's
-    numbers, so that a restarted trial is the same trial at its rungs. Trials with costs are judged
-    by `ParetoHalving` instead of ASHA.
+    Protected trials and audits train to the end; their metrics count. A trial is judged once at
+    each rung. An epoch that it has passed before an interruption is not judged again. The scheduler
+    knows trials by the proposer's numbers, so that a restarted trial is the same trial at its
+    rungs. Trials with costs are judged by `ParetoHalving` instead of ASHA.
     """
 
     def __init__(self, stopping: EarlyStopping) -> None:
@@ -62,6 +62,7 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
         self.pareto = ParetoHalving(stopping)
         self.evidence = SearchEvidence(stopping)
         self.audits: set[int] = set()
+        self._judged: dict[int, set[int]] = {rung: set() for rung in stopping.rungs}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, _numbered(trial))
@@ -72,6 +73,8 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
             return str(super().on_trial_result(tune_controller, mine, result))
         costs = tuple(trial.config.get("costs", ()))
         signal = self.evidence.add(number, trial.config["placement"], result, costs)
+        if epoch < self.stopping.max_epochs and not self._judges(number, epoch):
+            return str(TrialScheduler.CONTINUE)
         decision = super().on_trial_result(tune_controller, mine, {**result, SIGNAL: signal})
         if epoch >= self.stopping.max_epochs:
             return str(decision)
@@ -85,6 +88,18 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """For Ray's snapshots, from which nothing is ever restored."""
         return {}
+
+    def _judges(self, number: int, epoch: int) -> bool:
+        """Whether a trial is at a rung for the first time.
+
+        Ray is asked at no other time: of several milestones between two epochs it takes one at the
+        next rung, and the others at epochs that are no rungs.
+        """
+        judged = self._judged.get(epoch)
+        if judged is None or number in judged:
+            return False
+        judged.add(number)
+        return True
 
     def _may_stop(self, config: Mapping[str, Any], number: int, epoch: int) -> bool:
         if config.get("protected") or epoch < config.get("passed", 0):

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.asha_simulation import normal_scores
 from helpers.trial_tables import loss_table
+from scipy import stats
 
 from relu_search.analysis.early_stops import AUDIT, early_evidence, early_stopping_text
 from relu_search.settings.search_config import SearchConfig
@@ -76,6 +80,28 @@ def test_what_was_saved_and_risked_is_told():
     assert "would have ended before the best one is below 0.1 %" in text
     assert (
         "1 trial that it would have stopped trained on as an audit and took place 19 of 19" in text
+    )
+
+
+def test_the_risk_is_the_sum_of_the_chances_of_the_stopped_placements():
+    """By the t distribution around a line through the normal scores of the finished trials."""
+    _, _, final = tables(0.0)
+    stopped = np.argsort(final)[6:10]
+    trials, epochs, _ = tables(0.15, stopped=stopped)
+    signal = epochs[epochs["epoch"] == 1].set_index("trial")["train_loss"]
+    scores = dict(zip(signal.index, normal_scores(signal), strict=True))
+    whole = [n for n in range(24) if n not in stopped]
+    x, y = np.array([scores[n] for n in whole]), normal_scores(final[whole])
+    line, n = stats.linregress(x, y), len(whole)
+    rest = np.sum((y - line.intercept - line.slope * x) ** 2) / (n - 2)
+    risk = 0.0
+    for one in stopped:
+        leverage = 1 + 1 / n + (scores[one] - x.mean()) ** 2 / np.sum((x - x.mean()) ** 2)
+        away = (min(y) - line.intercept - line.slope * scores[one]) / np.sqrt(rest * leverage)
+        risk += stats.t.cdf(away, n - 2)
+    assert 0.1 < risk < 0.9
+    assert f"best one is below {math.ceil(risk * 1000) / 10:g} %" in text_of(
+        trials, epochs, config()
     )
 
 

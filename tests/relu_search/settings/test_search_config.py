@@ -26,7 +26,7 @@ from search_spaces import InputError
         ({"seed": -1}, "seed is -1; it must be at least 0"),
         ({"seed": 2**31}, "at most 2147483647"),
         ({"grace_epochs": 0}, "grace epochs is 0"),
-        ({"reduction_factor": 1}, "reduction factor is 1; it must be above 1"),
+        ({"reduction_factor": 1}, "reduction factor is 1; it must be at least 1.01"),
         ({"reduction_factor": math.nan}, "reduction_factor is nan"),
         ({"reduction_factor": 101}, "at most 100"),
         ({"train_limit": 0}, "train limit is 0"),

@@ -172,6 +172,19 @@ def test_a_search_learns_which_way_is_better(mode):
     assert not evidence.may_stop(0, 1)
 
 
+@pytest.mark.parametrize(("cost", "may_stop"), [(2.0, False), (99.0, True)])
+def test_a_placement_is_compared_with_those_that_cost_no_more(cost, may_stop):
+    """The better a placement, the more it costs. One that ends late is good among the cheap."""
+    stopping = EarlyStopping(metric="val_loss", mode="min", max_epochs=2, grace_epochs=1)
+    evidence = SearchEvidence(stopping)
+    for n in range(24):
+        for epoch in (1, 2):
+            result = {"epoch": epoch, "train_loss": float(n), "val_loss": float(n)}
+            evidence.add(n, n, result, (24.0 - n,))
+    evidence.add(50, 50, {"epoch": 1, "train_loss": 21.5, "val_loss": 9.0}, (cost,))
+    assert evidence.may_stop(50, 1) is may_stop
+
+
 def test_audits_are_a_tenth_and_follow_from_the_seed():
     stopping = [
         EarlyStopping(metric="m", mode="min", max_epochs=9, grace_epochs=1, seed=s) for s in (0, 1)

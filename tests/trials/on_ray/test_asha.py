@@ -63,6 +63,25 @@ def test_trials_are_stopped_as_the_rule_says(mode, grace, factor):
     assert grace in lengths
 
 
+@pytest.mark.parametrize(("grace", "factor"), [(1, 2.5), (2, 1.5), (1, 1.2), (1, 1.01)])
+def test_a_milestone_between_two_epochs_is_met_after_the_second(grace, factor):
+    """Started again, a trial is not judged at a milestone that it has left out."""
+    scheduler = scheduler_of(stopping(grace=grace, factor=factor))
+    oracle = EarnedStopping(grace=grace, factor=factor)
+    lengths = []
+    for n in range(200):
+        trial = SchedulerTrial({"number": n, "placement": str(n)})
+        add_trial(scheduler, trial)
+        for epoch, value in enumerate(curve(n), start=1):
+            goes_on = report(scheduler, trial, metrics(epoch, value))
+            assert goes_on == oracle.goes_on(n, epoch, value)
+            if not goes_on:
+                break
+            assert report(scheduler, trial, metrics(epoch, value))  # the epoch once more
+        lengths.append(epoch)
+    assert min(lengths) < EPOCHS
+
+
 def test_a_signal_that_tells_nothing_stops_nothing():
     scheduler = scheduler_of(stopping())
     rng = random.Random(0)
