@@ -35,8 +35,8 @@ from relu_search.settings.search_config import SearchConfig
 from search_spaces import Placement, build
 from trials.data.augmentation import EpochDraws, Normalise, crop_and_flip
 from trials.data.image_sets import TrainingData
-from trials.fast.packing import SIZES, measured_rates
 from trials.fast.stand_in import stand_in_epochs
+from trials.running.devices import SIZES, measured_rates
 from trials.training.evaluation import EVALUATION_BATCH
 from trials.training.loop import TrainsEpoch, train
 from trials.training.recipe import Recipe

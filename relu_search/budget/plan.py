@@ -16,6 +16,7 @@ from relu_search.settings.resolved_config import ResolvedConfig
 from search_spaces import InputError
 from trials.data.image_sets import TrainingData
 from trials.running.devices import Say, TrialNeeds, measured_needs
+from trials.running.faults import ALONE, out_of_memory
 
 if TYPE_CHECKING:
     from trials.fine_tuning.weights import StartingWeights
@@ -218,15 +219,27 @@ def needs_at_once(
 
     Args:
         call: calls `measured_needs` where a trial would run.
-        workers: that train at the same time; at most `_MOST_MEASURED` measure.
+        workers: that train at the same time; at most `_MOST_MEASURED` measure. If they fill a
+            GPU, half as many measure, as the trials themselves would then share it.
         how: arguments of `measured_needs`.
         weights: from which the trials start.
+
+    Raises:
+        InputError: one training alone needs more memory than a GPU has.
     """
     measure = partial(measured_needs, weights=weights)
     count, began = min(_MOST_MEASURED, workers), time.monotonic()
-    with ThreadPoolExecutor(count) as pool:
-        asked = [pool.submit(call, measure, *how, say=say) for _ in range(count)]
-        found = [one.result() for one in asked]
+    try:
+        with ThreadPoolExecutor(count) as pool:
+            asked = [pool.submit(call, measure, *how, say=say) for _ in range(count)]
+            found = [one.result() for one in asked]
+    except RuntimeError as error:
+        if (reason := out_of_memory(error)) is None:
+            raise
+        if count == 1:
+            raise InputError(reason + ALONE) from error
+        say(f"{reason} with {count} at once; {count // 2} are measured")
+        return needs_at_once(call, count // 2, *how, say=say, weights=weights)
     slowest = max(one.measured_seconds for one in found)
     return replace(
         found[0],

@@ -17,6 +17,7 @@ from trials.data.held_out import check_test_split, load_test_split
 from trials.data.image_sets import ImageFacts, ImageSet
 from trials.data.splits import Splits
 from trials.running.devices import Say
+from trials.running.faults import RunStoppedError, out_of_memory
 from trials.training.checkpoint import load_network
 from trials.training.evaluation import score_on_test
 from trials.training.process import deterministic_algorithms
@@ -73,6 +74,9 @@ def score_on_test_split(
         given_test: a test split that was given in Python; None: that of the data's name.
         machines: see `calls_on`.
         deterministic: repeat to the last bit on GPUs too.
+
+    Raises:
+        RunStoppedError: the GPU has too little memory.
     """
     unscored = trainings.unscored()
     if not unscored:
@@ -95,14 +99,19 @@ def score_on_test_split(
                 for row in rows
             ]
             left = iter(rows)
-            call(
-                _scores,
-                models,
-                test,
-                recipe,
-                deterministic,
-                say=lambda score, left=left: trainings.save_score(next(left), *score),
-            )
+            try:
+                call(
+                    _scores,
+                    models,
+                    test,
+                    recipe,
+                    deterministic,
+                    say=lambda score, left=left: trainings.save_score(next(left), *score),
+                )
+            except RuntimeError as error:
+                if (reason := out_of_memory(error)) is None:
+                    raise
+                raise RunStoppedError(f"{reason}, with models on the test split") from error
 
 
 def _trained(

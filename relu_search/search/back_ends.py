@@ -37,7 +37,7 @@ def with_pack_chosen(
     """
     if config.pack != "auto":
         return config
-    from trials.fast.packing import SIZES
+    from trials.running.devices import SIZES
 
     space, rng = config.search_space(), random.Random(config.seed)
     drawn = (space.decode(space.sample(rng)) for _ in range(max(SIZES)))
@@ -59,7 +59,7 @@ def _rates(
     device: str,
     say: Say,
 ) -> dict[int, float]:
-    from trials.fast.packing import measured_rates
+    from trials.running.devices import measured_rates
 
     with deterministic_algorithms(deterministic):
         return measured_rates(specs, data, device, captured=captured)

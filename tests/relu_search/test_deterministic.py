@@ -17,8 +17,8 @@ from relu_search.export.card import read_card
 from relu_search.search import back_ends, single_training, warm_start
 from relu_search.search.resuming import changed_config
 from search_spaces import InputError
-from trials.fast import packing
 from trials.on_ray import pack_runs, tune_runs
+from trials.running import devices
 from trials.running.trial import run_trial
 from trials.training.metrics import NonFiniteLossError
 from trials.training.supernet import Supernet
@@ -65,7 +65,7 @@ def test_measurement_and_warm_start_compute_as_the_trials_do(asked, monkeypatch,
     def call(function, *arguments, say):
         return function(*arguments, device="cpu", say=say)
 
-    monkeypatch.setattr(packing, "measured_rates", rates)
+    monkeypatch.setattr(devices, "measured_rates", rates)
     monkeypatch.setattr(Supernet, "train", train)
     config = SearchConfig(train_limit=20, pack="auto", warm_start="supernet", **asked).resolve()
     back_ends.with_pack_chosen(config, None, call, lambda _line: None)

@@ -11,10 +11,7 @@ these networks amplify a difference in the last bit. So a run uses one back end 
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,9 +24,8 @@ from trials.data.augmentation import EpochDraws
 from trials.data.image_sets import TrainingData
 from trials.fast.packed_epoch import PackedEpochs
 from trials.fast.packed_network import Member
-from trials.fast.stand_in import stand_in_epochs
 from trials.training.checkpoint import Checkpoint, save_weights
-from trials.training.loop import DeviceData, train
+from trials.training.loop import DeviceData
 from trials.training.metrics import EpochMetrics, NonFiniteLossError, require_finite
 from trials.training.optimizer import optimizer_of
 from trials.training.process import (
@@ -225,63 +221,3 @@ class PackedTraining:
             for member in self._packed.members:
                 self._packed.network.copy_back(member)
             self._packed = None
-
-
-SIZES = (2, 4, 8, 16, 32)
-_TIMED_STEPS = 4
-_TIMED_REPLAYS = 200
-"""Steps of the timed epoch, without and with CUDA graphs. An epoch before it warms up."""
-
-
-def measured_rates(
-    specs: Sequence[TrialSpec],
-    data: TrainingData,
-    device: str = "cpu",
-    *,
-    captured: bool = False,
-) -> dict[int, float]:
-    """Measure candidate-steps per second by size of the pack, on this device; 1: without a pack.
-
-    Larger packs are tried until one is slower, or needs more memory than the GPU has. Each is timed
-    over a short second epoch.
-
-    Args:
-        specs: as many as the largest of `SIZES`.
-        captured: with recorded CUDA graphs.
-
-    Raises:
-        InputError: the specs cannot be packed.
-    """
-    recipe = replace(specs[0].recipe, epochs=2)
-    images = (_TIMED_REPLAYS if captured else _TIMED_STEPS) * recipe.batch_size
-    short = replace(data, train=data.train.first(images), validation=data.validation.first(1))
-    steps = math.ceil(len(short.train) / recipe.batch_size)
-    shortened = [replace(spec, recipe=recipe) for spec in specs]
-    epoch_by = stand_in_epochs(shortened[0], compiled=False, captured=captured)
-    with one_thread():
-        alone = untrained_network(shortened[0], data)
-        *_, last = train(alone, short, recipe, seed=0, device=device, epoch_by=epoch_by)
-    rates = {1: steps / last.seconds}
-    for size in SIZES:
-        try:
-            rates[size] = (
-                size * steps / _seconds_of_epoch(shortened[:size], short, device, captured)
-            )
-        except torch.OutOfMemoryError:
-            break
-        if rates[size] < max(rates.values()):
-            break
-    return rates
-
-
-def _seconds_of_epoch(
-    specs: Sequence[TrialSpec], data: TrainingData, device: str, captured: bool
-) -> float:
-    """Seconds of the second epoch of a pack."""
-    training = PackedTraining(data, device, captured=captured)
-    for number, spec in enumerate(specs):
-        training.join(number, spec)
-    training.epoch()
-    started = time.perf_counter()
-    training.epoch()
-    return time.perf_counter() - started

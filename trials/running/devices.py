@@ -6,7 +6,8 @@ import gc
 import math
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -15,16 +16,16 @@ import torch
 from search_spaces import InputError
 from trials.data.image_sets import TrainingData
 from trials.fast.packing import PackedTraining
-from trials.fast.stand_in import drop_stand_in
+from trials.fast.stand_in import drop_stand_in, stand_in_epochs
 from trials.files.scratch import scratch_folder
 from trials.fine_tuning.weights import StartingWeights
 from trials.running.faults import ALONE, out_of_memory
 from trials.running.resources import GpusPerTrial
 from trials.running.trial import run_trial
 from trials.running.trial_files import TrialFiles
-from trials.training.loop import drop_device_data
-from trials.training.process import deterministic_algorithms
-from trials.training.spec import TrialSpec
+from trials.training.loop import drop_device_data, train
+from trials.training.process import deterministic_algorithms, one_thread
+from trials.training.spec import TrialSpec, untrained_network
 
 Say: TypeAlias = Callable[[Any], None]
 
@@ -36,6 +37,11 @@ _BATCHES = 16  # of the epoch whose memory is measured
 _VALIDATED = 1000  # images, two batches
 _STEPS = 64
 """Training steps that are timed; an epoch with fewer steps is timed as a whole."""
+SIZES = (2, 4, 8, 16, 32)
+"""Trials in a pack, as `measured_rates` tries them."""
+_TIMED_STEPS = 4
+_TIMED_REPLAYS = 200
+"""Steps of the epoch that it times, without and with CUDA graphs. An epoch before it warms up."""
 
 
 def local_device(gpus_per_trial: GpusPerTrial = None) -> str:
@@ -54,6 +60,21 @@ def free_device_memory() -> None:
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         gc.collect()
         torch.cuda.empty_cache()
+
+
+@contextmanager
+def _alone_on_card() -> Iterator[None]:
+    """For work with a GPU of its own: if the GPU is full, the work cannot be done at all.
+
+    Raises:
+        InputError: the GPU is full.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if (reason := out_of_memory(error)) is None:
+            raise
+        raise InputError(reason + ALONE) from error
 
 
 def measured_memory(
@@ -87,7 +108,7 @@ def measured_memory(
         data, train=data.train.first(count), validation=data.validation.first(_VALIDATED)
     )
     torch.cuda.reset_peak_memory_stats()
-    try:
+    with _alone_on_card():
         if len(specs) == 1:
             spec = replace(specs[0], recipe=recipe)
             run_trial(
@@ -98,10 +119,6 @@ def measured_memory(
             for number, spec in enumerate(specs):
                 pack.join(number, replace(spec, recipe=recipe))
             pack.epoch()
-    except RuntimeError as error:
-        if (reason := out_of_memory(error)) is None:
-            raise
-        raise InputError(reason + ALONE) from error
     left_out = sum(
         whole.images.nbytes - part.images.nbytes
         for whole, part in ((data.train, short.train), (data.validation, short.validation))
@@ -246,3 +263,59 @@ def _memory(device: str) -> int:
     if device == "cuda":
         return torch.cuda.max_memory_reserved() + CONTEXT_BYTES
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def measured_rates(
+    specs: Sequence[TrialSpec],
+    data: TrainingData,
+    device: str = "cpu",
+    *,
+    captured: bool = False,
+) -> dict[int, float]:
+    """Measure candidate-steps per second by size of the pack, on this device; 1: without a pack.
+
+    Larger packs are tried until one is slower, or needs more memory than the GPU has. Each is timed
+    over a short second epoch.
+
+    Args:
+        specs: as many as the largest of `SIZES`.
+        captured: with recorded CUDA graphs.
+
+    Raises:
+        InputError: the specs cannot be packed, or one training needs more memory than the GPU has.
+    """
+    recipe = replace(specs[0].recipe, epochs=2)
+    images = (_TIMED_REPLAYS if captured else _TIMED_STEPS) * recipe.batch_size
+    short = replace(data, train=data.train.first(images), validation=data.validation.first(1))
+    steps = math.ceil(len(short.train) / recipe.batch_size)
+    shortened = [replace(spec, recipe=recipe) for spec in specs]
+    epoch_by = stand_in_epochs(shortened[0], compiled=False, captured=captured)
+    with one_thread(), _alone_on_card():
+        alone = untrained_network(shortened[0], data)
+        *_, last = train(alone, short, recipe, seed=0, device=device, epoch_by=epoch_by)
+    rates = {1: steps / last.seconds}
+    for size in SIZES:
+        try:
+            rates[size] = (
+                size * steps / _seconds_of_epoch(shortened[:size], short, device, captured)
+            )
+        except RuntimeError as error:
+            if out_of_memory(error) is None:
+                raise
+            break
+        if rates[size] < max(rates.values()):
+            break
+    return rates
+
+
+def _seconds_of_epoch(
+    specs: Sequence[TrialSpec], data: TrainingData, device: str, captured: bool
+) -> float:
+    """Seconds of the second epoch of a pack."""
+    training = PackedTraining(data, device, captured=captured)
+    for number, spec in enumerate(specs):
+        training.join(number, spec)
+    training.epoch()
+    started = time.perf_counter()
+    training.epoch()
+    return time.perf_counter() - started

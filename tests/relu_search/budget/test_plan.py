@@ -6,9 +6,11 @@ from dataclasses import replace
 
 import pytest
 from helpers.clock import Clock
+from helpers.full_gpu import FULL
 
 import relu_search.budget.plan as plan_module
 from relu_search.budget.plan import Plan, needs_at_once
+from search_spaces import InputError
 from trials.running.devices import TrialNeeds
 
 MIB = 2**20
@@ -75,6 +77,41 @@ def test_the_start_of_the_processes_is_what_a_measurement_takes_beside_its_own_t
     found = replace(plan(), needs=needs)
     assert [found.trials_in(s) for s in (164, 165, 325)] == [0, 2, 4]
     assert found.seconds_for(3) == 325
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_on_a_full_gpu_half_as_many_measure_at_once(error):
+    said, calls = [], []
+
+    def call(function, *how, say):
+        calls.append(how)
+        if len(calls) <= 8 + 4:
+            raise error
+        return plan().needs
+
+    assert needs_at_once(call, 9, "how", say=said.append).epoch_seconds == 30
+    assert len(calls) == 8 + 4 + 2
+    assert [line.partition(" with ")[2] for line in said] == [
+        "8 at once; 4 are measured",
+        "4 at once; 2 are measured",
+    ]
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_training_that_fills_a_gpu_alone_is_refused(error):
+    def call(function, *how, say):
+        raise error
+
+    with pytest.raises(InputError, match=r"^out of GPU memory: .* alone on the card; lower"):
+        needs_at_once(call, 3, "how", say=print)
+
+
+def test_another_error_of_a_measurement_is_raised():
+    def call(function, *how, say):
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        needs_at_once(call, 2, "how", say=print)
 
 
 @pytest.mark.slow

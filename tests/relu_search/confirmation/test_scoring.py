@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from helpers.confirming import DIVERGED, confirmed, refuse
+from helpers.full_gpu import FULL
 from helpers.judging import Runner, Witness, accuracy_on, read_rows, write_digits
 
 from relu_search import SearchConfig, run_search
@@ -18,6 +19,7 @@ from relu_search.confirmation import scoring
 from relu_search.settings.machines import Machines
 from trials.data import splits
 from trials.data.held_out import load_test_split
+from trials.running.faults import RunStoppedError
 from trials.running.resources import Resources
 
 
@@ -79,6 +81,26 @@ def test_trainings_and_scores_in_this_process_use_the_device_of_the_plan(
     monkeypatch.setattr(scoring, "score_on_test", score)
     confirmed(folder, runner, compute=machines)
     assert devices == [device] * 20
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_a_gpu_that_is_full_while_models_are_scored_stops_the_run_and_loses_nothing(
+    folder, error, monkeypatch
+):
+    score, calls = scoring.score_on_test, []
+
+    def full(*arguments):
+        calls.append(arguments)
+        if len(calls) == 3:
+            raise error
+        return score(*arguments)
+
+    monkeypatch.setattr(scoring, "score_on_test", full)
+    with pytest.raises(RunStoppedError, match=r"^out of GPU memory: .* on the test split"):
+        confirmed(folder, Runner())
+    confirmed(folder, refuse)
+    scored = [row for row in read_rows(folder / "confirm.csv") if row["test_accuracy"]]
+    assert len(scored) == len(calls) - 1
 
 
 def test_with_an_address_models_are_scored_in_a_worker_of_the_cluster(folder, monkeypatch):

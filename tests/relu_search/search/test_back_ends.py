@@ -11,7 +11,7 @@ from relu_search import SearchConfig, load_exported, resume_search, run_search
 from relu_search.search import back_ends
 from relu_search.search.back_ends import with_pack_chosen
 from search_spaces import InputError
-from trials.fast import packing
+from trials.running import devices
 from trials.running.resources import plan_resources
 
 SMALL = {
@@ -58,7 +58,7 @@ def here(function, *arguments, say):
 @pytest.mark.parametrize(("gain", "chosen"), [(2.0, 2), (1.01, 1)])
 def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
     rates = {1: 100.0, 2: 100 * gain, 4: 90.0}
-    monkeypatch.setattr(packing, "measured_rates", lambda *_, captured: rates)
+    monkeypatch.setattr(devices, "measured_rates", lambda *_, captured: rates)
     said = []
     config = SearchConfig(**SMALL, pack="auto").resolve()
     found = with_pack_chosen(config, config.load_data(), here, said.append)
@@ -70,7 +70,7 @@ def test_auto_takes_the_fastest_and_says_so(monkeypatch, gain, chosen):
 
 
 def test_auto_measures_for_real(monkeypatch):
-    monkeypatch.setattr(packing, "SIZES", (2,))
+    monkeypatch.setattr(devices, "SIZES", (2,))
     config = SearchConfig(**SMALL, pack="auto").resolve()
     assert with_pack_chosen(config, config.load_data(), here, print).pack in (1, 2)
     assert back_ends.WORTH_PACKING > 1

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from helpers.full_gpu import FULL
 
 from search_spaces import InputError
 from trials.data.splits import load_data
@@ -16,8 +17,11 @@ from trials.fast.stand_in import train_by_stand_in
 from trials.running.devices import (
     CONTEXT_BYTES,
     MOST_PER_GPU,
+    SIZES,
     local_device,
     measured_memory,
+    measured_needs,
+    measured_rates,
     share_for,
 )
 from trials.running.resources import Resources, plan_resources
@@ -103,6 +107,57 @@ def test_a_training_that_no_gpu_can_hold_is_refused_in_a_line(data, monkeypatch)
     monkeypatch.setattr("trials.running.devices.run_trial", full)
     with pytest.raises(InputError, match=r"^out of GPU memory: CUDA .*alone on the card; lower"):
         measured_memory([SPEC], data, False, False, device="cuda", say=print)
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_the_largest_pack_is_the_last_that_fits(error, data, monkeypatch):
+    def seconds(specs, *_):
+        if len(specs) == 8:
+            raise error
+        return 0.001
+
+    monkeypatch.setattr("trials.running.devices._seconds_of_epoch", seconds)
+    assert measured_rates([SPEC] * max(SIZES), data).keys() == {1, 2, 4}
+
+
+@pytest.mark.parametrize("error", FULL)
+def test_if_not_even_one_training_fits_no_pack_is_measured(error, data, monkeypatch):
+    def full(*_, **__):
+        raise error
+        yield
+
+    monkeypatch.setattr("trials.running.devices.train", full)
+    with pytest.raises(InputError, match=r"^out of GPU memory: .* alone on the card; lower"):
+        measured_rates([SPEC] * max(SIZES), data)
+
+
+def test_another_error_of_a_pack_is_raised(data, monkeypatch):
+    def seconds(*_):
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("trials.running.devices._seconds_of_epoch", seconds)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        measured_rates([SPEC] * max(SIZES), data)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+@pytest.mark.parametrize("trials", [1, 2])
+def test_the_needs_are_measured_with_the_algorithms_of_the_search(
+    deterministic, trials, data, monkeypatch
+):
+    found = []
+    forward = torch.nn.Conv2d.forward
+
+    def noted(layer, images):
+        found.append(torch.are_deterministic_algorithms_enabled())
+        return forward(layer, images)
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", noted)
+    needs = measured_needs(
+        [SPEC] * trials, data, False, False, deterministic, device="cpu", say=print
+    )
+    assert needs.epoch_seconds > 0
+    assert set(found) == {deterministic}
 
 
 def test_in_this_process_a_full_gpu_fails_one_trial_and_nothing_is_kept(data, monkeypatch):
