@@ -53,7 +53,17 @@ def main() -> None:
     parser.add_argument("--from", dest="files", nargs="+", help="write the page from these files")
     arguments = parser.parse_args()
     if arguments.files:
-        Findings.read(*arguments.files).write_page(PAGE, SECTIONS)
+        try:
+            found = Findings.read(*arguments.files)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            parser.error(
+                f"--from: {type(error).__name__}: {error}; give files that --json has written"
+            )
+        if off := [name for name, facts in found.machines.items() if "gpu" not in facts]:
+            parser.error(
+                f"--from: {', '.join(off)} not measured on a GPU; the page is of GPUs only"
+            )
+        found.write_page(PAGE, SECTIONS)
         return
     chosen = arguments.sections or [name for name in SECTIONS if name != "table1"]
     if unknown := [name for name in chosen if name not in SECTIONS]:

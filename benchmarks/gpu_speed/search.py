@@ -104,6 +104,8 @@ def main() -> None:
     trials = search(plan, data, arguments.device)
     found: dict[str, Any] = {"machine": machine(), "plan": vars(plan), "search": trials}
     save(found, arguments.json)
+    if all(row["failure"] is not None for row in trials):
+        raise SystemExit(f"all {len(trials)} trials failed; the first: {trials[0]['failure']}")
     best = best_placement(trials)
     print(f"best of {len(trials)} trials: {best}")
     found["confirmation"] = confirm(plan, data, load_test_split(data), best, arguments.device)
@@ -202,7 +204,7 @@ def confirm(
         {
             "arm": arm,
             "n": len(accuracies),
-            "mean": mean(accuracies),
+            "mean": mean(accuracies) if accuracies else None,
             "sd": stdev(accuracies) if len(accuracies) > 1 else None,
             "p_against_paired": float(ttest_ind(accuracies, of_arms[0], equal_var=False).pvalue),
         }

@@ -24,6 +24,7 @@ from benchmarks.gpu_speed.candidates import (
 )
 from benchmarks.gpu_speed.reproduction import table1_rows
 from benchmarks.gpu_speed.scale import QUICK
+from benchmarks.speed.rows import Row
 
 ROOT = Path(__file__).parents[2]
 
@@ -146,11 +147,72 @@ def test_rows_go_into_a_file_and_from_files_into_the_page(tmp_path, monkeypatch)
     gpu_speed.main()
     section = json.loads(file.read_text())["long"]
     assert {"date", "torch", "cpu"} <= section["machine"].keys()
-    monkeypatch.setattr(sys, "argv", ["x", "--from", str(file)])
+    section["machine"]["gpu"] = "a card"
+    on_gpu = tmp_path / "on_gpu.json"
+    on_gpu.write_text(json.dumps({"long": section}))
+    monkeypatch.setattr(sys, "argv", ["x", "--from", str(on_gpu)])
     gpu_speed.main()
     (row,) = section["rows"]
     assert page.read_text().startswith("Prose.")
     assert f"| {row['what']} |  | {row['ours']} |" in page.read_text()
+
+
+def test_of_files_with_the_same_section_the_last_counts(tmp_path, monkeypatch):
+    page, files = tmp_path / "page.md", [tmp_path / "1.json", tmp_path / "2.json"]
+    page.write_text("Prose.\n\n<!-- generated below -->\n")
+    monkeypatch.setattr(gpu_speed, "PAGE", page)
+    for file, ours in zip(files, ("older", "newer"), strict=True):
+        row = Row(section="Title", what="what", ours=ours, n=1)
+        section = {"machine": {"gpu": "a card"}, "rows": [row.to_json()]}
+        file.write_text(json.dumps({"long": section}))
+    monkeypatch.setattr(sys, "argv", ["x", "--from", *map(str, files)])
+    gpu_speed.main()
+    assert "newer" in page.read_text()
+    assert "older" not in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (None, "FileNotFoundError"),
+        ("no JSON", "JSONDecodeError"),
+        ('{"long": {}}', "KeyError"),
+        ('{"long": {"machine": {"cpu": "x"}, "rows": []}}', "long not measured on a GPU"),
+    ],
+)
+def test_files_that_are_no_results_of_a_gpu_leave_the_page_alone(
+    text, says, tmp_path, monkeypatch, capsys
+):
+    page, file = tmp_path / "page.md", tmp_path / "rows.json"
+    page.write_text("Prose.")
+    if text is not None:
+        file.write_text(text)
+    monkeypatch.setattr(gpu_speed, "PAGE", page)
+    monkeypatch.setattr(sys, "argv", ["x", "--from", str(file)])
+    with pytest.raises(SystemExit) as end:
+        gpu_speed.main()
+    assert end.value.code == 2
+    assert says in capsys.readouterr().err
+    assert page.read_text() == "Prose."
+
+
+def test_the_gpu_day_does_not_begin_without_its_images(tmp_path):
+    day = subprocess.run(
+        ["bash", "benchmarks/gpu_day.sh", "--device", "cpu", "--quick"],
+        cwd=ROOT,
+        env={
+            **os.environ,
+            "OUT": str(tmp_path / "out"),
+            "IMAGES": f"parquet:{tmp_path}/none",
+            "PYTHON": sys.executable,
+        },
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert day.returncode == 1
+    assert day.stderr.startswith("gpu_day: data 'parquet:")
+    assert "==" not in day.stdout
 
 
 def test_the_command_starts_without_a_gpu_and_without_ray_or_optuna():
