@@ -146,7 +146,7 @@ def _saved(trusted: Sequence[tuple[Ended, int]], epochs: int) -> str:
     """Share of the epochs after a trusted rung that were not trained, and the number of trials."""
     possible = sum(epochs - at for _, at in trusted)
     saved = sum(epochs - one.epochs for one, _ in trusted)
-    return f"{saved / possible:.0%} ({len(trusted)} trials)" if possible else "no rung trusted"
+    return f"{saved / possible:.0%} ({len(trusted)} trials)" if possible else "no such trial"
 
 
 def _lost(free: Sequence[Ended], rows: NDArray[np.intp], epochs: int) -> str:
