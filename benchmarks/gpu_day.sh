@@ -24,10 +24,14 @@ export PYTHONUNBUFFERED=1 PYTHONPATH="$PWD${PYTHONPATH:+:$PYTHONPATH}"
 import sys
 from search_spaces import InputError
 from trials import load_data
-try:
-    load_data(sys.argv[1], train_limit=64, validation_images=64)
-except InputError as error:
-    sys.exit(f"gpu_day: {error}; IMAGES names the data set")
+for limits in ({"train_limit": 64, "validation_images": 64}, {}):  # a few images, else all
+    try:
+        load_data(sys.argv[1], **limits)
+        break
+    except InputError as error:
+        reason = f"gpu_day: {error}; IMAGES names the data set"
+else:
+    sys.exit(reason)
 CHECK
 
 failed=
