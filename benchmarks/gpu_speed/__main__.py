@@ -101,8 +101,8 @@ def _sections(
     scale = QUICK if is_quick else FULL
     table1 = partial(table1_rows, device, source=data, seconds=seconds)
     if is_quick:
-        table1 = partial(table1, depths=(8, 14), images=100, seeds=2, precision="fp32")
-        table1 = partial(table1, seconds=min(seconds, 20.0))
+        small = {"depths": (8, 14), "images": 100, "seeds": 2, "precision": "fp32"}
+        table1 = partial(table1, **small, seconds=min(seconds, 20.0))
     return {
         "steps": partial(step_rows, device, scale),
         "candidates": partial(candidates.candidate_rows, device, scale),

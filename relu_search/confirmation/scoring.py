@@ -17,7 +17,7 @@ from trials.data.held_out import check_test_split, load_test_split
 from trials.data.image_sets import ImageFacts, ImageSet
 from trials.data.splits import Splits
 from trials.running.devices import Say
-from trials.running.faults import RunStoppedError, out_of_memory
+from trials.running.faults import RunStoppedError, full_gpu_raises
 from trials.training.checkpoint import load_network
 from trials.training.evaluation import score_on_test
 from trials.training.process import deterministic_algorithms
@@ -99,7 +99,9 @@ def score_on_test_split(
                 for row in rows
             ]
             left = iter(rows)
-            try:
+            with full_gpu_raises(
+                lambda why: RunStoppedError(f"{why}, with models on the test split")
+            ):
                 call(
                     _scores,
                     models,
@@ -108,10 +110,6 @@ def score_on_test_split(
                     deterministic,
                     say=lambda score, left=left: trainings.save_score(next(left), *score),
                 )
-            except RuntimeError as error:
-                if (reason := out_of_memory(error)) is None:
-                    raise
-                raise RunStoppedError(f"{reason}, with models on the test split") from error
 
 
 def _trained(

@@ -11,7 +11,7 @@ from relu_search.export.from_run import card_details, data_facts, free_folder
 from relu_search.settings.resolved_config import ResolvedConfig
 from relu_search.settings.search_config import SearchConfig
 from search_spaces import InputError, look_alike, resolve_placement
-from trials.running.faults import ALONE, RunStoppedError, out_of_memory
+from trials.running.faults import ALONE, RunStoppedError, full_gpu_raises
 from trials.running.trial import run_trial
 from trials.training.metrics import EpochMetrics
 
@@ -66,7 +66,7 @@ def train_single(
             f"{metrics.seconds:.1f} s"
         )
 
-    try:
+    with full_gpu_raises(lambda why: RunStoppedError(why + ALONE, says_how_to_go_on=True)):
         result = run_trial(
             spec,
             data,
@@ -75,10 +75,6 @@ def train_single(
             deterministic=resolved.deterministic,
             weights=resolved.start,
         )
-    except RuntimeError as error:
-        if (reason := out_of_memory(error)) is None:
-            raise
-        raise RunStoppedError(reason + ALONE, says_how_to_go_on=True) from error
     last = result.epochs[-1].to_json() if result.epochs else {}
     row = {
         "backbone": network.name,

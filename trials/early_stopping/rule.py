@@ -6,6 +6,7 @@ ASHA decides which trials it would stop: Ray's (`trials.on_ray.asha`), or with s
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,12 +53,8 @@ class EarlyStopping:
         ASHA's milestones are `grace_epochs * reduction_factor**k`; with a fraction as factor a
         milestone is reached at the end of the epoch in which it lies.
         """
-        rungs: list[int] = []
-        milestone: float = self.grace_epochs
-        while (rung := math.ceil(milestone)) < self.max_epochs:
-            rungs.append(rung)
-            milestone = self.grace_epochs * self.reduction_factor ** len(rungs)
-        return tuple(dict.fromkeys(rungs))
+        every = (math.ceil(self.grace_epochs * self.reduction_factor**k) for k in itertools.count())
+        return tuple(dict.fromkeys(itertools.takewhile(lambda r: r < self.max_epochs, every)))
 
     def is_audit(self, number: int) -> bool:
         """Whether a trial trains to the end even if it would be stopped."""

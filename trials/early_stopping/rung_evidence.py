@@ -212,6 +212,10 @@ class SearchEvidence:
             self._finals[number] = -value if self._stopping.mode == "max" else value
         return signal
 
+    def is_new_at_rung(self, number: int, epoch: int) -> bool:
+        """Whether an epoch is a rung at which no signal of this trial is noted yet."""
+        return epoch in self._signals and number not in self._signals[epoch]
+
     def at(self, rung: int) -> RungEvidence | None:
         """The evidence of a rung; None if there is too little."""
         once = each_placement_once(self._signals[rung], self._finals, self._placements)

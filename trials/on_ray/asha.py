@@ -62,7 +62,6 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
         self.pareto = ParetoHalving(stopping)
         self.evidence = SearchEvidence(stopping)
         self.audits: set[int] = set()
-        self._judged: dict[int, set[int]] = {rung: set() for rung in stopping.rungs}
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         super().on_trial_add(tune_controller, _numbered(trial))
@@ -72,8 +71,10 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
         if self.stopping.metric not in result:  # a failure
             return str(super().on_trial_result(tune_controller, mine, result))
         costs = tuple(trial.config.get("costs", ()))
+        is_at_rung = self.evidence.is_new_at_rung(number, epoch)
         signal = self.evidence.add(number, trial.config["placement"], result, costs)
-        if epoch < self.stopping.max_epochs and not self._judges(number, epoch):
+        if epoch < self.stopping.max_epochs and not is_at_rung:
+            # Of several milestones between two epochs Ray meets one at the rung, others later.
             return str(TrialScheduler.CONTINUE)
         decision = super().on_trial_result(tune_controller, mine, {**result, SIGNAL: signal})
         if epoch >= self.stopping.max_epochs:
@@ -88,18 +89,6 @@ class _EarnedASHA(ASHAScheduler):  # type: ignore[misc]
     def __getstate__(self) -> dict[str, Any]:
         """For Ray's snapshots, from which nothing is ever restored."""
         return {}
-
-    def _judges(self, number: int, epoch: int) -> bool:
-        """Whether a trial is at a rung for the first time.
-
-        Ray is asked at no other time: of several milestones between two epochs it takes one at the
-        next rung, and the others at epochs that are no rungs.
-        """
-        judged = self._judged.get(epoch)
-        if judged is None or number in judged:
-            return False
-        judged.add(number)
-        return True
 
     def _may_stop(self, config: Mapping[str, Any], number: int, epoch: int) -> bool:
         if config.get("protected") or epoch < config.get("passed", 0):

@@ -6,8 +6,7 @@ import gc
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -19,7 +18,7 @@ from trials.fast.packing import PackedTraining
 from trials.fast.stand_in import drop_stand_in, stand_in_epochs
 from trials.files.scratch import scratch_folder
 from trials.fine_tuning.weights import StartingWeights
-from trials.running.faults import ALONE, out_of_memory
+from trials.running.faults import ALONE, full_gpu_raises, out_of_memory
 from trials.running.resources import GpusPerTrial
 from trials.running.trial import run_trial
 from trials.running.trial_files import TrialFiles
@@ -62,21 +61,6 @@ def free_device_memory() -> None:
         torch.cuda.empty_cache()
 
 
-@contextmanager
-def _alone_on_card() -> Iterator[None]:
-    """For work with a GPU of its own: if the GPU is full, the work cannot be done at all.
-
-    Raises:
-        InputError: the GPU is full.
-    """
-    try:
-        yield
-    except RuntimeError as error:
-        if (reason := out_of_memory(error)) is None:
-            raise
-        raise InputError(reason + ALONE) from error
-
-
 def measured_memory(
     specs: Sequence[TrialSpec],
     data: TrainingData,
@@ -108,17 +92,19 @@ def measured_memory(
         data, train=data.train.first(count), validation=data.validation.first(_VALIDATED)
     )
     torch.cuda.reset_peak_memory_stats()
-    with _alone_on_card():
-        if len(specs) == 1:
-            spec = replace(specs[0], recipe=recipe)
+    shorter = [replace(spec, recipe=recipe) for spec in specs]
+    with full_gpu_raises(lambda why: InputError(why + ALONE)):
+        if len(shorter) == 1:
             run_trial(
-                spec, short, device=device, compiled=compiled, captured=captured, weights=weights
+                shorter[0],
+                short,
+                device=device,
+                compiled=compiled,
+                captured=captured,
+                weights=weights,
             )
         else:
-            pack = PackedTraining(short, device, captured=captured)
-            for number, spec in enumerate(specs):
-                pack.join(number, replace(spec, recipe=recipe))
-            pack.epoch()
+            _epochs_of_pack(shorter, short, device, captured, TrialFiles())
     left_out = sum(
         whole.images.nbytes - part.images.nbytes
         for whole, part in ((data.train, short.train), (data.validation, short.validation))
@@ -240,7 +226,7 @@ def measured_needs(
 def _epochs_of_pack(
     specs: Sequence[TrialSpec], data: TrainingData, device: str, captured: bool, files: TrialFiles
 ) -> list[float]:
-    """Seconds of each epoch of a pack, whose first member writes its files."""
+    """Seconds of each epoch of a pack. Its first member writes the files that have a folder."""
     pack = PackedTraining(data, device, captured=captured)
     for number, spec in enumerate(specs):
         of_member = files if number == 0 else TrialFiles()
@@ -290,32 +276,20 @@ def measured_rates(
     steps = math.ceil(len(short.train) / recipe.batch_size)
     shortened = [replace(spec, recipe=recipe) for spec in specs]
     epoch_by = stand_in_epochs(shortened[0], compiled=False, captured=captured)
-    with one_thread(), _alone_on_card():
+    with one_thread(), full_gpu_raises(lambda why: InputError(why + ALONE)):
         alone = untrained_network(shortened[0], data)
         *_, last = train(alone, short, recipe, seed=0, device=device, epoch_by=epoch_by)
     rates = {1: steps / last.seconds}
     for size in SIZES:
         try:
-            rates[size] = (
-                size * steps / _seconds_of_epoch(shortened[:size], short, device, captured)
+            *_, last_seconds = _epochs_of_pack(
+                shortened[:size], short, device, captured, TrialFiles()
             )
         except RuntimeError as error:
             if out_of_memory(error) is None:
                 raise
             break
+        rates[size] = size * steps / last_seconds
         if rates[size] < max(rates.values()):
             break
     return rates
-
-
-def _seconds_of_epoch(
-    specs: Sequence[TrialSpec], data: TrainingData, device: str, captured: bool
-) -> float:
-    """Seconds of the second epoch of a pack."""
-    training = PackedTraining(data, device, captured=captured)
-    for number, spec in enumerate(specs):
-        training.join(number, spec)
-    training.epoch()
-    started = time.perf_counter()
-    training.epoch()
-    return time.perf_counter() - started

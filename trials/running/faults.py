@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from trials.training.metrics import DIVERGED
@@ -46,6 +47,21 @@ def out_of_memory(error: BaseException) -> str | None:
     ):
         return f"{OUT_OF_MEMORY}: {text[:160].rstrip('.')}"
     return None
+
+
+@contextmanager
+def full_gpu_raises(made: Callable[[str], Exception]) -> Iterator[None]:
+    """If a GPU is full within the context, raise another error in place of torch's.
+
+    Args:
+        made: makes the error of the reason that `out_of_memory` gives.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if (reason := out_of_memory(error)) is None:
+            raise
+        raise made(reason) from error
 
 
 class CommonCause:

@@ -114,9 +114,9 @@ def test_the_largest_pack_is_the_last_that_fits(error, data, monkeypatch):
     def seconds(specs, *_):
         if len(specs) == 8:
             raise error
-        return 0.001
+        return [9.0, 0.001]
 
-    monkeypatch.setattr("trials.running.devices._seconds_of_epoch", seconds)
+    monkeypatch.setattr("trials.running.devices._epochs_of_pack", seconds)
     assert measured_rates([SPEC] * max(SIZES), data).keys() == {1, 2, 4}
 
 
@@ -135,7 +135,7 @@ def test_another_error_of_a_pack_is_raised(data, monkeypatch):
     def seconds(*_):
         raise RuntimeError("shapes differ")
 
-    monkeypatch.setattr("trials.running.devices._seconds_of_epoch", seconds)
+    monkeypatch.setattr("trials.running.devices._epochs_of_pack", seconds)
     with pytest.raises(RuntimeError, match="shapes differ"):
         measured_rates([SPEC] * max(SIZES), data)
 
